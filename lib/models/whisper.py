@@ -1,0 +1,311 @@
+"""Whisper: weights from CTranslate2 or transformers files, log-mel on the device, batched greedy decoding.
+
+Radford et al., "Robust speech recognition via large-scale weak supervision", 2022. The network itself is
+transformers' `WhisperForConditionalGeneration`; its encoder is run here on a shorter context than 30 s where
+the caller asks for it, which is what makes short utterances cheap.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.pretrained import Pretrained, resolve
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import WhisperForConditionalGeneration
+
+RATE = 16000
+HOP = 160
+LONGEST = 30.0
+TOKENS_PER_SECOND = 10
+
+
+class WhisperError(ValueError):
+    """Audio that Whisper cannot take, or weights that are not Whisper's."""
+
+
+@dataclass
+class Whisper:
+    """An English-only Whisper on one device, with its tokenizer and the tokens it must not write."""
+
+    network: WhisperForConditionalGeneration
+    tokenizer: Tokenizer
+    suppressed: list[int]
+    suppressed_first: list[int]
+    pretrained: Pretrained
+    device: torch.device
+    start: int = field(init=False)
+    end: int = field(init=False)
+    no_timestamps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = self.tokenizer.token_to_id("<|startoftranscript|>")
+        self.end = self.tokenizer.token_to_id("<|endoftext|>")
+        self.no_timestamps = self.tokenizer.token_to_id("<|notimestamps|>")
+
+    def transcribe(
+        self,
+        waves: list[np.ndarray],
+        batch_size: int = 16,
+        max_new_tokens: int = 224,
+        context_seconds: float = LONGEST,
+    ) -> list[str]:
+        """Greedy transcripts of mono 16 kHz `waves`, each at most 30 s.
+
+        A wave is padded to the smallest multiple of `context_seconds` that holds it (at most 30 s), so its
+        transcript does not depend on the batch it is in. At most 10 tokens a second of audio, and never
+        more than `max_new_tokens`, are written, so speech that makes the decoder loop ends soon.
+        """
+        contexts = [_context(check(wave, index), context_seconds) for index, wave in enumerate(waves)]
+        order = sorted(range(len(waves)), key=lambda index: (contexts[index], len(waves[index])))
+        texts = [""] * len(waves)
+        while order:
+            batch = [index for index in order[:batch_size] if contexts[index] == contexts[order[0]]]
+            order = order[len(batch) :]
+            encoded = self.encode([waves[index] for index in batch], contexts[batch[0]])
+            limits = [_limit(len(waves[index]), max_new_tokens) for index in batch]
+            for index, text in zip(batch, self.decode(encoded, limits), strict=True):
+                texts[index] = text
+        return texts
+
+    @torch.inference_mode()
+    def encode(self, waves: list[np.ndarray], context_seconds: float = LONGEST) -> Tensor:
+        """Encoder states (batch, positions, channels), 50 positions a second of the given context."""
+        samples = round(context_seconds * RATE)
+        padded = torch.zeros(len(waves), samples)
+        for index, wave in enumerate(waves):
+            if len(check(wave, index)) > samples:
+                raise WhisperError(
+                    f"Audio {index} lasts {len(wave) / RATE:.1f} s, longer than the context of "
+                    f"{context_seconds:g} s: raise context_seconds."
+                )
+            padded[index, : len(wave)] = torch.from_numpy(np.asarray(wave, dtype=np.float32))
+        return encode_features(self.network, log_mel(padded.to(self.device)))
+
+    @torch.inference_mode()
+    def decode(self, encoded: Tensor, limits: list[int]) -> list[str]:
+        """Greedy decoding of encoder states (batch, positions, channels), at most `limits[i]` tokens each."""
+        batch = encoded.shape[0]
+        decoder, head = self.network.model.decoder, self.network.proj_out
+        banned = torch.zeros(head.out_features, device=self.device)
+        banned[self.suppressed] = -math.inf
+        banned[self.end + 1 :] = -math.inf
+        first = banned.clone()
+        first[self.suppressed_first] = -math.inf
+        limit = torch.tensor(limits, device=self.device)
+        tokens = torch.full((batch, max(limits)), self.end, device=self.device)
+        done = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        step = torch.tensor([[self.start, self.no_timestamps]], device=self.device).expand(batch, 2)
+        cache = None
+        for position in range(max(limits)):
+            output = decoder(
+                input_ids=step, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True
+            )
+            cache = output.past_key_values
+            scores = head(output.last_hidden_state[:, -1]) + (banned if position else first)
+            token = scores.argmax(dim=-1).masked_fill(done, self.end)
+            tokens[:, position] = token
+            done = done | (token == self.end) | (position + 1 >= limit)
+            if done.all():
+                break
+            step = token[:, None]
+        return [
+            self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.cpu().tolist()
+        ]
+
+
+@lru_cache(maxsize=2)
+def load(name: str = "tiny.en", device: str = "cpu", path: str | Path | None = None) -> Whisper:
+    """Whisper `name` in float32 on `device`, from `lib.pretrained` or from the folder `path`.
+
+    The folder holds either a CTranslate2 model (model.bin) or a transformers one (model.safetensors), and
+    tokenizer.json. Raises PretrainedError for missing or damaged weights. The same model is returned again
+    for the same arguments.
+    """
+    from tokenizers import Tokenizer
+
+    found = resolve(f"whisper-{name}", path)
+    if (found.path / "model.bin").is_file():
+        network, suppressed, suppressed_first = _from_ctranslate2(found.path)
+    else:
+        network, suppressed, suppressed_first = _from_transformers(found.path)
+    network = network.to(device).eval().requires_grad_(False)
+    tokenizer = Tokenizer.from_file(str(found.path / "tokenizer.json"))
+    return Whisper(network, tokenizer, suppressed, suppressed_first, found, torch.device(device))
+
+
+def check(wave: np.ndarray, index: int) -> np.ndarray:
+    """`wave` itself if it is finite mono audio of at most 30 s; WhisperError naming `index` otherwise."""
+    wave = np.asarray(wave)
+    if wave.ndim != 1 or wave.size == 0 or not np.issubdtype(wave.dtype, np.floating):
+        raise WhisperError(f"Audio {index} is not a one-dimensional array of floats: give mono 16 kHz audio.")
+    if not np.isfinite(wave).all():
+        raise WhisperError(f"Audio {index} holds NaN or infinite samples: repair or drop it.")
+    if len(wave) > LONGEST * RATE:
+        raise WhisperError(
+            f"Audio {index} lasts {len(wave) / RATE:.1f} s, longer than Whisper's 30 s: cut it into parts."
+        )
+    return wave
+
+
+def log_mel(padded: Tensor) -> Tensor:
+    """Whisper's log-mel (batch, 80, frames) of (batch, samples): 25 ms windows every 10 ms, in [-1, ~1.5].
+
+    log10 of the mel power spectrum, floored at 8 (80 dB) below the utterance's largest value.
+    """
+    spectrum = torch.stft(
+        padded, 400, HOP, window=torch.hann_window(400, device=padded.device), return_complex=True
+    )
+    power = spectrum[..., :-1].abs().square()
+    levels = (_filters().to(padded.device).T @ power).clamp(min=1e-10).log10()
+    return (torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+def encode_features(network: WhisperForConditionalGeneration, features: Tensor) -> Tensor:
+    """Encoder states (batch, frames / 2, channels) of log-mel (batch, 80, frames), frames at most 3000.
+
+    The same network as transformers' encoder; fewer frames than 3000 use the first positions.
+    """
+    encoder = network.model.encoder
+    hidden = nn.functional.gelu(encoder.conv1(features))
+    hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    for layer in encoder.layers:
+        hidden = layer(hidden, None)
+    return encoder.layer_norm(hidden)
+
+
+def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
+    """The variables of a CTranslate2 model file by name, as stored (float16 for half-precision models)."""
+    dtypes = [np.float32, np.int8, np.int16, np.int32, np.float16]
+    data = memoryview(path.read_bytes())
+    place = 0
+
+    def take(layout: str) -> int:
+        nonlocal place
+        value = struct.unpack_from(f"<{layout}", data, place)[0]
+        place += struct.calcsize(layout)
+        return value
+
+    def text() -> str:
+        nonlocal place
+        length = take("H")
+        place += length
+        return bytes(data[place - length : place - 1]).decode()
+
+    take("I"), text(), take("I")
+    variables = {}
+    for _ in range(take("I")):
+        name = text()
+        shape = [take("I") for _ in range(take("B"))]
+        dtype = np.dtype(dtypes[take("B")])
+        size = take("I")
+        variables[name] = np.frombuffer(data[place : place + size], dtype=dtype).reshape(shape)
+        place += size
+    return variables
+
+
+def _from_ctranslate2(folder: Path) -> tuple[WhisperForConditionalGeneration, list[int], list[int]]:
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+    from transformers.initialization import no_init_weights
+
+    try:
+        variables = read_ctranslate2(folder / "model.bin")
+        settings = json.loads((folder / "config.json").read_text())
+        channels, bins, _ = variables["encoder/conv1/weight"].shape
+        config = WhisperConfig(
+            vocab_size=variables["decoder/embeddings/weight"].shape[0],
+            num_mel_bins=bins,
+            d_model=channels,
+            encoder_layers=_layers(variables, "encoder"),
+            decoder_layers=_layers(variables, "decoder"),
+            encoder_attention_heads=int(variables["encoder/num_heads"]),
+            decoder_attention_heads=int(variables["decoder/num_heads"]),
+            encoder_ffn_dim=variables["encoder/layer_0/ffn/linear_0/weight"].shape[0],
+            decoder_ffn_dim=variables["decoder/layer_0/ffn/linear_0/weight"].shape[0],
+        )
+        with no_init_weights():
+            network = WhisperForConditionalGeneration(config)
+        network.load_state_dict(_rename(variables), strict=True)
+        return network, settings["suppress_ids"], settings["suppress_ids_begin"]
+    except (struct.error, KeyError, IndexError, UnicodeDecodeError, RuntimeError) as error:
+        raise WhisperError(f"{folder} holds no Whisper model that can be read: {error}.") from error
+
+
+def _from_transformers(folder: Path) -> tuple[WhisperForConditionalGeneration, list[int], list[int]]:
+    from transformers import WhisperForConditionalGeneration
+
+    network = WhisperForConditionalGeneration.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
+    )
+    settings = network.generation_config
+    return network, list(settings.suppress_tokens or []), list(settings.begin_suppress_tokens or [])
+
+
+def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """CTranslate2's variables as the state dict of WhisperForConditionalGeneration, in float32.
+
+    CTranslate2 stacks [query; key; value] (self-attention) and [key; value] (cross-attention) and gives the
+    keys a zero bias, which Whisper does not have.
+    """
+    state = {}
+
+    def put(target: str, value: np.ndarray) -> None:
+        state[target] = torch.from_numpy(value.astype(np.float32))
+
+    for name, value in variables.items():
+        side, *parts = name.split("/")
+        kind = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}.get(parts[-1])
+        if parts[0].startswith("layer_") and parts[0] != "layer_norm":
+            prefix = f"model.{side}.layers.{parts[0].removeprefix('layer_')}"
+            module = {"self_attention": "self_attn", "attention": "encoder_attn"}.get(parts[1])
+            if parts[1] == "ffn":
+                leaf = {"linear_0": "fc1", "linear_1": "fc2", "layer_norm": "final_layer_norm"}[parts[2]]
+                put(f"{prefix}.{leaf}.{kind}", value)
+            elif parts[2] == "layer_norm":
+                put(f"{prefix}.{module}_layer_norm.{kind}", value)
+            else:
+                last = "linear_1" if parts[1] == "self_attention" else "linear_2"
+                stacks = {"linear_0": "qkv" if parts[1] == "self_attention" else "q", "linear_1": "kv"}
+                projections = ["out"] if parts[2] == last else list(stacks[parts[2]])
+                for projection, part in zip(projections, np.split(value, len(projections)), strict=True):
+                    if not (projection == "k" and kind == "bias"):
+                        put(f"{prefix}.{module}.{projection}_proj.{kind}", part)
+        elif parts[0] in ("conv1", "conv2", "layer_norm"):
+            put(f"model.{side}.{parts[0]}.{kind}", value)
+        elif parts[0] == "position_encodings":
+            put(f"model.{side}.embed_positions.weight", value)
+        elif parts[0] == "embeddings":
+            put(f"model.{side}.embed_tokens.weight", value)
+            put("proj_out.weight", value)
+    return state
+
+
+def _layers(variables: dict[str, np.ndarray], side: str) -> int:
+    return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"})
+
+
+def _context(wave: np.ndarray, context_seconds: float) -> float:
+    return min(math.ceil(len(wave) / RATE / context_seconds) * context_seconds, LONGEST)
+
+
+def _limit(samples: int, most: int) -> int:
+    return min(most, 16 + math.ceil(TOKENS_PER_SECOND * samples / RATE))
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Tensor:
+    from torchaudio.functional import melscale_fbanks
+
+    return melscale_fbanks(201, 0.0, 8000.0, 80, RATE, norm="slaney", mel_scale="slaney")

