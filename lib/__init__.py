@@ -1,0 +1,1 @@
+"""Four speech-adaptation papers, their metrics and the study that compares them."""

@@ -1,0 +1,118 @@
+"""Mono speech in memory: float32 in [-1, 1] at 16 kHz; reading, writing and resampling it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+RATE = 16_000
+SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used; the message names it and says what to do."""
+
+
+def check(wave: np.ndarray, name: str | Path) -> np.ndarray:
+    """Return `wave` as float32 if it is usable speech, else raise `AudioError` naming `name`.
+
+    wave: (samples,), any real dtype, nominally in [-1, 1]. Refused: several channels, no samples, NaN or
+    infinity, and nothing above -80 dBFS.
+    """
+    wave = np.asarray(wave)
+    if wave.ndim != 1:
+        raise AudioError(f"{name}: expected mono samples of shape (samples,), got {wave.shape}; mix it down.")
+    if wave.size == 0:
+        raise AudioError(f"{name}: the recording is empty; record or fetch it again.")
+    if not np.isfinite(wave).all():
+        raise AudioError(f"{name}: the recording holds NaN or infinite samples; convert it again.")
+    if np.abs(wave).max() < SILENCE:
+        raise AudioError(f"{name}: the recording is silent (below -80 dBFS); leave it out.")
+    return wave.astype(np.float32, copy=False)
+
+
+def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """Band-limited resampling of (samples,) from `rate_in` to `rate_out` Hz; float32.
+
+    The result has round(samples * rate_out / rate_in) samples.
+    """
+    wave = np.asarray(wave, np.float32)
+    if rate_in <= 0 or rate_out <= 0:
+        raise AudioError(f"Sampling rates must be positive, got {rate_in} and {rate_out} Hz.")
+    if rate_in == rate_out:
+        return wave
+    import soxr
+
+    return fit(soxr.resample(wave, rate_in, rate_out), round(len(wave) * rate_out / rate_in))
+
+
+def fit(wave: np.ndarray, samples: int) -> np.ndarray:
+    """Cut (samples_in,) or extend it with zeros to exactly `samples`."""
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+
+
+def read(path: str | Path, rate: int = RATE) -> np.ndarray:
+    """Read a mono recording as (samples,) float32 at `rate` Hz.
+
+    Raises `AudioError` for a missing, unreadable, truncated, multi-channel, empty, NaN or silent file.
+    """
+    import soundfile
+
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file; build or fetch the corpus again.")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty; build or fetch it again.")
+    try:
+        with soundfile.SoundFile(path) as file:
+            promised, rate_in, channels = file.frames, file.samplerate, file.channels
+            wave = file.read(dtype="float32")
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error}); build or fetch it again.") from None
+    if channels != 1:
+        raise AudioError(f"{path}: has {channels} channels, expected mono; mix it down.")
+    if len(wave) < promised or _wav_is_truncated(path):
+        raise AudioError(f"{path}: the file is truncated; build or fetch it again.")
+    return resample(check(wave, path), rate_in, rate)
+
+
+def _wav_is_truncated(path: Path) -> bool:
+    """Whether a RIFF file is shorter than its header says (libsndfile silently reads what is there)."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    if header[:4] != b"RIFF":
+        return False
+    promised = int.from_bytes(header[4:8], "little")
+    return promised < 0xFFFFFFFF and path.stat().st_size < promised + 8
+
+
+def write(path: str | Path, wave: np.ndarray, rate: int = RATE) -> None:
+    """Write (samples,) as 16-bit audio, format by suffix (.wav, .flac); the file appears whole or not at all.
+
+    Samples outside [-1, 1] are clipped. Raises `AudioError` for unusable samples, OSError when the disk is full.
+    """
+    import soundfile
+
+    path = Path(path)
+    pcm = np.round(np.clip(check(wave, path), -1, 1) * 32767).astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    try:
+        soundfile.write(temporary, pcm, rate, subtype="PCM_16")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except soundfile.SoundFileError as error:
+        raise OSError(f"{path}: cannot be written ({error}); is the disk full?") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def active(wave: np.ndarray, floor_db: float = -40.0, frame: int = 160) -> tuple[int, int]:
+    """First and one-past-last sample of the frames louder than `floor_db` below the loudest frame (dB)."""
+    wave = check(wave, "wave")
+    frames = fit(wave, -(-len(wave) // frame) * frame).reshape(-1, frame)
+    level = np.sqrt((frames**2).mean(1))
+    loud = np.flatnonzero(level > level.max() * 10 ** (floor_db / 20))
+    return int(loud[0]) * frame, min(int(loud[-1] + 1) * frame, len(wave))

@@ -1,0 +1,53 @@
+"""Objective metrics of synthesised speech, one module each, all with the same `score`.
+
+`score(speech, reference, *, device="cpu", **options)` takes lists of mono 16 kHz float waves (for `wer` the
+reference is a list of texts, for `mos` None) and returns float64 arrays of shape (batch,) by metric name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+RATE = 16000
+
+
+class MetricError(ValueError):
+    """Input a metric has no value for; the sentence names the utterance by its place in the list."""
+
+
+def check_waves(
+    waves: Sequence[np.ndarray], name: str, shortest: int = 1, silence: bool = False
+) -> list[np.ndarray]:
+    """`waves` as float32 arrays, each one-dimensional, finite, at least `shortest` samples and not silent.
+
+    `silence=True` accepts silent waves. Raises MetricError naming `name` and the index otherwise.
+    """
+    if isinstance(waves, np.ndarray) or not isinstance(waves, Sequence) or isinstance(waves, str):
+        raise MetricError(f"{name} is not a list of waves: put each wave, even a single one, in a list.")
+    checked = []
+    for index, wave in enumerate(waves):
+        who = f"{name} {index}"
+        if not isinstance(wave, np.ndarray) or wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
+            raise MetricError(
+                f"{who} is not a one-dimensional array of floats: give mono audio in [-1, 1] at 16 kHz."
+            )
+        if not np.isfinite(wave).all():
+            raise MetricError(f"{who} holds NaN or infinite samples: repair or drop it.")
+        if len(wave) < shortest:
+            raise MetricError(
+                f"{who} has {len(wave)} samples, fewer than the {shortest} the metric needs: drop it."
+            )
+        if not silence and not wave.any():
+            raise MetricError(f"{who} is silent: the metric has no value for it, so drop it.")
+        checked.append(wave.astype(np.float32, copy=False))
+    return checked
+
+
+def check_pairs(speech: Sequence[object], reference: Sequence[object]) -> None:
+    """Raise MetricError unless there is one reference for each utterance."""
+    if len(speech) != len(reference):
+        raise MetricError(
+            f"There are {len(speech)} utterances and {len(reference)} references: give one for each."
+        )

@@ -1,0 +1,167 @@
+"""Log-mel to waveform: Griffin-Lim, which needs no weights, and HiFi-GAN for those who have its weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchaudio
+from torch import Tensor, nn
+
+from lib.models.fft_block import length_mask
+from lib.models.mel import MelDims, filterbank
+
+Vocoder = Callable[[Tensor, Tensor], list[np.ndarray]]
+
+
+def mel_to_magnitude(mel: Tensor, dims: MelDims = MelDims(), updates: int = 30) -> Tensor:
+    """Magnitudes whose mel is nearest, by non-negative least squares.
+
+    mel: log-mel `(batch, frames, n_mels)`; returns `(batch, frames, n_fft // 2 + 1)`. Multiplicative updates
+    (Lee & Seung 2001, equation 4) from the pseudo-inverse's clamped solution.
+    """
+    bank = filterbank(dims, mel.device)
+    target = mel.float().exp()
+    x = (target @ torch.linalg.pinv(bank).T).clamp_min(1e-6)
+    gram, numerator = bank.T @ bank, target @ bank
+    for _ in range(updates):
+        x = x * numerator / (x @ gram + 1e-9)
+    return x
+
+
+class GriffinLim:
+    """Phase from the magnitudes alone (Griffin & Lim 1984; momentum of Perraudin et al. 2013), batched.
+
+    The first phase is drawn from a fixed seed, so the same mel always gives the same waveform on a CPU.
+    """
+
+    name = "Griffin-Lim"
+
+    def __init__(self, dims: MelDims = MelDims(), iterations: int = 60, momentum: float = 0.99, seed: int = 0):
+        self.dims, self.iterations, self.momentum, self.seed = dims, iterations, momentum, seed
+
+    @torch.no_grad()
+    def __call__(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
+        """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to one waveform per utterance."""
+        d = self.dims
+        magnitude = mel_to_magnitude(mel, d) * length_mask(frames, mel.shape[1]).unsqueeze(-1)
+        magnitude = F.pad(magnitude, (0, 0, 0, 4)).transpose(1, 2)
+        with torch.random.fork_rng(devices=[] if mel.device.type == "cpu" else None):
+            torch.manual_seed(self.seed)
+            waves = torchaudio.functional.griffinlim(
+                magnitude,
+                window=torch.hann_window(d.n_fft, device=mel.device),
+                n_fft=d.n_fft,
+                hop_length=d.hop,
+                win_length=d.n_fft,
+                power=1.0,
+                n_iter=self.iterations,
+                momentum=self.momentum,
+                length=None,
+                rand_init=True,
+            )
+        samples = ((frames - 1) * d.hop).clamp_min(d.hop).tolist()
+        return [_limit(w[:n].cpu().numpy()) for w, n in zip(waves, samples, strict=True)]
+
+
+def _limit(wave: np.ndarray) -> np.ndarray:
+    peak = float(np.abs(wave).max(initial=0.0))
+    return (wave / max(1.0, peak / 0.99)).astype(np.float32)
+
+
+class HiFiGANGenerator(nn.Module):
+    """HiFi-GAN V1's generator for 16 kHz, hop 256 (Kong et al. 2020, table 5), with the authors' tensor names."""
+
+    def __init__(self, n_mels: int = 80, channels: int = 512):
+        super().__init__()
+        rates, kernels = (8, 8, 2, 2), (16, 16, 4, 4)
+        block_kernels, dilations = (3, 7, 11), (1, 3, 5)
+        self.conv_pre = nn.Conv1d(n_mels, channels, 7, padding=3)
+        self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
+        for i, (rate, kernel) in enumerate(zip(rates, kernels, strict=True)):
+            wide, narrow = channels >> i, channels >> (i + 1)
+            self.ups.append(nn.ConvTranspose1d(wide, narrow, kernel, rate, padding=(kernel - rate) // 2))
+            self.resblocks.extend(_ResBlock(narrow, k, dilations) for k in block_kernels)
+        self.conv_post = nn.Conv1d(channels >> len(rates), 1, 7, padding=3)
+        self.per_scale = len(block_kernels)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Log-mel `(batch, n_mels, frames)` to `(batch, 256 frames)` samples."""
+        x = self.conv_pre(mel)
+        for i, up in enumerate(self.ups):
+            x = up(F.leaky_relu(x, 0.1))
+            blocks = self.resblocks[i * self.per_scale : (i + 1) * self.per_scale]
+            x = sum(block(x) for block in blocks) / self.per_scale
+        return torch.tanh(self.conv_post(F.leaky_relu(x))).squeeze(1)
+
+
+class _ResBlock(nn.Module):
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]):
+        super().__init__()
+        self.convs1 = nn.ModuleList(
+            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2) for d in dilations
+        )
+        self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=kernel // 2) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for first, second in zip(self.convs1, self.convs2, strict=True):
+            x = x + second(F.leaky_relu(first(F.leaky_relu(x, 0.1)), 0.1))
+        return x
+
+
+class HiFiGAN:
+    """A HiFi-GAN V1 checkpoint: the authors' `{"generator": state}` file or a safetensors file of the state.
+
+    Weight normalisation, where the file still has it, is folded on loading.
+
+    Raises:
+        ValueError: the file is missing, is not such a checkpoint, or has other sizes.
+    """
+
+    name = "HiFi-GAN"
+
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu"):
+        self.path = Path(path)
+        self.generator = HiFiGANGenerator().to(device).eval()
+        state = _fold_weight_norm(_read_generator(self.path))
+        try:
+            self.generator.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.path.name} is not a HiFi-GAN V1 generator with upsampling 8, 8, 2, 2 and 80 mels: "
+                "give one trained at 16 kHz with hop 256, or leave vocoder.hifigan empty for Griffin-Lim"
+            ) from error
+
+    @torch.no_grad()
+    def __call__(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
+        """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to one waveform per utterance."""
+        waves = self.generator(mel.transpose(1, 2))
+        return [_limit(w[: int(n) * 256].cpu().numpy()) for w, n in zip(waves, frames, strict=True)]
+
+
+def _read_generator(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(f"there is no HiFi-GAN checkpoint {path.name}: check vocoder.hifigan in the profile")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return state.get("generator", state)
+
+
+def _fold_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    folded = {k: v for k, v in state.items() if not k.endswith(("weight_g", "weight_v"))}
+    for key, direction in state.items():
+        if key.endswith("weight_v"):
+            norm = direction.flatten(1).norm(dim=1).view(-1, *[1] * (direction.ndim - 1))
+            folded[key.removesuffix("_v")] = direction * state[key.removesuffix("v") + "g"] / norm
+    return folded
+
+
+def load(settings: dict, dims: MelDims = MelDims(), device: torch.device | str = "cpu") -> Vocoder:
+    """The vocoder of a profile's `vocoder:` section: HiFi-GAN when `hifigan` names its weights, else Griffin-Lim."""
+    if settings.get("hifigan"):
+        return HiFiGAN(settings["hifigan"], device)
+    return GriffinLim(dims, settings.get("iterations", 60), settings.get("momentum", 0.99))

@@ -1,0 +1,421 @@
+"""A run's parameters, result rows and manifest: what statistics, claims and report read.
+
+    python -m lib.study status --profile demo     what has run, what is missing, what is stale
+    python -m lib.study claims --profile demo     the verdicts, written to results/demo/claims.json
+
+A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ROOT / "notebooks" / "profiles"
+SHARED_SECTIONS = ("corpus", "features", "backbone", "pretrain", "adapt", "evaluate")
+TEXT = "run_id profile paper method system modules speaker role utterance split metric unit".split()
+INTEGERS = ("d_s", "bottleneck", "trainable", "seed")
+COLUMNS = (
+    "run_id profile paper method system modules d_s bottleneck layer_embedding trainable seed "
+    "speaker role utterance split metric value unit"
+).split()
+
+
+class StudyError(ValueError):
+    """A profile, row or manifest that cannot be used; the message names it and the fix."""
+
+
+def load_profile(name: str, overrides: dict | None = None) -> dict:
+    """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
+
+    Raises StudyError for a profile that does not exist and for an override of a section no profile has.
+    """
+    available = sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "base")
+    if name not in available:
+        raise StudyError(f"there is no profile {name!r}; choose one of {', '.join(available)}")
+    profile: dict = {}
+    for stem in ("base", name):
+        path = PROFILES / f"{stem}.yaml"
+        profile = merge(profile, _read_yaml(path)) if path.exists() else profile
+    unknown = sorted(set(overrides or {}) - set(profile))
+    if unknown:
+        raise StudyError(
+            f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}"
+        )
+    return merge(profile, overrides or {}) | {"name": name}
+
+
+def merge(base: dict, changes: dict) -> dict:
+    """A copy of `base` with `changes` laid over it; mappings merge, anything else replaces."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def results_root(profile: dict | str) -> Path:
+    """results/<profile>, or <profile> in the folder that the environment variable STUDY_RESULTS names."""
+    name = profile if isinstance(profile, str) else profile["name"]
+    return Path(os.environ.get("STUDY_RESULTS") or ROOT / "results") / name
+
+
+def profile_hash(profile: dict) -> str:
+    """Hash of the sections that every run of a profile shares (data, features, backbone, training, evaluation)."""
+    shared = {section: profile.get(section) for section in SHARED_SECTIONS}
+    text = json.dumps(shared, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> Path:
+    """Write a run's result rows to R/rows/<run_id>.parquet, whole and atomically; returns the path.
+
+    `rows` hold at least metric, value and unit; run_id, profile and paper are filled in, missing factors are null.
+    The run counts as unfinished until `write_manifest` follows. Raises StudyError for an unknown column, a value
+    that is not a finite number, and two values for the same factors and metric.
+    """
+    paper = _paper(run_id)
+    table = pd.DataFrame(rows)
+    unknown, missing = sorted(set(table) - set(COLUMNS)), sorted({"metric", "value", "unit"} - set(table))
+    if unknown or missing:
+        raise StudyError(
+            f"{run_id}: rows have unknown columns [{', '.join(unknown)}] and lack [{', '.join(missing)}]; "
+            f"use {', '.join(COLUMNS)}"
+        )
+    table = table.assign(run_id=run_id, profile=profile["name"], paper=paper).reindex(columns=COLUMNS)
+    table = _typed(table, run_id)
+    _check_values(table, run_id)
+    path = results_root(profile) / "rows" / f"{run_id}.parquet"
+    manifest_path(run_id, profile).unlink(missing_ok=True)
+    write_atomically(path, lambda target: table.to_parquet(target, index=False))
+    return path
+
+
+def read_rows(profile: dict | str, paper: str | None = None) -> pd.DataFrame:
+    """All rows of the finished runs of a profile, sorted by run, with the columns of `COLUMNS`.
+
+    Raises StudyError for a damaged file and for runs whose shared parameters differ. No finished run: no rows.
+    """
+    manifests = read_manifests(profile, paper)
+    check_shared(manifests)
+    tables = []
+    for run_id in manifests:
+        path = results_root(profile) / "rows" / f"{run_id}.parquet"
+        if path.exists():
+            tables.append(_read_parquet(path))
+    empty = _typed(pd.DataFrame(columns=COLUMNS), "no run")
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def write_manifest(
+    run_id: str,
+    profile: dict,
+    parameters: dict,
+    started: float,
+    *,
+    seed: int | None = None,
+    device: str = "cpu",
+    corpus: str | None = None,
+    data_hash: str | None = None,
+    pretrained: dict | None = None,
+    vocoder: str | None = None,
+    **facts: object,
+) -> Path:
+    """Write R/manifests/<run_id>.json, which marks the run as finished; returns the path.
+
+    `started` is `time.time()` at the start of the run; `corpus` and `data_hash` name the data, `pretrained` maps a
+    model's name to where its weights came from, `vocoder` names the one used. `facts` are added as they are:
+    `backbone_hash` (runs with different backbones are not mixed) and `texts` (utterance to text, for the players)
+    mean something to the readers. Home folders and absolute paths are taken out.
+    """
+    manifest = {
+        "run_id": run_id,
+        "profile": profile["name"],
+        "paper": _paper(run_id),
+        "profile_hash": profile_hash(profile),
+        "seed": seed,
+        "parameters": parameters,
+        "corpus": corpus,
+        "data_hash": data_hash,
+        "pretrained": pretrained or {},
+        "vocoder": vocoder,
+        **git_state(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": package_versions(),
+        "device": device_name(device),
+        "cpus": os.cpu_count(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 2),
+        **peak_memory(),
+        **facts,
+    }
+    text = json.dumps(portable(manifest), indent=1, sort_keys=False, default=str) + "\n"
+    path = manifest_path(run_id, profile)
+    write_atomically(path, lambda target: target.write_text(text))
+    return path
+
+
+def manifest_path(run_id: str, profile: dict | str) -> Path:
+    return results_root(profile) / "manifests" / f"{run_id}.json"
+
+
+def read_manifests(profile: dict | str, paper: str | None = None) -> dict[str, dict]:
+    """Manifests of the finished runs by run id, sorted; raises StudyError for a damaged one."""
+    manifests = {}
+    for path in sorted((results_root(profile) / "manifests").glob("*.json")):
+        try:
+            manifest = json.loads(path.read_text())
+            manifests[manifest["run_id"]] = manifest
+        except (ValueError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"{_short(path)} is damaged ({type(error).__name__}); delete it and run again"
+            ) from error
+    return {run: m for run, m in manifests.items() if paper is None or m.get("paper") == paper}
+
+
+def check_shared(manifests: dict[str, dict]) -> None:
+    """Raise StudyError when two runs of a paper differ in shared parameters, backbone, vocoder or data.
+
+    Data hashes are compared between runs on the same corpus.
+    """
+    first: dict[tuple, tuple[str, str]] = {}
+    for run_id, manifest in manifests.items():
+        for key in ("profile_hash", "backbone_hash", "vocoder", "data_hash"):
+            value = manifest.get(key)
+            group = (key, manifest.get("paper"), manifest.get("corpus") if key == "data_hash" else None)
+            other, expected = (
+                first.setdefault(group, (run_id, value)) if value is not None else (run_id, value)
+            )
+            if value != expected:
+                raise StudyError(
+                    f"{other} and {run_id} cannot be compared: their {key.replace('_', ' ')} differs "
+                    f"({expected} and {value}); delete the manifest of the outdated one and run it again"
+                )
+
+
+def git_state() -> dict:
+    """The commit the code is at and whether tracked files differ from it; nulls outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": changed}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that pyproject.toml pins."""
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    versions = {}
+    for name in (re.split(r"[\s=<>!~\[;]", pin)[0] for pin in pins):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def device_name(device: str = "cpu") -> str:
+    """The accelerator's name for a CUDA device, else the processor's."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
+    return f"CPU, {names[0].strip()}" if names else f"CPU, {platform.machine()}"
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak memory of this process in MiB, and of the accelerator where torch has used one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"peak_memory_mib": round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        memory["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    return memory
+
+
+def portable(value: object) -> object:
+    """`value` with the project's folder, home folders and other absolute paths taken out of every string."""
+    if isinstance(value, dict):
+        return {str(key): portable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [portable(item) for item in value]
+    if isinstance(value, (str, Path)):
+        text = str(value).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
+        return re.sub(r"(?<![\w/:.~)])/(?:[^\s/'\"]+/)+", "…/", text)
+    return value
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it; nothing half-written is left behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StudyError(
+            f"cannot write {_short(path)}: {error.strerror or error}; make room or rights, run again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def status(profile: dict) -> list[dict]:
+    """One entry per run that the profile expects or that left files: run, state, rows, seconds, device, commit.
+
+    States: finished, stale (its parameters are not the profile's now), unfinished (rows, no manifest), missing.
+    """
+    manifests, root = read_manifests(profile), results_root(profile)
+    written = {path.stem for path in (root / "rows").glob("*.parquet")}
+    entries = []
+    for run_id in sorted(expected_runs(profile) | set(manifests) | written):
+        manifest = manifests.get(run_id, {})
+        if manifest:
+            state = "finished" if manifest.get("profile_hash") == profile_hash(profile) else "stale"
+        else:
+            state = "unfinished" if run_id in written else "missing"
+        entries.append(
+            {
+                "run": run_id,
+                "state": state,
+                "rows": len(_read_parquet(root / "rows" / f"{run_id}.parquet")) if run_id in written else 0,
+                "seconds": manifest.get("seconds"),
+                "device": manifest.get("device"),
+                "commit": (manifest.get("commit") or "")[:10] + ("+" if manifest.get("dirty") else ""),
+            }
+        )
+    return entries
+
+
+def expected_runs(profile: dict) -> set[str]:
+    """Run ids of the profile's systems: headline systems with every seed, the others with the first."""
+    seeds, headline = profile.get("seeds") or [0], profile.get("headline") or []
+    return {
+        f"ht-{system}-s{seed}"
+        for system in profile.get("systems") or {}
+        for seed in (seeds if system in headline else seeds[:1])
+    }
+
+
+def _paper(run_id: str) -> str:
+    if not re.fullmatch(r"[a-z]+(-[A-Za-z0-9_]+)+", run_id):
+        raise StudyError(f"{run_id!r} is no run id; write <paper>-<system>-s<seed>, such as ht-tts_0-s0")
+    return run_id.split("-")[0].upper()
+
+
+def _typed(table: pd.DataFrame, run_id: str) -> pd.DataFrame:
+    types = {name: "string" for name in TEXT} | {name: "Int64" for name in INTEGERS}
+    try:
+        return table.astype(types | {"layer_embedding": "boolean", "value": "float64"})
+    except (TypeError, ValueError) as error:
+        raise StudyError(
+            f"{run_id}: a column has values of the wrong type ({error}); write whole numbers for "
+            f"{', '.join(INTEGERS)}, true or false for layer_embedding, a number for value"
+        ) from error
+
+
+def _check_values(table: pd.DataFrame, run_id: str) -> None:
+    def name(index: int) -> str:
+        row = table.iloc[index][["system", "speaker", "utterance", "metric"]].dropna()
+        return f"row {index} of {run_id} ({', '.join(f'{key} {value}' for key, value in row.items())})"
+
+    bad = ~table["value"].abs().lt(float("inf")).to_numpy()
+    if bad.any():
+        index = int(bad.argmax())
+        raise StudyError(
+            f"{name(index)} is {table['value'][index]}, not a number; mend or set aside that utterance, run again"
+        )
+    repeated = table.duplicated([column for column in COLUMNS if column not in ("value", "unit")]).to_numpy()
+    if repeated.any():
+        raise StudyError(
+            f"{name(int(repeated.argmax()))} appears twice; write each utterance and metric once"
+        )
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return _typed(pd.read_parquet(path)[COLUMNS], path.stem)
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(
+            f"{_short(path)} is damaged ({type(error).__name__}); delete it and run {path.stem} again"
+        ) from error
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" near line {mark.line + 1}" if mark else ""
+        raise StudyError(f"{_short(path)} is not valid YAML{line}; correct it and run again") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{_short(path)} holds no sections; write `section: ...` lines or restore it")
+    return content
+
+
+def _short(path: Path) -> str:
+    """The path from the project's folder, or else its last three parts."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else "/".join(path.parts[-3:])
+
+
+def print_table(entries: list[dict], title: str) -> None:
+    """A rich table in a terminal, tab-separated lines with a header when piped."""
+    cells = [["" if value is None else str(value) for value in entry.values()] for entry in entries]
+    header = list(entries[0]) if entries else []
+    if not sys.stdout.isatty():
+        print("\n".join("\t".join(line) for line in [header, *cells]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, title=title)
+    for line in cells:
+        table.add_row(*line)
+    Console().print(table)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.study", description="What has run, and what it shows."
+    )
+    parser.add_argument("command", choices=("claims", "status"))
+    parser.add_argument("--profile", default="demo")
+    options = parser.parse_args(arguments)
+    try:
+        profile = load_profile(options.profile)
+        if options.command == "status":
+            print_table(status(profile), f"Runs of profile {options.profile}")
+            return
+        from lib import claims
+
+        print_table(claims.summary(claims.write_claims(profile)), f"Claims in profile {options.profile}")
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""English text to phonemes: one alphabet for every voice and model (misaki's, as Kokoro and hibari use it).
+
+A phoneme string is one character per symbol: stress marks, phones (capital letters are diphthongs and ʤ ʧ are
+single symbols), spaces and punctuation, with the silence symbol `|` at both ends.
+"""
+
+import functools
+
+PADDING = "_"
+SILENCE = "|"
+PUNCTUATION = ';:,.!?—…"()“”'
+STRESS = "ˈˌ"
+VOWELS = "AIOWYQiuɑɒɔɛɜəɪʊʌæaᵊᵻɐ"
+VOICED_CONSONANTS = "bdvzɡmnŋlɹɾwjðʒʤ"
+VOICELESS_CONSONANTS = "fhkpstʃʧθʔT"
+PHONES = VOWELS + VOICED_CONSONANTS + VOICELESS_CONSONANTS
+SYMBOLS: tuple[str, ...] = (PADDING, SILENCE, " ", *PUNCTUATION, *STRESS, *PHONES)
+_INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+
+
+class TextError(ValueError):
+    """Text that cannot be spoken; the message quotes it and says what to do."""
+
+
+@functools.cache
+def _g2p():
+    from hibari.g2p import G2P
+
+    return G2P(british=False)
+
+
+def phonemize(text: str) -> str:
+    """Phonemes of an English text, `|` at both ends, e.g. "Hello." -> "|həlˈO.|".
+
+    Raises `TextError` for empty text and for text with nothing to say (punctuation only, an unknown script).
+    """
+    if not text or not text.strip():
+        raise TextError("The text is empty; give at least one English word.")
+    phonemes = "".join(symbol for symbol in _g2p()(text) if symbol in _INDEX and symbol not in (PADDING, SILENCE))
+    if not any(symbol in PHONES for symbol in phonemes):
+        raise TextError(f"The text {_quote(text)} holds no speakable symbol; give at least one English word.")
+    return f"{SILENCE}{phonemes.strip()}{SILENCE}"
+
+
+def encode(phonemes: str) -> list[int]:
+    """Indices into `SYMBOLS`, one per symbol. Raises `TextError` for a symbol outside the alphabet."""
+    if not phonemes:
+        raise TextError("The phoneme string is empty; give at least one symbol.")
+    unknown = sorted({symbol for symbol in phonemes if symbol not in _INDEX})
+    if unknown:
+        raise TextError(f"The phonemes {_quote(phonemes)} hold unknown symbols {' '.join(unknown)}; phonemize first.")
+    return [_INDEX[symbol] for symbol in phonemes]
+
+
+def decode(indices: list[int]) -> str:
+    """The phoneme string of indices into `SYMBOLS`, padding left out (the inverse of `encode`)."""
+    for index in indices:
+        if not 0 <= index < len(SYMBOLS):
+            raise TextError(f"Symbol index {index} is outside 0..{len(SYMBOLS) - 1}.")
+    return "".join(SYMBOLS[index] for index in indices if index)
+
+
+def _quote(text: str, longest: int = 40) -> str:
+    return repr(text if len(text) <= longest else text[:longest] + "…")
