@@ -1,14 +1,15 @@
 """Intervals and paired comparisons over seeds, speakers and utterances.
 
-The seeds of a system all speak the same utterances of the same speakers, so seeds are crossed with speakers and
-utterances are nested in speakers. One bootstrap draw takes seeds, then speakers, then utterances within each
-drawn speaker; the drawn speakers and utterances serve every drawn seed. Factors with few levels understate their
-variance by (k - 1)/k when k of k levels are drawn, so k - 1 seeds and k - 1 speakers are drawn (Rao and Wu,
-Resampling inference with complex survey data, JASA 1988). A factor with one level is kept fixed, and the result
-says so: its interval then says nothing about other seeds, or other speakers.
+The seeds of a system all speak the same utterances of the same speakers, so seeds are crossed with speakers
+and utterances are nested in speakers. One bootstrap draw takes seeds, then speakers, then utterances within
+each drawn speaker; the drawn speakers and utterances serve every drawn seed. Factors with few levels
+understate their variance by (k - 1)/k when k of k levels are drawn, so k - 1 seeds and k - 1 speakers are
+drawn (Rao and Wu, Resampling inference with complex survey data, JASA 1988). A factor with one level is
+kept fixed, and the result says so: its interval then says nothing about other seeds, or other speakers.
 
-Coverage of the 95 % interval on simulated data (3 seeds, 8 utterances a speaker): 0.92 to 0.97 with six or more
-speakers, 0.87 with four speakers that differ as much as their utterances do. Fewer than six speakers deserve caution.
+Coverage of the 95 % interval on simulated data (3 seeds, 8 utterances a speaker): 0.92 to 0.97 with six or
+more speakers, 0.87 with four speakers that differ as much as their utterances do. Fewer than six speakers
+deserve caution.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class StatisticsError(ValueError):
 class Estimate:
     """A mean with its bootstrap distribution.
 
-    `value` is in the unit of the rows; `n` counts (speaker, utterance) pairs; `dz` is Cohen's dz, the mean over the
-    standard deviation of the pairs (None for fewer than two pairs or no spread); `fixed` names the factors with one
-    level; `draws` has shape (draws,). `ci_low` and `ci_high` are None when every factor is fixed.
+    `value` is in the unit of the rows; `n` counts (speaker, utterance) pairs; `dz` is Cohen's dz, the mean
+    over the standard deviation of the pairs (None for fewer than two pairs or no spread); `fixed` names the
+    factors with one level; `draws` has shape (draws,). `ci_low` and `ci_high` are None when every factor is
+    fixed.
     """
 
     value: float
@@ -88,14 +90,16 @@ def paired_difference(
 ) -> Estimate:
     """Mean of a - b over the pairs that agree in `on`, with `options` of `interval`.
 
-    Without "seed" in `on`, b is averaged over its seeds and serves every seed of a: the comparison with a system
-    that has no seeds of its own, such as the unadapted backbone. Raises StatisticsError when nothing pairs.
+    Without "seed" in `on`, b is averaged over its seeds and serves every seed of a: the comparison with a
+    system that has no seeds of its own, such as the unadapted backbone. Raises StatisticsError when nothing
+    pairs.
     """
     return interval(pair({"a": a, "b": b}, on).assign(value=lambda t: t["a"] - t["b"]), **options)
 
 
 def slope(tables: dict[float, pd.DataFrame], on: Sequence[str] = FACTORS, **options: float) -> Estimate:
-    """Mean least-squares slope of the value on log2 of the keys, one slope per pair, with `options` of `interval`.
+    """Mean least-squares slope of the value on log2 of the keys, one slope per pair, with `options` of
+    `interval`.
 
     In the unit of the values per doubling of the key. Raises StatisticsError for fewer than two keys.
     """
@@ -110,7 +114,7 @@ def slope(tables: dict[float, pd.DataFrame], on: Sequence[str] = FACTORS, **opti
 
 
 def pair(tables: dict, on: Sequence[str] = FACTORS) -> pd.DataFrame:
-    """Inner join of the tables' values on `on`: columns seed, speaker, utterance and one per key of `tables`."""
+    """Inner join of the values on `on`: columns seed, speaker, utterance and one per key of `tables`."""
     joined = None
     for name, table in tables.items():
         table = _levels(table).rename(columns={"value": name})
@@ -130,7 +134,7 @@ def pair(tables: dict, on: Sequence[str] = FACTORS) -> pd.DataFrame:
 def resample(
     table: pd.DataFrame, columns: Sequence, *, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Bootstrap means of `columns` under the same draws: an array (draws, columns), and the factors kept fixed."""
+    """Bootstrap means of `columns` under the same draws, (draws, columns), and the factors kept fixed."""
     cube, present = _cube(_levels(table, columns), columns)
     seeds, speakers, utterances = present.shape
     per_speaker = present.any(axis=0).sum(axis=1)
@@ -168,14 +172,15 @@ def _levels(table: pd.DataFrame, columns: Sequence = ("value",)) -> pd.DataFrame
     if repeated.any():
         row = levels[repeated].iloc[0]
         raise StatisticsError(
-            f"seed {row['seed']}, speaker {row['speaker']}, utterance {row['utterance']} has two values where one "
-            "is expected; narrow the comparison to one system and metric"
+            f"seed {row['seed']}, speaker {row['speaker']}, utterance {row['utterance']} has two values "
+            "where one is expected; narrow the comparison to one system and metric"
         )
     return levels
 
 
 def _cube(table: pd.DataFrame, columns: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Values (seeds, speakers, utterances, columns), zero where absent, and the presence mask without columns.
+    """Values (seeds, speakers, utterances, columns), zero where absent, and the presence mask without
+    columns.
 
     Utterances are numbered within their speaker.
     """

@@ -3,38 +3,38 @@
     python -m lib.study status --profile demo     what has run, what is missing, what is stale
     python -m lib.study claims --profile demo     the verdicts, written to results/demo/claims.json
 
-A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not read.
+A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not
+read.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import re
-import resource
-import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from lib.provenance import ROOT, device_name, git_state, package_versions, peak_memory, portable
+
 PROFILES = ROOT / "notebooks" / "profiles"
 SHARED_SECTIONS = ("corpus", "features", "backbone", "pretrain", "adapt", "evaluate")
-TEXT = "run_id profile paper method system modules speaker role utterance split metric unit".split()
+FACTORS = (
+    *("run_id", "profile", "paper", "method", "system", "modules", "d_s", "bottleneck", "layer_embedding"),
+    *("trainable", "seed", "speaker", "role", "utterance", "split", "metric"),
+)
+COLUMNS = [*FACTORS, "value", "unit"]
 INTEGERS = ("d_s", "bottleneck", "trainable", "seed")
-COLUMNS = (
-    "run_id profile paper method system modules d_s bottleneck layer_embedding trainable seed "
-    "speaker role utterance split metric value unit"
-).split()
+TYPES = {name: "Int64" if name in INTEGERS else "string" for name in COLUMNS}
+TYPES |= {"layer_embedding": "boolean", "value": "float64"}
 
 
 class StudyError(ValueError):
@@ -77,7 +77,7 @@ def results_root(profile: dict | str) -> Path:
 
 
 def profile_hash(profile: dict) -> str:
-    """Hash of the sections that every run of a profile shares (data, features, backbone, training, evaluation)."""
+    """Hash of the sections that every run of a profile shares: data, features, backbone, training, evaluation."""
     shared = {section: profile.get(section) for section in SHARED_SECTIONS}
     text = json.dumps(shared, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -86,9 +86,9 @@ def profile_hash(profile: dict) -> str:
 def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> Path:
     """Write a run's result rows to R/rows/<run_id>.parquet, whole and atomically; returns the path.
 
-    `rows` hold at least metric, value and unit; run_id, profile and paper are filled in, missing factors are null.
-    The run counts as unfinished until `write_manifest` follows. Raises StudyError for an unknown column, a value
-    that is not a finite number, and two values for the same factors and metric.
+    `rows` hold at least metric, value and unit; run_id, profile and paper are filled in, missing factors
+    are null. The run counts as unfinished until `write_manifest` follows. Raises StudyError for an unknown
+    column, a value that is not a finite number, and two values for the same factors and metric.
     """
     paper = _paper(run_id)
     table = pd.DataFrame(rows)
@@ -110,7 +110,8 @@ def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> P
 def read_rows(profile: dict | str, paper: str | None = None) -> pd.DataFrame:
     """All rows of the finished runs of a profile, sorted by run, with the columns of `COLUMNS`.
 
-    Raises StudyError for a damaged file and for runs whose shared parameters differ. No finished run: no rows.
+    Raises StudyError for a damaged file and for runs whose shared parameters differ. No finished run: no
+    rows.
     """
     manifests = read_manifests(profile, paper)
     check_shared(manifests)
@@ -139,10 +140,10 @@ def write_manifest(
 ) -> Path:
     """Write R/manifests/<run_id>.json, which marks the run as finished; returns the path.
 
-    `started` is `time.time()` at the start of the run; `corpus` and `data_hash` name the data, `pretrained` maps a
-    model's name to where its weights came from, `vocoder` names the one used. `facts` are added as they are:
-    `backbone_hash` (runs with different backbones are not mixed) and `texts` (utterance to text, for the players)
-    mean something to the readers. Home folders and absolute paths are taken out.
+    `started` is `time.time()` at the start of the run; `corpus` and `data_hash` name the data, `pretrained`
+    maps a model's name to where its weights came from, `vocoder` names the one used. `facts` are added as
+    they are: `backbone_hash` (runs with different backbones are not mixed) and `texts` (utterance to text,
+    for the players) mean something to the readers. Home folders and absolute paths are taken out.
     """
     manifest = {
         "run_id": run_id,
@@ -210,67 +211,8 @@ def check_shared(manifests: dict[str, dict]) -> None:
                 )
 
 
-def git_state() -> dict:
-    """The commit the code is at and whether tracked files differ from it; nulls outside a git checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": changed}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that pyproject.toml pins."""
-    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    versions = {}
-    for name in (re.split(r"[\s=<>!~\[;]", pin)[0] for pin in pins):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-def device_name(device: str = "cpu") -> str:
-    """The accelerator's name for a CUDA device, else the processor's."""
-    if str(device).startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
-    return f"CPU, {names[0].strip()}" if names else f"CPU, {platform.machine()}"
-
-
-def peak_memory() -> dict[str, float]:
-    """Peak memory of this process in MiB, and of the accelerator where torch has used one."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    memory = {"peak_memory_mib": round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        memory["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
-    return memory
-
-
-def portable(value: object) -> object:
-    """`value` with the project's folder, home folders and other absolute paths taken out of every string."""
-    if isinstance(value, dict):
-        return {str(key): portable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [portable(item) for item in value]
-    if isinstance(value, (str, Path)):
-        text = str(value).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
-        return re.sub(r"(?<![\w/:.~)])/(?:[^\s/'\"]+/)+", "…/", text)
-    return value
-
-
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it; nothing half-written is left behind."""
+    """Let `write` fill a temporary file beside `path`, then rename it; nothing is ever half-written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -285,9 +227,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def status(profile: dict) -> list[dict]:
-    """One entry per run that the profile expects or that left files: run, state, rows, seconds, device, commit.
+    """One entry per run that the profile expects or that left files: run, state, rows, seconds, device,
+    commit.
 
-    States: finished, stale (its parameters are not the profile's now), unfinished (rows, no manifest), missing.
+    States: finished, stale (its parameters are not the profile's now), unfinished (rows, no manifest),
+    missing.
     """
     manifests, root = read_manifests(profile), results_root(profile)
     written = {path.stem for path in (root / "rows").glob("*.parquet")}
@@ -328,9 +272,8 @@ def _paper(run_id: str) -> str:
 
 
 def _typed(table: pd.DataFrame, run_id: str) -> pd.DataFrame:
-    types = {name: "string" for name in TEXT} | {name: "Int64" for name in INTEGERS}
     try:
-        return table.astype(types | {"layer_embedding": "boolean", "value": "float64"})
+        return table.astype(TYPES)
     except (TypeError, ValueError) as error:
         raise StudyError(
             f"{run_id}: a column has values of the wrong type ({error}); write whole numbers for "
@@ -347,9 +290,9 @@ def _check_values(table: pd.DataFrame, run_id: str) -> None:
     if bad.any():
         index = int(bad.argmax())
         raise StudyError(
-            f"{name(index)} is {table['value'][index]}, not a number; mend or set aside that utterance, run again"
+            f"{name(index)} is {table['value'][index]}; set that utterance aside and run again"
         )
-    repeated = table.duplicated([column for column in COLUMNS if column not in ("value", "unit")]).to_numpy()
+    repeated = table.duplicated(list(FACTORS)).to_numpy()
     if repeated.any():
         raise StudyError(
             f"{name(int(repeated.argmax()))} appears twice; write each utterance and metric once"
