@@ -40,7 +40,7 @@ def score(
     values = []
     with torch.inference_mode():
         for batch in torch.cat(cuts).split(batch_size) if cuts else []:
-            values.append(model(batch.to(device))[:, 0].cpu())
+            values.append(model(batch.to(device)).flatten().cpu())
     parts = torch.cat(values).split([len(cut) for cut in cuts]) if cuts else []
     return {"mos_predicted": np.array([float(part.mean()) for part in parts], dtype=np.float64)}
 
