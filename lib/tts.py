@@ -1,0 +1,355 @@
+"""The systems of the HyperTTS study: build one, train it, load it back, let it speak.
+
+    backbone   FastSpeech 2 pre-trained on the pre-training speakers; every other system starts from it
+    tts_0      the backbone as it is
+    tts_ft     all its weights fine-tuned on the adaptation speakers
+    the rest   the backbone frozen and a small module trained beside it (`lib.methods.hypertts`, HT9's alternatives)
+
+A trained system is a safetensors file of what training changed, with the fingerprint of everything it depends on;
+`train` returns at once when that file exists and resumes from its checkpoint when it was interrupted.
+"""
+
+import copy
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lib import study, text
+from lib.corpora import kokoro
+from lib.corpus import Corpus, Utterance
+from lib.features import Features, features_of
+from lib.files import file_hash, fingerprint, replace_file, write_json
+from lib.methods.hypertts import HyperAdapters, StaticAdapters, count
+from lib.models import fastspeech2, vocoder
+from lib.models.conditioning import ConcatenationAdapters, ConditionalLayerNorm, PrefixTuning, lora_rank
+from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
+from lib.models.fft_block import NO_HOOKS, Hooks
+from lib.models.mel import MelDims
+from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+
+ALTERNATIVES = {"concatenation": ConcatenationAdapters, "layer_norm": ConditionalLayerNorm, "prefix": PrefixTuning}
+UNTRAINED = ("none", "recording", "vocoded_recording")
+
+
+class TTSError(ValueError):
+    """A system or checkpoint that cannot be used; the message names it and the fix."""
+
+
+@dataclass
+class Bench:
+    """What every system of a profile shares: its parameters, corpus, features, mel analysis and device."""
+
+    profile: dict
+    device: str = "cpu"
+    cores: int = 1
+
+    def __post_init__(self):
+        self.device = resolve_device(self.device)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return kokoro.build(self.profile["corpus"], cores=self.cores)
+
+    @cached_property
+    def features(self) -> Features:
+        cache = Path(os.environ.get("STUDY_CACHE") or study.ROOT / "data" / "cache")
+        return features_of(self.corpus, cache, self.mel, self.cores)
+
+    @cached_property
+    def mel(self) -> MelDims:
+        return MelDims(**self.profile["features"])
+
+    @cached_property
+    def dims(self) -> FastSpeech2Dims:
+        return FastSpeech2Dims.from_dict({"n_symbols": len(text.SYMBOLS), **self.profile["backbone"]})
+
+    @property
+    def root(self) -> Path:
+        return study.results_root(self.profile)
+
+    def checkpoint(self, run_id: str) -> Path:
+        return self.root / "checkpoints" / f"{run_id}.safetensors"
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is the GPU where there is one. Raises TTSError for a GPU that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TTSError("no CUDA device is visible to torch: run with --device cpu, or check the driver")
+    return device
+
+
+def system_of(profile: dict, name: str) -> dict:
+    """A system's entry in the profile, with its name. Raises TTSError naming the systems there are."""
+    if name == "backbone":
+        return {"name": name, "method": "backbone"}
+    if name not in profile["systems"]:
+        raise TTSError(f"there is no system {name!r}: choose one of {', '.join(profile['systems'])}")
+    return {"name": name, **profile["systems"][name]}
+
+
+def run_id(system: str, seed: int) -> str:
+    return f"ht-{system}-s{seed}"
+
+
+class Adapted(nn.Module):
+    """A backbone and the module, if any, that adapts it to the batch's speakers."""
+
+    def __init__(self, backbone: FastSpeech2, adapter: nn.Module | None = None):
+        super().__init__()
+        self.backbone, self.adapter = backbone, adapter
+
+    def hooks(self, speaker: Tensor) -> Hooks:
+        return NO_HOOKS if self.adapter is None else self.adapter.hooks(speaker)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.backbone(batch, self.hooks(batch["speaker"]))
+
+    def synthesise(self, symbols: Tensor, lengths: Tensor, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols `(batch, symbols)` and speakers `(batch, 256)` to log-mel and frame counts."""
+        return self.backbone.synthesise(symbols, lengths, speaker, self.hooks(speaker))
+
+
+def assemble(backbone: FastSpeech2, system: dict) -> Adapted:
+    """The untrained system on a copy of the backbone, with a gradient on what its method trains."""
+    backbone, method = copy.deepcopy(backbone), system["method"]
+    if method in ("none", "backbone", "finetune"):
+        return Adapted(backbone).requires_grad_(method != "none")
+    backbone.requires_grad_(False)
+    if method == "lora":
+        return Adapted(_with_lora(backbone, system))
+    return Adapted(backbone, _adapter(backbone, system))
+
+
+def _adapter(backbone: FastSpeech2, system: dict) -> nn.Module:
+    method, modules = system["method"], system["modules"]
+    if method == "adapter":
+        return StaticAdapters(backbone.sites(modules), system.get("bottleneck", 32))
+    if method == "hypernetwork":
+        names = ("bottleneck", "d_s", "layer_embedding", "biases", "init_std")
+        sites = {module: backbone.sites(module) for module in modules}
+        return HyperAdapters(sites, speaker=backbone.dims.speaker, **{k: system[k] for k in names if k in system})
+    if method not in ALTERNATIVES:
+        raise TTSError(f"{system['name']}: unknown method {method!r}: choose adapter, hypernetwork, lora, finetune, "
+                       f"none, {', '.join(ALTERNATIVES)}")  # fmt: skip
+    adapter = ALTERNATIVES[method](backbone.sites(modules), _budget(backbone, system), backbone.dims.speaker)
+    return adapter.bind(backbone) if hasattr(adapter, "bind") else adapter
+
+
+def _budget(backbone: FastSpeech2, system: dict) -> int:
+    """Trainable parameters of the hypernetwork that the system is compared with."""
+    return count(_adapter(backbone, {**system, "method": "hypernetwork"}))
+
+
+def _with_lora(backbone: FastSpeech2, system: dict) -> FastSpeech2:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    rank = lora_rank(backbone.sites(system["modules"]), _budget(backbone, system))
+    parts = {"e": "encoder", "d": "decoder"}
+    blocks = "|".join(parts[module] for module in system["modules"])
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=rf"({blocks})\.\d+\.attention\.(query|key|value|out)"
+    )
+    return inject_adapter_in_model(config, backbone)
+
+
+def train(bench: Bench, name: str, seed: int) -> Path:
+    """Train a system, or find it trained; returns its safetensors file, beside which lies `<run_id>.json`.
+
+    The backbone it starts from is trained first if need be. Raises TTSError for a system without weights.
+    """
+    system, path = system_of(bench.profile, name), bench.checkpoint(run_id(name, seed))
+    if system["method"] in UNTRAINED:
+        raise TTSError(f"{name} has no weights of its own to train")
+    mark = fingerprint_of(bench, system, seed)
+    if path.exists() and _metadata(path).get("fingerprint") == mark:
+        return path
+    role = "pretraining" if name == "backbone" else "adaptation"
+    config = _train_config(bench, system, seed)
+    seed_everything(seed)
+    start = FastSpeech2(bench.dims) if name == "backbone" else load_backbone(bench)
+    model = assemble(start, system).to(bench.device)
+    _set_mode(model, system)
+    frozen_before = _frozen_hash(model)
+    features = bench.features
+    rows = features.rows(bench.corpus.select(role=role, split="train"))
+    sampler = BucketedBatches(features.frames(rows), config.batch_size, seed)
+    began = time.time()
+    history = fit(
+        model,
+        lambda batch: fastspeech2.loss(model(batch), batch),
+        lambda step: features.batch(rows[sampler(step)], bench.device),
+        config,
+        path.with_suffix(".resume.pt"),
+        mark,
+        bench.device,
+        run_id(name, seed),
+    )
+    facts = {
+        "system": system,
+        "seed": seed,
+        "fingerprint": mark,
+        "trainable_parameters": count(model),
+        "backbone_parameters": sum(p.numel() for p in start.parameters()),
+        "backbone_changed": int(_frozen_hash(model) != frozen_before) if system["method"] != "finetune" else 1,
+        "seconds_trained": history[-1]["seconds"],
+        "session_seconds": time.time() - began,
+        "validation": validation_loss(bench, model, role),
+        "history": history,
+    }
+    with replace_file(path) as temporary:
+        save_file(saved_state(model), temporary, {"fingerprint": mark, "system": json.dumps(system)})
+    write_json(path.with_suffix(".json"), facts)
+    path.with_suffix(".resume.pt").unlink(missing_ok=True)
+    return path
+
+
+def _train_config(bench: Bench, system: dict, seed: int) -> TrainConfig:
+    section = dict(bench.profile["pretrain" if system["name"] == "backbone" else "adapt"])
+    rates = section.pop("learning_rates", {})
+    if system["method"] in rates:
+        section["learning_rate"] = rates[system["method"]]
+    return TrainConfig.from_dict(section, seed=seed)
+
+
+def _set_mode(model: Adapted, system: dict) -> None:
+    """A frozen backbone keeps its batch-norm statistics and drops nothing out; what is trained is in training mode."""
+    model.train()
+    if system["method"] not in ("backbone", "finetune"):
+        model.backbone.eval()
+
+
+def _frozen_hash(model: Adapted) -> str:
+    """Hash of the backbone's own weights and statistics, without what an adaptation method added."""
+    own = {k: v for k, v in model.backbone.state_dict().items() if "lora_" not in k}
+    return fingerprint({k: float(v.double().abs().sum()) for k, v in own.items()})
+
+
+@torch.no_grad()
+def validation_loss(bench: Bench, model: Adapted, role: str) -> dict[str, float]:
+    """Mean losses over the role's validation utterances, in evaluation mode."""
+    rows = bench.features.rows(bench.corpus.select(role=role, split="validation"))
+    model.eval()
+    batches = [bench.features.batch(rows[i : i + 16], bench.device) for i in range(0, len(rows), 16)]
+    losses = [fastspeech2.loss(model(batch), batch) for batch in batches]
+    return {name: float(np.mean([float(loss[name]) for loss in losses])) for name in losses[0]} if losses else {}
+
+
+def fingerprint_of(bench: Bench, system: dict, seed: int) -> str:
+    """Everything that the weights of a system depend on, in twelve digits."""
+    p = bench.profile
+    shared = (bench.corpus.hash, p["features"], bench.dims.to_dict(), p["pretrain"], bench.device.split(":")[0])
+    if system["name"] == "backbone":
+        return fingerprint(shared, seed)
+    return fingerprint(shared, p["adapt"], system, seed, file_hash(train(bench, "backbone", 0)))
+
+
+def load_backbone(bench: Bench) -> FastSpeech2:
+    """The pre-trained backbone (seed 0), trained now if it is not there."""
+    path = train(bench, "backbone", 0)
+    model = Adapted(FastSpeech2(bench.dims))
+    _load_into(model, path)
+    return model.backbone.to(bench.device)
+
+
+def restore(bench: Bench, name: str, seed: int) -> Adapted:
+    """A trained system in evaluation mode, trained now if it is not there."""
+    system, backbone = system_of(bench.profile, name), load_backbone(bench)
+    if system["method"] == "none":
+        return assemble(backbone, system).eval()
+    path = train(bench, name, seed)
+    model = assemble(backbone, system).to(bench.device)
+    _load_into(model, path)
+    return model.eval()
+
+
+def _load_into(model: nn.Module, path: Path) -> None:
+    """Raises TTSError when the file is damaged or belongs to a model of other sizes."""
+    try:
+        with safe_open(path, "pt") as f:
+            state = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - not a mapping
+        _, unexpected = model.load_state_dict(state, strict=False)
+    except Exception as error:
+        raise TTSError(
+            f"{path.name} is damaged or belongs to another configuration ({type(error).__name__}): "
+            "delete it and run the same command again"
+        ) from error
+    wanted = {name for name, p in model.named_parameters() if p.requires_grad}
+    if unexpected or wanted - set(state):
+        raise TTSError(
+            f"{path.name} belongs to another configuration ({len(unexpected)} weights too many, "
+            f"{len(wanted - set(state))} too few): delete it and run the same command again"
+        )
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as f:
+            return f.metadata() or {}
+    except Exception:  # safetensors raises its own kinds for a damaged file, which is then trained again
+        return {}
+
+
+def facts_of(bench: Bench, name: str, seed: int) -> dict:
+    """What `train` wrote beside the weights: parameter counts, losses, times."""
+    return json.loads(bench.checkpoint(run_id(name, seed)).with_suffix(".json").read_text())
+
+
+def history_of(bench: Bench, name: str, seed: int) -> pd.DataFrame:
+    """Learning curve of a trained system: step, losses, rate, seconds."""
+    return pd.DataFrame(facts_of(bench, name, seed)["history"])
+
+
+def enrolment(bench: Bench, speakers: list[str]) -> Tensor:
+    """GE2E centroid of each speaker's enrolment (training-split) utterances, `(speakers, 256)`.
+
+    Raises TTSError for a speaker with no such utterance.
+    """
+    out = []
+    for speaker in speakers:
+        utterances = bench.corpus.select(split="train", speaker=speaker)
+        if not utterances:
+            raise TTSError(f"speaker {speaker} has no utterances to enrol with: check the corpus's set-aside list")
+        out.append(bench.features.centroid(bench.features.rows(utterances)))
+    return torch.from_numpy(np.stack(out))
+
+
+def synthesise(bench: Bench, model: Adapted, utterances: list[Utterance], batch_size: int = 16) -> list[np.ndarray]:
+    """The texts of some utterances in their speakers' voices: one 16 kHz waveform each.
+
+    The model sees phonemes and the speaker's enrolment centroid only; durations, pitch and energy are predicted.
+    """
+    speak = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)
+    centroids = dict(zip(names := sorted({u.speaker for u in utterances}), enrolment(bench, names), strict=True))
+    waves: dict[int, np.ndarray] = {}
+    order = sorted(range(len(utterances)), key=lambda i: len(utterances[i].phonemes))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        symbols = [torch.tensor(text.encode(utterances[i].phonemes)) for i in chosen]
+        lengths = torch.tensor([len(s) for s in symbols])
+        padded = torch.nn.utils.rnn.pad_sequence(symbols, batch_first=True)
+        speaker = torch.stack([centroids[utterances[i].speaker] for i in chosen])
+        mel, frames = model.synthesise(*(t.to(bench.device) for t in (padded, lengths, speaker)))
+        waves |= dict(zip(chosen, speak(mel, frames), strict=True))
+    return [waves[i] for i in range(len(utterances))]
+
+
+def vocode(bench: Bench, utterances: list[Utterance], batch_size: int = 16) -> list[np.ndarray]:
+    """The recordings' own log-mels through the vocoder: what a perfect acoustic model would give."""
+    speak = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)
+    rows, waves = bench.features.rows(utterances), []
+    for start in range(0, len(rows), batch_size):
+        batch = bench.features.batch(rows[start : start + batch_size], bench.device)
+        waves += speak(batch["mel"], batch["frame_lengths"])
+    return waves

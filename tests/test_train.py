@@ -1,0 +1,129 @@
+"""The training loop: the same weights after an interruption, batches that depend on seed and step only."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.train import BucketedBatches, TrainConfig, fit, seed_everything
+
+
+def run(tmp_path, config: TrainConfig, stop_at: int | None = None) -> list[float]:
+    seed_everything(config.seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    data = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+
+    def batch_at(step: int):
+        if step == stop_at:
+            raise KeyboardInterrupt
+        return {"x": data[(step * 8) % 64 :][:8]}
+
+    def loss(batch):
+        return {"total": (model(batch["x"]).squeeze(1) - batch["x"].sum(1)).square().mean()}
+
+    fit(model, loss, batch_at, config, tmp_path / "run.resume.pt", "print")
+    return torch.cat([p.flatten() for p in model.parameters()]).tolist()
+
+
+CONFIG = TrainConfig(steps=60, batch_size=8, learning_rate=1e-2, checkpoint_every=10, accumulate=2)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path):
+    whole = run(tmp_path / "whole", CONFIG)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", CONFIG, stop_at=2 * 37)
+    assert (tmp_path / "cut" / "run.resume.pt").exists()
+    assert run(tmp_path / "cut", CONFIG) == whole
+
+
+def test_killed_process_ends_with_the_same_weights(tmp_path):
+    script = textwrap.dedent(
+        """
+        import json, os, signal, sys, pathlib
+        sys.path.insert(0, "tests")
+        import test_train
+        folder, kill = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+        if kill:
+            import lib.train as t
+            save = t._save
+            def save_then_die(*a):
+                save(*a)
+                if a[2] >= kill: os.kill(os.getpid(), signal.SIGKILL)
+            t._save = save_then_die
+        print(json.dumps(test_train.run(folder, test_train.CONFIG)))
+        """
+    )
+
+    def call(folder, kill):
+        command = [sys.executable, "-c", script, str(tmp_path / folder), str(kill)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    whole = json.loads(call("whole", 0).stdout)
+    assert call("cut", 30).returncode == -9
+    assert json.loads(call("cut", 0).stdout) == whole
+
+
+def test_a_checkpoint_of_another_configuration_is_left_aside(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, CONFIG, stop_at=2 * 37)
+    state = torch.load(tmp_path / "run.resume.pt", weights_only=True)
+    torch.save(state | {"fingerprint": "other"}, tmp_path / "run.resume.pt")
+    run(tmp_path, CONFIG)
+    assert "belongs to another configuration" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_left_aside(tmp_path, capsys):
+    (tmp_path / "run.resume.pt").write_bytes(b"not a checkpoint")
+    assert run(tmp_path, CONFIG) == run(tmp_path / "fresh", CONFIG)
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(tmp_path):
+    model = nn.Linear(1, 1)
+
+    def loss(batch):
+        return {"total": model(torch.ones(1, 1)).sum() * float("nan")}
+
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        fit(model, loss, lambda step: {}, CONFIG, tmp_path / "r.pt", "print")
+
+
+def test_batches_cover_every_item_once_an_epoch_and_are_of_similar_length():
+    lengths = np.random.default_rng(0).integers(50, 400, 203)
+    batches = BucketedBatches(lengths, 8, seed=3)
+    epoch = [batches(step) for step in range(batches.per_epoch)]
+    assert sorted(np.concatenate(epoch)) == list(range(203))
+    within = np.mean([np.ptp(lengths[b]) for b in epoch])
+    assert within < 0.25 * np.ptp(lengths)
+
+
+def test_batches_depend_on_seed_and_step_only():
+    lengths = np.arange(40)
+    first, second = BucketedBatches(lengths, 8, seed=3), BucketedBatches(lengths, 8, seed=3)
+    first(17)
+    assert (first(4) == second(4)).all()
+    different = BucketedBatches(lengths, 8, seed=4)
+    assert any((first(s) != different(s)).any() for s in range(5))
+
+
+def test_no_utterances_is_one_clear_sentence():
+    with pytest.raises(ValueError, match="no utterances to train on"):
+        BucketedBatches(np.array([]), 8, 0)
+
+
+def test_noam_rises_to_its_peak_at_the_warm_up_and_anneals():
+    config = TrainConfig(1000, 8, 1e-3, "noam", warmup=100, anneal_steps=(500,), anneal_rate=0.3)
+    rates = [config.rate(step) for step in range(1000)]
+    assert max(rates) == pytest.approx(1e-3) and int(np.argmax(rates)) == 99
+    assert rates[400] == pytest.approx(1e-3 * (100 / 401) ** 0.5)
+    assert rates[600] == pytest.approx(0.3 * 1e-3 * (100 / 601) ** 0.5)
+
+
+def test_unknown_setting_names_those_that_exist():
+    with pytest.raises(ValueError, match="unknown training settings"):
+        TrainConfig.from_dict({"steps": 1, "batch_size": 1, "learning_rate": 1, "momentum": 0.9})
