@@ -10,19 +10,18 @@ read.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from lib.files import fingerprint, replace_file, write_json
 from lib.provenance import ROOT, device_name, git_state, package_versions, peak_memory, portable
 
 PROFILES = ROOT / "notebooks" / "profiles"
@@ -77,10 +76,8 @@ def results_root(profile: dict | str) -> Path:
 
 
 def profile_hash(profile: dict) -> str:
-    """Hash of the sections that every run of a profile shares: data, features, backbone, training, evaluation."""
-    shared = {section: profile.get(section) for section in SHARED_SECTIONS}
-    text = json.dumps(shared, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Hash of the sections that the runs of a profile share: data, features, backbone, training, scoring."""
+    return fingerprint({section: profile.get(section) for section in SHARED_SECTIONS})
 
 
 def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> Path:
@@ -103,7 +100,8 @@ def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> P
     _check_values(table, run_id)
     path = results_root(profile) / "rows" / f"{run_id}.parquet"
     manifest_path(run_id, profile).unlink(missing_ok=True)
-    write_atomically(path, lambda target: table.to_parquet(target, index=False))
+    with replace_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
     return path
 
 
@@ -167,9 +165,8 @@ def write_manifest(
         **peak_memory(),
         **facts,
     }
-    text = json.dumps(portable(manifest), indent=1, sort_keys=False, default=str) + "\n"
     path = manifest_path(run_id, profile)
-    write_atomically(path, lambda target: target.write_text(text))
+    write_json(path, portable(manifest))
     return path
 
 
@@ -209,21 +206,6 @@ def check_shared(manifests: dict[str, dict]) -> None:
                     f"{other} and {run_id} cannot be compared: their {key.replace('_', ' ')} differs "
                     f"({expected} and {value}); delete the manifest of the outdated one and run it again"
                 )
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it; nothing is ever half-written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StudyError(
-            f"cannot write {_short(path)}: {error.strerror or error}; make room or rights, run again"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def status(profile: dict) -> list[dict]:
@@ -289,9 +271,7 @@ def _check_values(table: pd.DataFrame, run_id: str) -> None:
     bad = ~table["value"].abs().lt(float("inf")).to_numpy()
     if bad.any():
         index = int(bad.argmax())
-        raise StudyError(
-            f"{name(index)} is {table['value'][index]}; set that utterance aside and run again"
-        )
+        raise StudyError(f"{name(index)} is {table['value'][index]}; set that utterance aside and run again")
     repeated = table.duplicated(list(FACTORS)).to_numpy()
     if repeated.any():
         raise StudyError(
@@ -356,7 +336,7 @@ def main(arguments: list[str] | None = None) -> None:
         from lib import claims
 
         print_table(claims.summary(claims.write_claims(profile)), f"Claims in profile {options.profile}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -1,0 +1,322 @@
+"""Pre-registered claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from lib import study
+from lib.files import write_json
+from lib.provenance import ROOT
+from lib.statistics import Estimate, StatisticsError, holm, interval, paired_difference, slope
+
+CLAIMS = ROOT / "notebooks" / "claims.yaml"
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
+FIELDS = ("id", "paper", "statement", "published", "scale", "figure", "notebook", "anchor", "needs", "parts")
+TYPES = {
+    "difference": {"a", "b", "expect"},
+    "value": {"expect"},
+    "slope": {"systems", "x", "expect"},
+    "equals": {"value", "tolerance"},
+    "share": {"a", "b", "at_most"},
+}
+
+
+class ClaimError(ValueError):
+    """A claim that is not written as it must be, or a claims file that cannot be read."""
+
+
+@dataclass
+class Part:
+    """One comparison of a claim with what came of it; `estimate` is None where a number has no interval."""
+
+    spec: dict
+    value: float | None = None
+    estimate: Estimate | None = None
+    verdict: str = "not tested"
+    reason: str = ""
+    p: float | None = None
+    p_holm: float | None = None
+    runs: tuple[str, ...] = ()
+
+
+def load_claims(path: Path = CLAIMS) -> dict:
+    """The claims file: papers, rules and claims, every part completed with the defaults.
+
+    Raises ClaimError naming the claim and the field that is missing, misspelled or repeated.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+        defaults, claims = content["defaults"], content["claims"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ClaimError(
+            f"{path.name} cannot be read as claims ({type(error).__name__}); restore it from git"
+        ) from error
+    seen = set()
+    for claim in claims:
+        missing = [name for name in FIELDS if name not in claim]
+        if missing or claim["id"] in seen:
+            raise ClaimError(
+                f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it"
+            )
+        seen.add(claim["id"])
+        claim["parts"] = [defaults | part for part in claim["parts"]]
+        for part in claim["parts"]:
+            _check_part(claim["id"], part)
+        if not claim["parts"] or not claim["parts"][0].get("primary"):
+            raise ClaimError(f"claim {claim['id']} has no primary first part; it gives the claim its number")
+    return content
+
+
+def judge(content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict) -> list[dict]:
+    """One record per claim, as written to claims.json: value, interval, verdict, reason, scale and parts."""
+    return [_judge_claim(claim, content["rules"], rows, manifests, profile) for claim in content["claims"]]
+
+
+def write_claims(profile: dict) -> list[dict]:
+    """Judge all claims on the rows of a profile, write R/claims.json, return its records."""
+    rows, manifests = study.read_rows(profile), study.read_manifests(profile)
+    records = judge(load_claims(), rows, manifests, profile)
+    write_json(study.results_root(profile) / "claims.json", records)
+    return records
+
+
+def summary(records: list[dict]) -> list[dict]:
+    """The records shortened to a line each, for the terminal."""
+    return [
+        {
+            "id": record["id"],
+            "verdict": record["verdict"],
+            "value": _number(record["value"]),
+            "interval": f"[{_number(record['ci_low'])}, {_number(record['ci_high'])}]",
+            "unit": record["unit"],
+            "n": record["n"],
+            "reason": record["reason"],
+        }
+        for record in records
+    ]
+
+
+def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
+    """The rows whose columns equal the given values; a list of values means any of them."""
+    keep = np.ones(len(rows), dtype=bool)
+    for column, wanted in (where | more).items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        keep &= rows[column].isin(allowed).fillna(False).to_numpy(dtype=bool)
+    return rows[keep]
+
+
+def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
+    """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone."""
+    rows = rows[(rows["paper"] == paper).fillna(False)]
+    heard = select(rows, {"metric": "cos"})
+    corpora = sorted(
+        {str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper}
+    )
+    size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
+    parts = [
+        f"{profile['name']} profile",
+        f"corpus {' and '.join(corpora) or 'unknown'}",
+        f"{heard['speaker'].nunique()} speakers",
+        f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
+        f"{heard['seed'].nunique()} seeds",
+    ]
+    return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
+
+
+def _check_part(claim: str, part: dict) -> None:
+    needed = TYPES.get(part.get("type"))
+    if needed is None:
+        raise ClaimError(f"claim {claim}: {part.get('type')!r} is no comparison; use {', '.join(TYPES)}")
+    missing = sorted((needed | {"name", "metric", "unit"}) - set(part))
+    if missing or part.get("expect", "less") not in ("greater", "less"):
+        raise ClaimError(
+            f"claim {claim}, part {part.get('name')!r} lacks [{', '.join(missing)}] or expects neither "
+            "greater nor less; mend it"
+        )
+
+
+def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, profile: dict) -> dict:
+    statistics = profile.get("statistics") or {}
+    level = statistics.get("level", 0.95)
+    paper_rows = rows[(rows["paper"] == claim["paper"]).fillna(False)]
+    absent = _absent(claim["needs"], paper_rows)
+    parts = [Part(spec) for spec in claim["parts"]]
+    for part in parts:
+        _measure(part, paper_rows, level=level, draws=statistics.get("bootstrap", 2000))
+    primary = [part for part in parts if part.spec.get("primary")]
+    _correct(primary)
+    for part in parts:
+        _judge_part(part, level, sum(each.estimate is not None for each in primary) or 1)
+    verdict, reason = _combine(primary, absent)
+    head = parts[0]
+    return {
+        "id": claim["id"],
+        "paper": claim["paper"],
+        "statement": claim["statement"],
+        "published": claim["published"],
+        **_numbers(head),
+        "unit": head.spec["unit"],
+        "verdict": verdict,
+        "reason": reason,
+        "profile": profile["name"],
+        "scale": f"{scale(rows, manifests, profile, claim['paper'])}. {claim['scale']}",
+        "rule": rules[claim["paper"]],
+        "figure": claim["figure"],
+        "notebook": claim["notebook"],
+        "anchor": claim["anchor"],
+        "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
+        "parts": [_record(part) for part in parts],
+    }
+
+
+def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:
+    """What the claim needs and the rows do not hold, such as 'system lora_d'."""
+    columns = {"systems": "system", "metrics": "metric", "roles": "role", "runs": "run_id"}
+    return [
+        f"{columns[key].replace('_id', '')} {name}"
+        for key, names in needs.items()
+        for name in names
+        if not (rows[columns[key]] == name).any()
+    ]
+
+
+def _measure(part: Part, rows: pd.DataFrame, **options: float) -> None:
+    """Fill the part's value, estimate and runs; when rows are missing, only the reason."""
+    spec = part.spec
+    rows = select(rows, spec["where"], metric=spec["metric"])
+    names = spec.get("systems") or [spec[key] for key in ("a", "b") if key in spec]
+    tables = {name: select(rows, {"system": name}) for name in names} or {"": rows}
+    missing = [name for name, table in tables.items() if table.empty]
+    if missing:
+        where = ", ".join(f"{key} {value}" for key, value in spec["where"].items())
+        part.reason = f"no {spec['metric']} rows{' of ' if names else ''}{', '.join(missing)}"
+        part.reason += f" for {where}" if where else ""
+        return
+    part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
+    chosen = list(tables.values())
+    try:
+        if spec["type"] == "difference":
+            part.estimate = paired_difference(*chosen, on=spec["pair_on"], **options)
+        elif spec["type"] == "slope":
+            sizes = {float(table[spec["x"]].iloc[0]): table for table in chosen}
+            part.estimate = slope(sizes, on=spec["pair_on"], **options)
+        elif spec["type"] == "value":
+            part.estimate = interval(chosen[0], **options)
+        elif spec["type"] == "share":
+            part.value = float(100 * chosen[0]["value"].mean() / chosen[1]["value"].mean())
+        else:
+            values = pd.concat(chosen)["value"].to_numpy(dtype=float)
+            part.value = float(values[np.abs(values - spec["value"]).argmax()])
+    except (StatisticsError, TypeError) as error:
+        part.reason = str(error)
+        return
+    if part.estimate is not None:
+        part.value = part.estimate.value
+
+
+def _correct(parts: list[Part]) -> None:
+    """Bootstrap p values against each part's threshold, Holm-corrected over the parts with an interval."""
+    tested = [part for part in parts if part.estimate is not None and part.estimate.ci_low is not None]
+    p_values = [part.estimate.p(part.spec["threshold"]) for part in tested]
+    for part, p, corrected in zip(tested, p_values, holm(p_values), strict=True):
+        part.p, part.p_holm = p, corrected
+
+
+def _judge_part(part: Part, level: float, family: int) -> None:
+    """Give the part its verdict and a reason in words; the rule is the one that claims.yaml states."""
+    spec = part.spec
+    if part.value is None:
+        return
+    shown = f"{_number(part.value)} {spec['unit']}"
+    if spec["type"] == "equals":
+        holds = abs(part.value - spec["value"]) <= spec["tolerance"]
+        part.verdict = "reproduced" if holds else "not reproduced"
+        part.reason = f"furthest value {shown}, expected {_number(spec['value'])}"
+    elif spec["type"] == "share":
+        holds = part.value <= spec["at_most"]
+        part.verdict = "reproduced" if holds else "inconclusive"
+        part.reason = f"{shown}, at most {_number(spec['at_most'])} is claimed"
+        part.reason += "" if holds else "; a backbone of this size cannot show a smaller share"
+    elif part.estimate.ci_low is None:
+        part.verdict = "inconclusive"
+        part.reason = f"{shown}, a single value without an interval"
+    else:
+        _judge_interval(part, shown, level, family)
+
+
+def _judge_interval(part: Part, shown: str, level: float, family: int) -> None:
+    estimate, spec = part.estimate, part.spec
+    sign = 1 if spec["expect"] == "greater" else -1
+    threshold, smallest = spec["threshold"], spec["smallest"]
+    part.p = estimate.p(threshold) if part.p is None else part.p
+    side = "above" if sign > 0 else "below"
+    near = estimate.ci_low if sign > 0 else estimate.ci_high
+    corrected = estimate.at(1 - (1 - level) / family if spec.get("primary") else level)
+    far = corrected[1] if sign > 0 else corrected[0]
+    p = part.p if part.p_holm is None else part.p_holm
+    if sign * (near - threshold) > 0 and p < 1 - level:
+        part.verdict, ends = "reproduced", f"wholly {side} {_number(threshold)}"
+        if sign * (estimate.value - threshold) < smallest:
+            ends += f", though smaller than the {_number(smallest)} that would matter"
+    elif sign * (far - threshold) < smallest:
+        part.verdict = "not reproduced"
+        ends = f"wholly short of {_number(threshold + sign * smallest)}"
+    elif sign * (near - threshold) > 0:
+        part.verdict, ends = "inconclusive", f"{side} {_number(threshold)} but with a corrected p of {p:.3f}"
+    else:
+        part.verdict, ends = "inconclusive", f"not settled against {_number(threshold)}"
+    bounds = f"[{_number(estimate.ci_low)}, {_number(estimate.ci_high)}]"
+    part.reason = f"{shown}, {100 * level:g} % interval {bounds}, {ends}"
+    if estimate.fixed:
+        part.reason += f" (one {', one '.join(estimate.fixed)} only)"
+
+
+def _combine(primary: list[Part], absent: list[str]) -> tuple[str, str]:
+    """The claim's verdict from its primary parts, and the reason: the parts in order."""
+    verdicts = [part.verdict for part in primary]
+    told = "; ".join(f"{part.spec['name']}: {part.verdict}, {part.reason}" for part in primary)
+    if "not reproduced" in verdicts:
+        return "not reproduced", told
+    if absent:
+        return "not tested", f"this profile's rows lack {', '.join(absent)}"
+    if "not tested" in verdicts:
+        return "not tested", told
+    return "reproduced" if set(verdicts) == {"reproduced"} else "inconclusive", told
+
+
+def _numbers(part: Part) -> dict:
+    estimate = part.estimate
+    return {
+        "value": part.value,
+        "ci_low": estimate.ci_low if estimate else None,
+        "ci_high": estimate.ci_high if estimate else None,
+        "n": estimate.n if estimate else None,
+        "speakers": estimate.speakers if estimate else None,
+        "seeds": estimate.seeds if estimate else None,
+        "dz": estimate.dz if estimate else None,
+        "p": part.p,
+        "p_holm": part.p_holm,
+    }
+
+
+def _record(part: Part) -> dict:
+    spec = {name: part.spec[name] for name in ("name", "type", "metric", "unit")}
+    compared = {name: part.spec[name] for name in ("a", "b", "systems") if name in part.spec}
+    return (
+        spec
+        | compared
+        | {"published": part.spec.get("published"), "primary": bool(part.spec.get("primary"))}
+        | _numbers(part)
+        | {"fixed": list(part.estimate.fixed) if part.estimate else []}
+        | {"verdict": part.verdict, "reason": part.reason}
+    )
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, without an exponent for ordinary sizes; nothing for None."""
+    return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
