@@ -175,6 +175,16 @@ def score_generated_parameters(bench: Bench) -> pd.DataFrame:
     return _write(bench, "ht-generated_parameters-s0", pd.concat(tables, ignore_index=True), 0, started)
 
 
+def ensure(bench: Bench) -> None:
+    """Score every run that the profile expects and that has no rows yet (a notebook opened on its own)."""
+    finished = study.read_manifests(bench.profile, "HT")
+    for run in sorted(study.expected_runs(bench.profile) - set(finished)):
+        _, name, seed = run.split("-")
+        score(bench, name, int(seed.removeprefix("s")))
+    if "ht-generated_parameters-s0" not in finished:
+        score_generated_parameters(bench)
+
+
 def _write(bench: Bench, run: str, rows: pd.DataFrame, seed: int, started: float, **facts) -> pd.DataFrame:
     study.write_rows(rows, run, bench.profile)
     backbone = tts._metadata(bench.checkpoint("ht-backbone-s0")).get("fingerprint")

@@ -9,6 +9,7 @@ A trained system is a safetensors file of what training changed, with the finger
 `train` returns at once when that file exists and resumes from its checkpoint when it was interrupted.
 """
 
+import argparse
 import copy
 import json
 import os
@@ -353,3 +354,24 @@ def vocode(bench: Bench, utterances: list[Utterance], batch_size: int = 16) -> l
         batch = bench.features.batch(rows[start : start + batch_size], bench.device)
         waves += speak(batch["mel"], batch["frame_lengths"])
     return waves
+
+
+def main() -> None:
+    """Train one system: `python -m lib.tts --profile demo --system hypertts_d --seed 0 --device cuda`."""
+    parser = argparse.ArgumentParser(prog="python -m lib.tts", description="Train one system of the HyperTTS study.")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--system", default="backbone")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        bench = Bench(study.load_profile(options.profile), options.device)
+        print(train(bench, options.system, options.seed))
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
