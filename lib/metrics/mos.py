@@ -1,8 +1,8 @@
 """Predicted mean opinion score: DistillMOS, a distilled XLS-R speech quality model.
 
-Stahl and Gamper, "Distillation and pruning for scalable self-supervised representation-based speech quality
-assessment", ICASSP 2025. The value predicts how listeners would rate quality from 1 (bad) to 5 (excellent); no
-listener is involved, so it is always called predicted.
+Stahl and Gamper, "Distillation and pruning for scalable self-supervised representation-based speech
+quality assessment", ICASSP 2025. The value predicts how listeners would rate quality from 1 (bad) to 5
+(excellent); no listener is involved, so it is always called predicted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from lib.pretrained import PretrainedError, resolve
 
 SEGMENT = 122880
 LARGEST_HOP = 16000
+FEATURE_HOP = 320
+REACH = 5
 
 
 def score(
@@ -36,13 +38,44 @@ def score(
         raise MetricError("Predicted MOS takes no reference: give None.")
     waves = check_waves(speech, "Speech")
     cuts = [segments(torch.from_numpy(wave)) for wave in waves]
-    model = load(str(device))
-    values = []
-    with torch.inference_mode():
-        for batch in torch.cat(cuts).split(batch_size) if cuts else []:
-            values.append(model(batch.to(device)).flatten().cpu())
-    parts = torch.cat(values).split([len(cut) for cut in cuts]) if cuts else []
+    if not cuts:
+        return {"mos_predicted": np.zeros(0)}
+    predictor = load(str(device))
+    lengths = torch.tensor([min(len(wave), SEGMENT) for wave in waves]).repeat_interleave(
+        torch.tensor([len(cut) for cut in cuts])
+    )
+    stacked, order = torch.cat(cuts), lengths.argsort(stable=True)
+    values = torch.zeros(len(order))
+    for batch in order.split(batch_size):
+        values[batch] = predictor(stacked[batch].to(device), int(lengths[batch].max())).cpu()
+    parts = values.split([len(cut) for cut in cuts])
     return {"mos_predicted": np.array([float(part.mean()) for part in parts], dtype=np.float64)}
+
+
+class Predictor(nn.Module):
+    """DistillMOS on batches of segments, without convolving the zeros that pad short utterances.
+
+    The convolutions reach less than 0.1 s to either side, so all features further than that from the sound
+    equal the features of a silent segment, which are computed once.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.convolutions, self.transformer = model.cnn, model.transformer_pool_attn
+        self.register_buffer("silence", self.convolutions(torch.zeros(1, SEGMENT)))
+
+    @torch.inference_mode()
+    def forward(self, batch: Tensor, samples: int) -> Tensor:
+        """Scores (batch,), 1 to 5, of segments (batch, 122880) that are zero from `samples` on."""
+        batch = batch / (batch.abs().amax(dim=1, keepdim=True) + 1e-8)
+        kept = -(-samples // FEATURE_HOP) + REACH
+        if kept + REACH < self.silence.shape[2]:
+            heard = self.convolutions(batch[:, : (kept + REACH) * FEATURE_HOP])[:, :, :kept]
+            rest = self.silence[:, :, kept:].expand(len(batch), -1, -1)
+            features = torch.cat([heard, rest], dim=2)
+        else:
+            features = self.convolutions(batch)
+        return 1 + 4 * self.transformer(features.transpose(1, 2)).flatten()
 
 
 def segments(wave: Tensor) -> Tensor:
@@ -56,8 +89,8 @@ def segments(wave: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def load(device: str = "cpu") -> nn.Module:
-    """DistillMOS on `device`, for segments of 122880 samples; weights from `lib.pretrained`."""
+def load(device: str = "cpu") -> Predictor:
+    """DistillMOS on `device` with its weights from `lib.pretrained`; raises PretrainedError without them."""
     weights = resolve("distillmos")
     try:
         from distillmos import ConvTransformerSQAModel
@@ -67,4 +100,5 @@ def load(device: str = "cpu") -> nn.Module:
         model = ConvTransformerSQAModel(load_weights=False, segmenting_in_forward=False)
     state = torch.load(weights.path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
-    return model.to(device).eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return Predictor(model).to(device).eval()

@@ -29,6 +29,8 @@ RATE = 16000
 HOP = 160
 LONGEST = 30.0
 TOKENS_PER_SECOND = 10
+THINNING = 4
+TAIL = 1600
 
 
 class WhisperError(ValueError):
@@ -63,9 +65,11 @@ class Whisper:
     ) -> list[str]:
         """Greedy transcripts of mono 16 kHz `waves`, each at most 30 s.
 
-        A wave is padded to the smallest multiple of `context_seconds` that holds it (at most 30 s), so its
-        transcript does not depend on the batch it is in. At most 10 tokens a second of audio, and never
-        more than `max_new_tokens`, are written, so speech that makes the decoder loop ends soon.
+        Whisper sees every wave padded with silence to 30 s. A shorter `context_seconds` computes only the
+        smallest multiple of it that holds the wave in full and thins the silence after it, see `encode`.
+        Neither the context nor the transcript of a wave depends on the batch it is in. At most 10 tokens a
+        second of audio, and never more than `max_new_tokens`, are written, so loops of the decoder end soon.
+        Raises WhisperError for audio that is longer, not finite or not mono.
         """
         contexts = [_context(check(wave, index), context_seconds) for index, wave in enumerate(waves)]
         order = sorted(range(len(waves)), key=lambda index: (contexts[index], len(waves[index])))
@@ -80,10 +84,15 @@ class Whisper:
         return texts
 
     @torch.inference_mode()
-    def encode(self, waves: list[np.ndarray], context_seconds: float = LONGEST) -> Tensor:
-        """Encoder states (batch, positions, channels), 50 positions a second of the given context."""
+    def encode(self, waves: list[np.ndarray], context_seconds: float = LONGEST) -> Encoded:
+        """Encoder states of `waves`, none longer than `context_seconds`; 50 positions a second of context.
+
+        With the full 30 s these are Whisper's own states. With less, the silence from `context_seconds` to
+        30 s is represented by every 4th of its positions, whose attention logits carry log 4. Leaving the
+        silence out altogether is cheaper still, but the decoder then loops on short utterances.
+        """
         samples = round(context_seconds * RATE)
-        padded = torch.zeros(len(waves), samples)
+        padded = torch.zeros(len(waves), min(samples + TAIL, round(LONGEST * RATE)))
         for index, wave in enumerate(waves):
             if len(check(wave, index)) > samples:
                 raise WhisperError(
@@ -91,14 +100,14 @@ class Whisper:
                     f"{context_seconds:g} s: raise context_seconds."
                 )
             padded[index, : len(wave)] = torch.from_numpy(np.asarray(wave, dtype=np.float32))
-        return encode_features(self.network, log_mel(padded.to(self.device)))
+        return encode_features(self.network, log_mel(padded.to(self.device)), samples // (2 * HOP))
 
     @torch.inference_mode()
-    def decode(self, encoded: Tensor, limits: list[int]) -> list[str]:
-        """Greedy decoding of encoder states (batch, positions, channels), at most `limits[i]` tokens each."""
-        batch = encoded.shape[0]
-        decoder, head = self.network.model.decoder, self.network.proj_out
-        banned = torch.zeros(head.out_features, device=self.device)
+    def decode(self, encoded: Encoded, limits: list[int]) -> list[str]:
+        """Greedy decoding, at most `limits[i]` tokens for utterance i."""
+        batch = encoded.states.shape[0]
+        decoder = Decoder(self.network, encoded)
+        banned = torch.zeros(self.network.config.vocab_size, device=self.device)
         banned[self.suppressed] = -math.inf
         banned[self.end + 1 :] = -math.inf
         first = banned.clone()
@@ -106,23 +115,75 @@ class Whisper:
         limit = torch.tensor(limits, device=self.device)
         tokens = torch.full((batch, max(limits)), self.end, device=self.device)
         done = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        step = torch.tensor([[self.start, self.no_timestamps]], device=self.device).expand(batch, 2)
-        cache = None
+        decoder.step(torch.full((batch,), self.start, device=self.device))
+        token = torch.full((batch,), self.no_timestamps, device=self.device)
         for position in range(max(limits)):
-            output = decoder(
-                input_ids=step, encoder_hidden_states=encoded, past_key_values=cache, use_cache=True
-            )
-            cache = output.past_key_values
-            scores = head(output.last_hidden_state[:, -1]) + (banned if position else first)
+            scores = decoder.step(token) + (banned if position else first)
             token = scores.argmax(dim=-1).masked_fill(done, self.end)
             tokens[:, position] = token
             done = done | (token == self.end) | (position + 1 >= limit)
             if done.all():
                 break
-            step = token[:, None]
-        return [
-            self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.cpu().tolist()
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.cpu().tolist()]
+
+
+@dataclass
+class Encoded:
+    """Encoder states (batch, positions, channels) and what is added to the attention logits of each position.
+
+    `log_weights` (positions,) is log n where one position stands for n positions of silence, else 0.
+    """
+
+    states: Tensor
+    log_weights: Tensor
+
+
+class Decoder:
+    """Whisper's decoder one token at a time, with the keys and values of all earlier tokens kept."""
+
+    def __init__(self, network: WhisperForConditionalGeneration, encoded: Encoded) -> None:
+        self.decoder = network.model.decoder
+        self.bias = encoded.log_weights[None, None, None]
+        self.position = 0
+        self.heads = network.config.decoder_attention_heads
+        crosses = [layer.encoder_attn for layer in self.decoder.layers]
+        self.cross = [
+            (self._split(cross.k_proj(encoded.states)), self._split(cross.v_proj(encoded.states)))
+            for cross in crosses
         ]
+        self.past: list[tuple[Tensor, Tensor] | None] = [None] * len(crosses)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, vocabulary) of what follows `tokens` (batch,)."""
+        decoder = self.decoder
+        hidden = decoder.embed_tokens(tokens)[:, None] + decoder.embed_positions.weight[self.position]
+        self.position += 1
+        for index, layer in enumerate(decoder.layers):
+            hidden = hidden + self._attend_past(index, layer.self_attn, layer.self_attn_layer_norm(hidden))
+            query = self._split(layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden)))
+            keys, values = self.cross[index]
+            read = nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=self.bias)
+            hidden = hidden + layer.encoder_attn.out_proj(self._merge(read))
+            inner = nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden)))
+            hidden = hidden + layer.fc2(inner)
+        return nn.functional.linear(decoder.layer_norm(hidden)[:, 0], decoder.embed_tokens.weight)
+
+    def _attend_past(self, index: int, attention: nn.Module, hidden: Tensor) -> Tensor:
+        keys, values = self._split(attention.k_proj(hidden)), self._split(attention.v_proj(hidden))
+        if self.past[index] is not None:
+            keys = torch.cat([self.past[index][0], keys], dim=2)
+            values = torch.cat([self.past[index][1], values], dim=2)
+        self.past[index] = keys, values
+        query = self._split(attention.q_proj(hidden))
+        return attention.out_proj(
+            self._merge(nn.functional.scaled_dot_product_attention(query, keys, values))
+        )
+
+    def _split(self, hidden: Tensor) -> Tensor:
+        return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _merge(self, heads: Tensor) -> Tensor:
+        return heads.transpose(1, 2).flatten(2)
 
 
 @lru_cache(maxsize=2)
@@ -172,18 +233,30 @@ def log_mel(padded: Tensor) -> Tensor:
     return (torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
-def encode_features(network: WhisperForConditionalGeneration, features: Tensor) -> Tensor:
-    """Encoder states (batch, frames / 2, channels) of log-mel (batch, 80, frames), frames at most 3000.
+def encode_features(
+    network: WhisperForConditionalGeneration, features: Tensor, positions: int = 1500
+) -> Encoded:
+    """Encoder states of log-mel (batch, 80, frames) that is silent after the first 2 `positions` frames.
 
-    The same network as transformers' encoder; fewer frames than 3000 use the first positions.
+    With all 1500 positions this is transformers' encoder on 3000 frames.
     """
     encoder = network.model.encoder
     hidden = nn.functional.gelu(encoder.conv1(features))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    everywhere = encoder.embed_positions.weight
+    silence = hidden[:, -2:-1]
+    hidden = hidden[:, :positions] + everywhere[:positions]
+    log_weights = torch.zeros(positions, device=hidden.device)
+    if positions < len(everywhere):
+        groups = everywhere[positions:].split(THINNING)
+        tail = torch.stack([group[len(group) // 2] for group in groups])
+        sizes = torch.tensor([float(len(group)) for group in groups], device=hidden.device)
+        hidden = torch.cat([hidden, silence + tail], dim=1)
+        log_weights = torch.cat([log_weights, sizes.log()])
+    mask = log_weights.expand(len(hidden), 1, hidden.shape[1], -1) if positions < len(everywhere) else None
     for layer in encoder.layers:
-        hidden = layer(hidden, None)
-    return encoder.layer_norm(hidden)
+        hidden = layer(hidden, mask)
+    return Encoded(encoder.layer_norm(hidden), log_weights)
 
 
 def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
@@ -293,7 +366,9 @@ def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def _layers(variables: dict[str, np.ndarray], side: str) -> int:
-    return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"})
+    return len(
+        {name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"}
+    )
 
 
 def _context(wave: np.ndarray, context_seconds: float) -> float:
