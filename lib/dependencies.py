@@ -1,12 +1,12 @@
 """What a step of the study depends on in the code: a digest that changes only when that code changes.
 
-Starting from a notebook or from one function, every definition of ``lib`` that it can reach by name is followed
-through the imports, and the digest covers those definitions without comments and docstrings. So a change of
-``lib/metrics/mcd.py`` reaches scoring but not training, although one module holds both, and reformatting a file,
-a fresh clone or a notebook saved with its outputs changes nothing.
+Starting from a notebook or from one function, every definition of ``lib`` that it can reach by name is
+followed through the imports, and the digest covers those definitions without comments and docstrings. So a
+change of ``lib/metrics/mcd.py`` reaches scoring but not training, although one module holds both; and
+reformatting a file, a fresh clone or a notebook saved with its outputs changes nothing.
 
-Names put together at run time are the limit: an import by a string that begins with ``lib.`` is followed (a string
-ending in a dot stands for the whole package), other ways of hiding a name are not.
+Names put together at run time are the limit: an import by a string that begins with ``lib.`` is followed (a
+string that ends in a dot stands for the whole package), other ways of hiding a name are not.
 """
 
 import ast
@@ -28,16 +28,18 @@ class Module:
     """One parsed module: its definitions by name, what its names import, and the statements run on import."""
 
     name: str
+    package: bool
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     always: list[ast.stmt] = field(default_factory=list)
 
 
-def fingerprint(start: str, prose: bool = False, root: Path = ROOT) -> str:
+def code_digest(start: str, without: str = "", prose: bool = False, root: Path = ROOT) -> str:
     """Digest of the code that `start` can reach.
 
     Args:
         start: a notebook's path relative to the project, or ``package.module:function``.
+        without: a package whose results the step reads from files, such as ``lib.corpora``: not followed.
         prose: for a notebook, whether its text counts as well (true where the executed notebook is rendered).
         root: the project folder, which holds ``lib``.
 
@@ -48,47 +50,41 @@ def fingerprint(start: str, prose: bool = False, root: Path = ROOT) -> str:
         ValueError: no such notebook, module or function, or one that is not valid Python.
     """
     digest = hashlib.sha256()
-    if start.endswith(".ipynb"):
-        cells = _cells(root / start)
-        module = _parse("", False, "\n".join(source for kind, source in cells if kind == "code"), start)
-        parts = [("", "*")]
-        if prose:
-            digest.update(json.dumps([source for kind, source in cells if kind == "markdown"]).encode())
-    else:
-        name, _, function = start.partition(":")
-        module = _module(name, root)
-        if module is None or function not in module.definitions:
-            raise ValueError(f"{start}: no such function in the library; correct the name in the Snakefile.")
-        parts = [(name, function)]
-    for part, statement in sorted(_reach(parts, module, root).items()):
-        digest.update(f"{part} {statement}\n".encode())
+    for part, code in sorted(_reach(*_start(start, root), without, root).items()):
+        digest.update(f"{part} {code}\n".encode())
+    if prose:
+        digest.update(json.dumps(_cells(root / start, "markdown")).encode())
     return digest.hexdigest()[:16]
 
 
-def modules(start: str, root: Path = ROOT) -> set[str]:
-    """Names of the modules of ``lib`` in which `start` (as in `fingerprint`) reaches at least one definition."""
+def modules(start: str, without: str = "", root: Path = ROOT) -> set[str]:
+    """Modules of ``lib`` in which `start`, as in `code_digest`, reaches at least one definition."""
+    return {part.partition(":")[0] for part in _reach(*_start(start, root), without, root)} - {""}
+
+
+def _start(start: str, root: Path) -> tuple[Module, str]:
+    """The module and the definition in it where the search begins; of a notebook, every cell."""
     if start.endswith(".ipynb"):
-        code = "\n".join(source for kind, source in _cells(root / start) if kind == "code")
-        reached = _reach([("", "*")], _parse("", False, code, start), root)
-    else:
-        name, _, function = start.partition(":")
-        reached = _reach([(name, function)], _module(name, root), root)
-    return {part.partition(":")[0] for part in reached} - {""}
+        cells = _cells(root / start, "code")
+        code = re.sub(r"(?m)^\s*[%!?].*$", "", "\n".join(cells))  # lines for IPython or the shell
+        return _parse("", False, code, start), "*"
+    name, _, function = start.partition(":")
+    module = _module(name, root)
+    if module is None or function not in module.definitions:
+        raise ValueError(f"{start}: no such function in the library; correct the name in the Snakefile.")
+    return module, function
 
 
-def _reach(parts: list[tuple[str, str]], first: Module, root: Path) -> dict[str, str]:
-    """Follow names from `parts` (module, definition or "*"); map each part reached to its code."""
+def _reach(first: Module, start: str, without: str, root: Path) -> dict[str, str]:
+    """Follow names from a definition ("*": all in it); the code of each ``module:definition`` reached."""
     reached: dict[str, str] = {}
-    seen: set[tuple[str, str]] = set()
-    waiting = list(parts)
+    waiting = [(first.name, start)]
     while waiting:
-        part = waiting.pop()
-        if part in seen:
+        name, definition = waiting.pop()
+        if without and f"{name}.".startswith(f"{without}."):
             continue
-        seen.add(part)
-        name, definition = part
         module = first if name == first.name else _module(name, root)
-        if module is None:
+        if module is None or f"{name}:{definition}" in reached:
             continue
         if definition == "*":
             waiting += [(name, each) for each in module.definitions]
@@ -105,7 +101,7 @@ def _reach(parts: list[tuple[str, str]], first: Module, root: Path) -> dict[str,
 
 def _references(statement: ast.stmt, module: Module, root: Path) -> Iterator[tuple[str, str]]:
     """Parts of the library that a statement names."""
-    imports = module.imports | _imports(statement, module.name, package=False)
+    imports = module.imports | _imports(statement, module)
     used_in_attribute = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute):
@@ -121,13 +117,12 @@ def _references(statement: ast.stmt, module: Module, root: Path) -> Iterator[tup
                 yield _resolve(imports[node.id], root)
             elif node.id in module.definitions:
                 yield module.name, node.id
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if IMPORTED_BY_STRING.fullmatch(node.value):
-                yield _resolve(node.value.rstrip("."), root)
+        elif isinstance(node, ast.Constant) and IMPORTED_BY_STRING.fullmatch(str(node.value)):
+            yield _resolve(node.value.rstrip("."), root)
 
 
 def _resolve(path: str, root: Path) -> tuple[str, str]:
-    """Split a dotted path into the longest module in it and the definition that follows ("*": all of them)."""
+    """The longest module in a dotted path and the definition that follows ("*": all of them)."""
     names = path.split(".")
     for length in range(len(names), 0, -1):
         if _file(".".join(names[:length]), root):
@@ -135,7 +130,7 @@ def _resolve(path: str, root: Path) -> tuple[str, str]:
     return path, "*"
 
 
-def _imports(tree: ast.AST, module: str, package: bool) -> dict[str, str]:
+def _imports(tree: ast.AST, module: Module) -> dict[str, str]:
     """Local names that imports of the library inside `tree` bind, with their dotted paths."""
     names = {}
     for node in ast.walk(tree):
@@ -144,7 +139,7 @@ def _imports(tree: ast.AST, module: str, package: bool) -> dict[str, str]:
                 path = each.name if each.asname else each.name.split(".")[0]
                 names[each.asname or path] = path
         elif isinstance(node, ast.ImportFrom):
-            parents = module.split(".") if package else module.split(".")[:-1]
+            parents = module.name.split(".") if module.package else module.name.split(".")[:-1]
             parents = parents[: len(parents) - node.level + 1] if node.level else []
             source = ".".join([*parents, *([node.module] if node.module else [])])
             for each in node.names:
@@ -158,18 +153,18 @@ def _parse(name: str, package: bool, source: str, where: str) -> Module:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise ValueError(f"{where}: not valid Python ({error.msg}, line {error.lineno}).") from None
-    module = Module(name)
+    module = Module(name, package)
     for statement in tree.body:
         if isinstance(statement, DEFINITIONS):
             module.definitions.setdefault(statement.name, []).append(statement)
             continue
         if not name:  # a notebook: every cell runs
-            module.imports |= _imports(statement, name, package)
+            module.imports |= _imports(statement, module)
             module.definitions.setdefault("*", []).append(statement)
             continue
         if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
             continue
-        module.imports |= _imports(statement, name, package)
+        module.imports |= _imports(statement, module)
         targets = [each.id for each in _targets(statement) if isinstance(each, ast.Name)]
         for target in targets:
             module.definitions.setdefault(target, []).append(statement)
@@ -192,6 +187,7 @@ def _is_text(statement: ast.stmt) -> bool:
     )
 
 
+@cache
 def _bare(statement: ast.stmt) -> str:
     """The code of a statement without comments, positions and docstrings."""
     statement = ast.parse(ast.unparse(statement))
@@ -201,18 +197,15 @@ def _bare(statement: ast.stmt) -> str:
     return ast.dump(statement)
 
 
-def _cells(path: Path) -> list[tuple[str, str]]:
-    """Kind and source of each cell of a notebook; lines for the shell or IPython are left out of the code."""
+def _cells(path: Path, kind: str) -> list[str]:
+    """Sources of the cells of one kind ("code" or "markdown") of a notebook."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except FileNotFoundError:
         raise ValueError(f"{path}: no such notebook; restore it from the repository.") from None
     except (json.JSONDecodeError, KeyError):
         raise ValueError(f"{path}: not a notebook; restore it from the repository.") from None
-    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-    return [
-        (kind, re.sub(r"(?m)^\s*[%!?].*$", "", source) if kind == "code" else source) for kind, source in sources
-    ]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
 def _file(name: str, root: Path) -> Path | None:

@@ -1,0 +1,261 @@
+"""The order of the study: which step makes which result from which.
+
+    snakemake --cores 2 --config profile=demo device=cpu      (or ./run_all.sh, which also makes the environment)
+
+A step runs again when its notebook, the code that it reaches in lib/, its part of the profile or a file that it
+reads has changed, and trained systems are trained again on another kind of device. The number of cores and the
+executor do not count: they are no parameters of a result.
+"""
+
+import os
+import sys
+from pathlib import Path
+from shlex import quote
+
+sys.path.insert(0, workflow.basedir)
+
+from lib.dependencies import code_digest
+from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
+from lib.workflow import settings, trained_runs
+
+PROFILE = load_profile(config.get("profile", "demo"))
+DEVICE = config.get("device", "cpu")
+if DEVICE not in ("cpu", "cuda"):
+    raise ValueError(f"device={DEVICE}: choose cpu or cuda.")
+
+NAME = PROFILE["name"]
+R = os.path.relpath(results_root(PROFILE))
+PYTHON = quote(sys.executable)
+ALL_CORES = workflow.cores or 8
+ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
+GPU = int(DEVICE == "cuda")
+
+TRAINED = trained_runs(PROFILE)
+CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
+ROWS = [*sorted(expected_runs(PROFILE)), "ht-generated_parameters-s0"]
+EXAMPLE = ([run for run in TRAINED if "hypertts" in run] or TRAINED)[0]
+EXECUTED = {
+    "00_corpus": f"{R}/notebooks/00_corpus.ipynb",
+    "01_hypertts_train": f"{R}/notebooks/train/{EXAMPLE}.ipynb",
+    "02_hypertts_evaluate": f"{R}/notebooks/02_hypertts_evaluate.ipynb",
+    "03_hypertts_ablations": f"{R}/notebooks/03_hypertts_ablations.ipynb",
+    "90_report": f"{R}/notebooks/90_report.ipynb",
+}
+
+# exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
+MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
+NOTEBOOK = "exec {PYTHON} -m lib.workflow notebook {log} {input.notebook} {output.notebook} profile={NAME} device={DEVICE}"
+
+
+def chapter(name):
+    """A notebook as an input whose date does not count; what it says does, through code_digest."""
+    return ancient(f"notebooks/{name}.ipynb")
+
+
+wildcard_constraints:
+    system=r"\w+",
+    seed=r"\d+",
+
+
+rule all:
+    input:
+        f"{R}/index.html",
+        EXECUTED.values(),
+        expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", *ROWS]),
+        expand(f"{R}/checkpoints/{{run}}.safetensors", run=["ht-backbone-s0", *TRAINED]),
+
+
+rule corpus:
+    message: "corpus: build"
+    input: sorted(str(path) for path in Path("data").glob("[!.]*.*"))
+    output: f"{R}/corpus.json"
+    log: f"{R}/logs/corpus.log"
+    params:
+        profile=settings(PROFILE, "corpus"),
+        code=code_digest("lib.corpora.kokoro:build", without="lib.metrics"),
+    threads: ALL_CORES
+    shell: MODULE + " lib.workflow corpus {NAME} {threads} {output}"
+
+
+rule corpus_notebook:
+    message: "corpus: describe and check"
+    input: f"{R}/corpus.json", notebook=chapter("00_corpus")
+    output:
+        f"{R}/rows/ht-corpus-s0.parquet",
+        f"{R}/manifests/ht-corpus-s0.json",
+        notebook=EXECUTED["00_corpus"],
+    log: f"{R}/logs/00_corpus.log"
+    params:
+        profile=settings(PROFILE, *SHARED_SECTIONS),
+        code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
+
+
+rule backbone:
+    message: "backbone: pre-train"
+    input: f"{R}/corpus.json", notebook=chapter("01_hypertts_train")
+    output:
+        f"{R}/checkpoints/ht-backbone-s0.safetensors",
+        f"{R}/checkpoints/ht-backbone-s0.json",
+        notebook=f"{R}/notebooks/train/ht-backbone-s0.ipynb",
+    log: f"{R}/logs/train/ht-backbone-s0.log"
+    params:
+        profile=settings(PROFILE, "features", "backbone", "pretrain"),
+        device=DEVICE,
+        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora"),
+    threads: ALL_CORES
+    resources: gpu=GPU
+    shell: NOTEBOOK + " system=backbone seed=0"
+
+
+rule train:
+    message: "{wildcards.system}, seed {wildcards.seed}: train"
+    input:
+        f"{R}/corpus.json",
+        f"{R}/checkpoints/ht-backbone-s0.safetensors",
+        notebook=chapter("01_hypertts_train"),
+    output:
+        f"{R}/checkpoints/ht-{{system}}-s{{seed}}.safetensors",
+        f"{R}/checkpoints/ht-{{system}}-s{{seed}}.json",
+        notebook=f"{R}/notebooks/train/ht-{{system}}-s{{seed}}.ipynb",
+    log: f"{R}/logs/train/ht-{{system}}-s{{seed}}.log"
+    params:
+        profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
+        device=DEVICE,
+        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora"),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK + " system={wildcards.system} seed={wildcards.seed}"
+
+
+rule score:
+    message: "{wildcards.system}, seed {wildcards.seed}: synthesise and score"
+    input:
+        f"{R}/corpus.json",
+        f"{R}/checkpoints/ht-backbone-s0.safetensors",
+        branch(
+            lambda wildcards: f"ht-{wildcards.system}-s{wildcards.seed}" in TRAINED,
+            then=f"{R}/checkpoints/ht-{{system}}-s{{seed}}.safetensors",
+        ),
+    output:
+        f"{R}/rows/ht-{{system}}-s{{seed}}.parquet",
+        f"{R}/manifests/ht-{{system}}-s{{seed}}.json",
+    log: f"{R}/logs/score/ht-{{system}}-s{{seed}}.log"
+    params:
+        profile=lambda wildcards: settings(
+            PROFILE, *SHARED_SECTIONS, "vocoder", f"systems.{wildcards.system}"
+        ),
+        device=DEVICE,
+        code=code_digest("lib.scoring:score", without="lib.corpora"),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell:
+        MODULE + " lib.scoring --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        " --device {DEVICE} --threads {threads}"
+
+
+rule generated_parameters:
+    message: "HyperTTS: what the hypernetworks generate"
+    input: f"{R}/corpus.json", [f"{R}/checkpoints/{run}.safetensors" for run in CLUSTERED]
+    output:
+        f"{R}/rows/ht-generated_parameters-s0.parquet",
+        f"{R}/manifests/ht-generated_parameters-s0.json",
+    log: f"{R}/logs/score/ht-generated_parameters-s0.log"
+    params:
+        profile=settings(PROFILE, *SHARED_SECTIONS),
+        device=DEVICE,
+        code=code_digest("lib.scoring:score_generated_parameters", without="lib.corpora"),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell:
+        MODULE + " lib.scoring --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
+
+
+ruleorder: corpus_notebook > backbone > train > generated_parameters > score
+
+
+rule evaluate:
+    message: "HyperTTS: results"
+    input:
+        f"{R}/corpus.json",
+        expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
+        expand(f"{R}/manifests/{{run}}.json", run=ROWS),
+        notebook=chapter("02_hypertts_evaluate"),
+    output: notebook=EXECUTED["02_hypertts_evaluate"]
+    log: f"{R}/logs/02_hypertts_evaluate.log"
+    params:
+        profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
+        code=code_digest("notebooks/02_hypertts_evaluate.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
+
+
+use rule evaluate as ablations with:
+    message: "HyperTTS: ablations"
+    input:
+        f"{R}/corpus.json",
+        expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
+        expand(f"{R}/manifests/{{run}}.json", run=ROWS),
+        notebook=chapter("03_hypertts_ablations"),
+    output: notebook=EXECUTED["03_hypertts_ablations"]
+    log: f"{R}/logs/03_hypertts_ablations.log"
+    params:
+        profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
+        code=code_digest("notebooks/03_hypertts_ablations.ipynb", without="lib.corpora", prose=True),
+
+
+rule claims:
+    message: "claims: verdicts"
+    input:
+        "notebooks/claims.yaml",
+        [EXECUTED[name] for name in ("00_corpus", "02_hypertts_evaluate", "03_hypertts_ablations")],
+        expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
+    output: f"{R}/claims.json"
+    log: f"{R}/logs/claims.log"
+    params:
+        profile=settings(PROFILE, "statistics", "headline", "seeds"),
+        code=code_digest("lib.claims:write_claims"),
+    shell: MODULE + " lib.study claims --profile {NAME}"
+
+
+rule report_notebook:
+    message: "report: all papers beside each other"
+    input: f"{R}/claims.json", notebook=chapter("90_report")
+    output: notebook=EXECUTED["90_report"]
+    log: f"{R}/logs/90_report.log"
+    params:
+        profile=settings(PROFILE, "statistics"),
+        code=code_digest("notebooks/90_report.ipynb", without="lib.corpora", prose=True),
+    shell: NOTEBOOK
+
+
+rule page:
+    message: "page: {wildcards.chapter}"
+    input: lambda wildcards: EXECUTED[wildcards.chapter]
+    output: f"{R}/notebooks/{{chapter}}.html"
+    log: f"{R}/logs/page/{{chapter}}.log"
+    wildcard_constraints: chapter="|".join(EXECUTED)
+    shell:
+        MODULE + " nbconvert --to html --embed-images --output-dir {R}/notebooks --output {wildcards.chapter} {input}"
+
+
+rule report:
+    message: "report: {R}/index.html"
+    input:
+        "notebooks/claims.yaml",
+        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        f"{R}/claims.json",
+        expand(f"{R}/notebooks/{{chapter}}.html", chapter=EXECUTED),
+    output: f"{R}/index.html"
+    log: f"{R}/logs/report.log"
+    params:
+        code=code_digest("lib.report:write_report"),
+    shell: MODULE + " lib.report --profile {NAME}"
+
+
+onsuccess:
+    if os.path.exists(f"{R}/index.html"):
+        print(f"The report: {R}/index.html", file=sys.stderr)

@@ -1,0 +1,141 @@
+"""What the Snakefile needs: the runs of a profile, the parameters of a step, and how a step is run.
+
+    python -m lib.workflow run LOG COMMAND [ARGUMENT ...]
+    python -m lib.workflow notebook LOG NOTEBOOK EXECUTED [NAME=VALUE ...]
+    python -m lib.workflow corpus PROFILE CORES POINTER
+
+The first two write what the command prints to the log, stop it when the workflow that started it is gone (so that
+a killed run leaves nothing behind that writes results), and on failure show the last error. The third builds a
+profile's corpus and writes which one it is.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from lib.files import replace_file, write_json
+from lib.study import expected_runs, load_profile
+
+UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+FAILING_CELL = "Exception encountered at"
+SHOWN_LINES = 40
+
+
+def trained_runs(profile: dict) -> list[str]:
+    """Those of a profile's runs whose system has weights of its own, sorted."""
+    return sorted(
+        run
+        for run in expected_runs(profile)
+        if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
+    )
+
+
+def settings(profile: dict, *sections: str) -> str:
+    """The named sections of a profile as canonical JSON; ``"systems.tts_ft"`` names one entry of a section.
+
+    A section that a profile does not have counts as null.
+    """
+    chosen = {}
+    for section in sections:
+        value = profile
+        for key in section.split("."):
+            value = (value or {}).get(key)
+        chosen[section] = value
+    return json.dumps(chosen, sort_keys=True)
+
+
+def run(log: Path, command: list[str]) -> int:
+    """Run a command, its output in `log`; stop it if this process's parent ends or this one is told to stop.
+
+    Returns:
+        The command's exit status, or 143 if it was stopped.
+    """
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                if os.getppid() != parent:
+                    return 143
+                time.sleep(0.2)
+        finally:
+            _stop(process.pid)
+    if process.returncode:
+        print(f"{last_error(log)}\n(the whole log: {log})", file=sys.stderr)
+    return process.returncode
+
+
+def _stop(pid: int) -> None:
+    """End a process and all its descendants (a notebook's kernel has a session of its own)."""
+    try:
+        family = psutil.Process(pid).children(recursive=True) + [psutil.Process(pid)]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=5)
+
+
+def run_notebook(log: Path, notebook: str, executed: Path, parameters: list[str]) -> int:
+    """Execute a notebook with ``NAME=VALUE`` parameters; `executed` appears only when every cell has run.
+
+    The kernel's folder is the notebook's, as in JupyterLab.
+    """
+    with replace_file(executed) as unfinished:
+        command = [sys.executable, "-m", "papermill", notebook, str(unfinished), "--kernel", "python3"]
+        command += ["--cwd", str(Path(notebook).parent), "--no-progress-bar", "--log-output"]
+        for each in parameters:
+            command += ["-p", *each.split("=", 1)]
+        status = run(log, command)
+        if status:
+            sys.exit(status)
+    return 0
+
+
+def write_corpus(name: str, cores: int, pointer: Path) -> None:
+    """Build a profile's corpus, or find it built, and write its name, hash and size to the file `pointer`."""
+    from lib.corpora import kokoro
+
+    corpus = kokoro.build(load_profile(name)["corpus"], cores=cores)
+    seconds = sum(utterance.seconds for utterance in corpus.utterances)
+    size = {"utterances": len(corpus.utterances), "minutes": round(seconds / 60, 2)}
+    write_json(
+        pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)}
+    )
+
+
+def last_error(log: Path) -> str:
+    """The end of a log, without colours; of a notebook's, from the failing cell on."""
+    lines = ESCAPES.sub("", log.read_text(errors="replace")).replace("\r", "\n").splitlines()
+    starts = [i for i, line in enumerate(lines) if FAILING_CELL in line]
+    return "\n".join(lines[starts[-1] :][-SHOWN_LINES:] if starts else lines[-SHOWN_LINES:])
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["run", log, *command] if command:
+            return run(Path(log), command)
+        case ["notebook", log, notebook, executed, *parameters]:
+            return run_notebook(Path(log), notebook, Path(executed), parameters)
+        case ["corpus", name, cores, pointer]:
+            try:
+                write_corpus(name, int(cores), Path(pointer))
+            except ValueError as error:
+                raise SystemExit(str(error)) from None
+            return 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# The one command: makes the environment once, then runs the study and says where its report is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+  cat <<'TEXT'
+Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [-- SNAKEMAKE ARGUMENTS]
+       ./run_all.sh test [-- PYTEST ARGUMENTS]
+
+Makes the environment on the first call (Python 3.11 and a C compiler are all it needs), runs what is missing or out
+of date in the study, and says where the report is. A call that was interrupted is repeated to go on.
+
+  --profile NAME   smoke, demo (the default), full or paper: the files in notebooks/profiles
+  --cores N        cores to use; all by default
+  --device DEVICE  cpu, cuda or auto (the default: the GPU if there is one)
+  --dry-run        list what would run, and run nothing
+  --help           this text
+
+After --, anything Snakemake takes: --executor slurm, --forceall, --until claims, or --resources gpu=4 to let four
+steps share the GPU.
+
+test makes the environment and runs the test suite, every notebook in the smoke profile included.
+TEXT
+}
+
+fail() {
+  printf 'run_all.sh: %s\n' "$1" >&2
+  exit 1
+}
+
+say() { printf '%s\n' "$1" >&2; }
+
+need_value() { [[ $# -ge 2 && -n $2 ]] || fail "$1 needs a value (see ./run_all.sh --help)."; }
+
+readonly GIGABYTES=9 # the environment takes 7, its downloads up to 3 while it is made
+
+# lock DESCRIPTOR wait|now: hold a lock on an open file until this process and what it becomes have ended.
+lock() {
+  "$python" -c 'import fcntl, sys
+fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[2] == "now" else 0))' "$1" "$2" 2>/dev/null
+}
+
+is_python_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+
+find_python() {
+  local name
+  for name in python3.11 python3 python; do
+    if is_python_311 "$name"; then
+      command -v "$name"
+      return
+    fi
+  done
+  fail "Python 3.11 was not found ($(python3 --version 2>/dev/null || echo 'no python3 at all')); install python3.11, or use conda with environment.yml."
+}
+
+check_machine() {
+  local compiler free used
+  compiler=$("$python" -c 'import os; print(os.environ.get("CC", "cc").split()[0])')
+  if ! command -v "$compiler" >/dev/null && ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then
+    fail "no C compiler was found, and some packages are built from source; install one (on Debian: apt-get install build-essential)."
+  fi
+  "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+    fail "Python 3.11's header files are missing; install them (on Debian: apt-get install python3.11-dev)."
+  free=$(df -Pk "$([[ -d $environment ]] && echo "$environment" || echo .)" | awk 'NR == 2 { print int($4 / 1000000) }')
+  used=$(du -sk "$environment" 2>/dev/null | awk '{ print int($1 / 1000000) }')
+  if ((free + ${used:-0} < GIGABYTES)); then
+    fail "the environment needs $GIGABYTES GB and the disk has $free GB left; free some space and run the same command again."
+  fi
+}
+
+install() {
+  local log=$environment/install.log reason
+  check_machine
+  if [[ $environment == .venv ]] && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    "$python" -m venv --clear .venv >/dev/null 2>&1 ||
+      fail "the environment .venv could not be made; install Python's venv module (on Debian: apt-get install python3.11-venv)."
+  fi
+  say "Installing the packages into $environment: some minutes, 7 GB, once (progress in $log)."
+  if ! "$environment/bin/python" -m pip install --no-input -c constraints.txt -e . >"$log" 2>&1 </dev/null; then
+    if grep -q 'No space left' "$log"; then
+      reason="the disk is full; free some space"
+    elif grep -qE 'Max retries|NewConnectionError|Connection(Error|Reset)|name resolution|timed out|unreachable|No matching distribution' "$log"; then
+      reason="they could not be downloaded; check the network and pip's settings (pip config list)"
+    else
+      reason="$(grep -iE '^ *(error|fatal)' "$log" | tail -n 1 | cut -c 1-300)"
+    fi
+    fail "the packages could not be installed: ${reason:-pip gave no reason}; then run the same command again (log: $log)."
+  fi
+}
+
+# Sets python to the environment's, which it makes or brings up to date if its stamp does not match the pins.
+ensure_environment() {
+  local wanted stamp
+  if [[ -n ${CONDA_PREFIX:-} && ${CONDA_DEFAULT_ENV:-} == "$(awk '/^name:/ { print $2 }' environment.yml)" ]]; then
+    environment=$CONDA_PREFIX
+    python=$environment/bin/python
+    is_python_311 "$python" || fail "the conda environment $CONDA_DEFAULT_ENV has no Python 3.11; make it again with: conda env create -f environment.yml"
+  else
+    environment=.venv
+  fi
+  stamp=$environment/.study-stamp
+  wanted="$(cat pyproject.toml constraints.txt | cksum) $PWD"
+  if ! is_python_311 "$environment/bin/python" || [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
+    [[ $environment != .venv ]] || python=$(find_python)
+    exec 8<pyproject.toml
+    lock 8 now || { say "Waiting for another run_all.sh to finish the environment."; lock 8 wait || true; }
+    if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
+      rm -f "$stamp"
+      install
+      printf '%s' "$wanted" >"$stamp.tmp"
+      mv "$stamp.tmp" "$stamp"
+    fi
+    exec 8<&-
+  fi
+  [[ $environment != .venv ]] || environment=$PWD/.venv
+  python=$environment/bin/python
+  export PYTHONNOUSERSITE=1
+}
+
+choose_device() {
+  local visible='import sys, torch; sys.exit(not torch.cuda.is_available())'
+  case $device in
+    cpu) ;;
+    cuda)
+      # On a cluster the GPU is on another machine than this one.
+      [[ " $* " == *" --executor "* ]] || "$python" -c "$visible" ||
+        fail "no GPU is visible to torch; use --device cpu, or check the driver with nvidia-smi."
+      ;;
+    auto)
+      device=cpu
+      if nvidia-smi -L >/dev/null 2>&1 && "$python" -c "$visible"; then device=cuda; fi
+      ;;
+  esac
+}
+
+test_command() {
+  [[ ${1:-} != -- ]] || shift
+  ensure_environment
+  exec "$python" -m pytest "$@"
+}
+
+profile=demo cores="" device=auto dry_run="" python=""
+if [[ ${1:-} == test ]]; then
+  shift
+  test_command "$@"
+fi
+while (($#)); do
+  case $1 in
+    --profile) need_value "$@"; profile=$2; shift 2 ;;
+    --cores) need_value "$@"; cores=$2; shift 2 ;;
+    --device) need_value "$@"; device=$2; shift 2 ;;
+    --profile=* | --cores=* | --device=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    --dry-run) dry_run=yes; shift ;;
+    -h | --help) usage; exit ;;
+    --) shift; break ;;
+    *) fail "$1 is no option of this command (see ./run_all.sh --help); what is meant for Snakemake comes after --." ;;
+  esac
+done
+
+[[ $profile != base && -f notebooks/profiles/$profile.yaml ]] ||
+  fail "there is no profile $profile in notebooks/profiles; choose smoke, demo, full or paper."
+[[ -z $cores || $cores =~ ^[1-9][0-9]*$ ]] || fail "--cores $cores: give a whole number from 1 up."
+[[ $device == cpu || $device == cuda || $device == auto ]] || fail "--device $device: choose cpu, cuda or auto."
+
+ensure_environment
+choose_device "$@"
+[[ -n $cores ]] || cores=$("$python" -c 'import os
+print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+
+# The lock on the profile replaces Snakemake's own, which a kill leaves behind.
+set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
+  --quiet host reason --nolock --resources gpu=1 --cores "$cores" "$@"
+if [[ -n $dry_run ]]; then
+  exec "$python" -m snakemake --dry-run "$@"
+fi
+results=${STUDY_RESULTS:-results}/$profile
+mkdir -p "$results" || fail "$results cannot be made; check the rights of this folder and the space on the disk."
+exec 9>>"$results/.lock"
+lock 9 now || fail "another run of profile $profile is at work in $results; wait for it, or stop it first."
+say "The report is $results/index.html; this run makes what is missing or out of date."
+exec "$python" -m snakemake "$@"

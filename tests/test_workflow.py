@@ -1,0 +1,297 @@
+"""The DAG: what runs, what runs again after a change, and what a failed or killed step leaves behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lib import workflow
+from lib.dependencies import code_digest, modules
+from lib.study import load_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "90_report")
+PROFILES = sorted(path.stem for path in (ROOT / "notebooks/profiles").glob("*.yaml") if path.stem != "base")
+
+
+def write_notebook(path: Path, *sources: str, outputs: list | None = None) -> None:
+    cells = [
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "source": each,
+            "outputs": outputs or [],
+            "execution_count": None,
+        }
+        for each in sources
+    ]
+    cells[0]["metadata"] = {"tags": ["parameters"]}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4})
+    )
+
+
+def snakemake(folder: Path, profile: str, *arguments: str, device: str = "cpu") -> str:
+    command = [sys.executable, "-m", "snakemake", "--config", f"profile={profile}", f"device={device}"]
+    command += [
+        "--nolock",
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",
+        "code",
+        "--cores",
+        "2",
+        *arguments,
+    ]
+    environment = os.environ | {"STUDY_RESULTS": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def jobs(folder: Path, profile: str = "smoke", **options: str) -> dict[str, int]:
+    """Rules that a dry run would run, with the number of jobs of each."""
+    shown = snakemake(folder, profile, "--dry-run", "--quiet", "rules", "host", "reason", **options)
+    table = shown.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    for name in ("lib", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb*"))
+    (folder / "data").mkdir()
+    for path in (ROOT / "data").glob("*.*"):
+        shutil.copy(path, folder / "data")
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A copy of the project in which every step of the smoke profile has run, each writing empty files."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
+    text = (folder / "Snakefile").read_text()
+    text, count = re.subn(r'(?m)^(MODULE|NOTEBOOK) = ".*"$', r'\1 = "touch {output}; : "', text)
+    assert count == 2
+    (folder / "Snakefile").write_text(text)
+    snakemake(folder, "smoke", "--quiet", "all")
+    return folder
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "project", dirs_exist_ok=True))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path.name}"
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile, tmp_path):
+    content = load_profile(profile)
+    seeds = {name: len(content["seeds"]) if name in content["headline"] else 1 for name in content["systems"]}
+    trained = {
+        name: count
+        for name, count in seeds.items()
+        if content["systems"][name]["method"] not in ("none", "recording", "vocoded_recording")
+    }
+    listed = jobs(copy_of_the_project(tmp_path), profile)
+    assert listed["train"] == sum(trained.values())
+    assert listed["score"] == sum(seeds.values())
+    assert listed["page"] == len(CHAPTERS)
+    for rule in (
+        "corpus",
+        "corpus_notebook",
+        "backbone",
+        "evaluate",
+        "ablations",
+        "claims",
+        "report_notebook",
+        "report",
+    ):
+        assert listed[rule] == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_nothing_runs_again_when_only_dates_comments_and_outputs_change(project):
+    for path in [*project.rglob("*.py"), *project.glob("notebooks/*.*"), *project.glob("data/*")]:
+        os.utime(path)
+    with open(project / "lib/metrics/mcd.py", "a") as file:
+        file.write("\n# a remark\n")
+    notebook = project / "notebooks/02_hypertts_evaluate.ipynb"
+    content = json.loads(notebook.read_text())
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[{"output_type": "stream", "name": "stdout", "text": "1"}], execution_count=1)
+    notebook.write_text(json.dumps(content))
+    assert jobs(project) == {}
+
+
+def test_a_change_of_a_metric_scores_again_and_trains_nothing(project):
+    (source,) = re.findall(r"(?m)^def score\(", (project / "lib/metrics/mcd.py").read_text())
+    edit(project / "lib/metrics/mcd.py", source, "@staticmethod\n" + source)
+    again = jobs(project)
+    assert again["score"] == len(load_profile("smoke")["systems"])
+    assert {"evaluate", "ablations", "claims", "report", "page"} <= set(again)
+    assert not {"corpus", "backbone", "train"} & set(again)
+
+
+def test_a_change_of_one_system_trains_and_scores_that_system(project):
+    edit(project / "notebooks/profiles/base.yaml", "modules: e, bottleneck: 32", "modules: e, bottleneck: 16")
+    again = jobs(project)
+    assert again["train"] == again["score"] == 1
+    assert not {"corpus", "corpus_notebook", "backbone"} & set(again)
+
+
+def test_a_change_of_the_claims_measures_nothing_again(project):
+    with open(project / "notebooks/claims.yaml", "a") as file:
+        file.write("\n# another rule\n")
+    again = jobs(project)
+    assert set(again) == {"claims", "report_notebook", "page", "report", "all"} and again["page"] == 1
+
+
+def test_another_device_trains_again_on_the_same_corpus(project):
+    again = jobs(project, device="cuda")
+    assert "backbone" in again and "corpus" not in again
+
+
+def test_deleted_results_are_made_again_and_no_others(project):
+    (project / "results/smoke/checkpoints/ht-hypertts_d-s0.safetensors").unlink()
+    (project / "results/smoke/rows/ht-tts_0-s0.parquet").unlink()
+    again = jobs(project)
+    assert again["train"] == 1 and again["score"] == 2
+
+
+@pytest.fixture
+def library(tmp_path) -> Path:
+    files = {
+        "__init__": "",
+        "a": "from lib import b\nfrom lib.c import used\n\ndef train():\n    return used()\n\n"
+        "def score():\n    return b.deep.measure()\n",
+        "b/__init__": "from lib.b import deep\n",
+        "b/deep": "def measure():\n    return 1\n\ndef other():\n    return 2\n",
+        "c": "LIMIT = 3\n\ndef used():\n    '''Text.'''\n    return LIMIT\n\ndef unused():\n    return 4\n",
+        "d": "import importlib\n\ndef find(name):\n    return importlib.import_module(f'lib.b.{name}')\n",
+    }
+    for name, source in files.items():
+        path = tmp_path / "lib" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    return tmp_path
+
+
+def test_functions_of_one_module_depend_on_what_each_of_them_names(library):
+    assert modules("lib.a:train", root=library) == {"lib.a", "lib.c"}
+    assert {"lib.a", "lib.b.deep"} <= modules("lib.a:score", root=library)
+    assert "lib.c" not in modules("lib.a:score", root=library)
+    assert "lib.b.deep" not in modules("lib.a:score", without="lib.b", root=library)
+
+
+def test_an_import_by_string_counts_as_the_whole_package(library):
+    assert "lib.b.deep" in modules("lib.d:find", root=library)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("LIMIT = 3", "LIMIT = 5", True),
+        ("return LIMIT", "return LIMIT + 1", True),
+        ("'''Text.'''", "'''Another text.'''", False),
+        ("return 4", "return 5", False),
+        ("return LIMIT", "# why\n    return (LIMIT)", False),
+    ],
+)
+def test_the_digest_of_code_changes_with_what_it_reaches_only(library, old, new, changes):
+    before = code_digest("lib.a:train", root=library)
+    edit(library / "lib/c.py", old, new)
+    assert (code_digest("lib.a:train", root=library) != before) == changes
+
+
+def test_the_digest_of_a_notebook_ignores_outputs_and_shell_lines_but_not_code(library):
+    path = library / "n.ipynb"
+    digests = []
+    for source, outputs in (
+        ("from lib import a\na.train()", []),
+        ("%matplotlib inline\nfrom lib import a\na.train()", [{"output_type": "stream"}]),
+        ("from lib import a\na.score()", []),
+    ):
+        write_notebook(path, "seed = 0", source, outputs=outputs)
+        digests.append(code_digest("n.ipynb", root=library))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_function_or_notebook_that_is_not_there_is_named(library):
+    with pytest.raises(ValueError, match="lib.a:fly: no such function"):
+        code_digest("lib.a:fly", root=library)
+    with pytest.raises(ValueError, match="gone.ipynb: no such notebook"):
+        code_digest("gone.ipynb", root=library)
+
+
+def test_settings_name_the_sections_asked_for_and_null_for_what_is_absent():
+    profile = {"adapt": {"steps": 2}, "systems": {"x": {"method": "none"}}, "seeds": [0]}
+    text = workflow.settings(profile, "systems.x", "adapt", "nowhere.y")
+    assert json.loads(text) == {"adapt": {"steps": 2}, "nowhere.y": None, "systems.x": {"method": "none"}}
+
+
+def test_a_notebook_runs_with_its_parameters_in_its_own_folder(tmp_path):
+    notebook, executed = tmp_path / "n/x.ipynb", tmp_path / "out/x.ipynb"
+    write_notebook(notebook, "seed = 0", "import os\nprint(seed + 1, os.path.basename(os.getcwd()))")
+    assert workflow.run_notebook(tmp_path / "log", str(notebook), executed, ["seed=4"]) == 0
+    (text,) = [out["text"] for cell in json.loads(executed.read_text())["cells"] for out in cell["outputs"]]
+    assert "".join(text) == "5 n\n"
+
+
+def test_a_failing_notebook_shows_its_last_error_and_leaves_no_result(tmp_path, capsys):
+    notebook, executed = tmp_path / "x.ipynb", tmp_path / "out/x.ipynb"
+    write_notebook(notebook, "seed = 0", "raise ValueError('s03_007.wav is silent')")
+    with pytest.raises(SystemExit):
+        workflow.run_notebook(tmp_path / "log", str(notebook), executed, [])
+    shown = capsys.readouterr().err
+    assert "In [2]" in shown and "s03_007.wav is silent" in shown and "\x1b" not in shown
+    assert list(executed.parent.iterdir()) == []
+
+
+def test_a_failing_command_keeps_its_status_and_shows_the_end_of_its_log(tmp_path, capsys):
+    command = [sys.executable, "-c", "print('first\\n' * 90 + 'last'); raise SystemExit(3)"]
+    assert workflow.run(tmp_path / "log", command) == 3
+    assert "last" in capsys.readouterr().err
+    assert (tmp_path / "log").read_text().count("first") == 90
+
+
+def test_a_step_ends_with_all_its_processes_when_the_workflow_is_killed(tmp_path):
+    step = [
+        sys.executable,
+        "-m",
+        "lib.workflow",
+        "run",
+        str(tmp_path / "log"),
+        "bash",
+        "-c",
+        "sleep 61 & sleep 60",
+    ]
+    starter = f"import subprocess\nsubprocess.Popen({step!r}).wait()"
+    parent = subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT)
+    family: list[psutil.Process] = []
+    deadline = time.time() + 20
+    while sum(process.name() == "sleep" for process in family) < 2 and time.time() < deadline:
+        time.sleep(0.1)
+        family = psutil.Process(parent.pid).children(recursive=True)
+    assert sum(process.name() == "sleep" for process in family) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
