@@ -1,0 +1,64 @@
+"""The notebooks as committed: clean, parameterised, without long code, and each a step of the workflow."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_DEFINITION = 6  # lines
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code(path: Path) -> list[str]:
+    """Sources of the code cells without lines for IPython or the shell."""
+    sources = ["".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    return [re.sub(r"(?m)^\s*[%!].*$", "", source) for source in sources]
+
+
+def test_every_notebook_is_a_step_of_the_workflow():
+    rules = (ROOT / "Snakefile").read_text()
+    assert [path.stem for path in NOTEBOOKS if f'chapter("{path.stem}")' not in rules] == []
+    assert set(re.findall(r'chapter\("(\w+)"\)', rules)) == {path.stem for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_without_outputs(path):
+    cells = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_falls_to_the_smoke_profile_and_takes_profile_and_device(path):
+    (cell,) = [cell for cell in read(path)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    values = {
+        target.id: ast.literal_eval(statement.value)
+        for statement in ast.parse("".join(cell["source"])).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+    }
+    assert values["profile"] == "smoke" and "device" in values
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_names_a_kernel_that_every_environment_has(path):
+    kernel = read(path)["metadata"]["kernelspec"]
+    assert (kernel["name"], kernel["language"]) == ("python3", "python")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_defines_nothing_longer_than_a_few_lines(path):
+    definitions = [
+        node
+        for source in code(path)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    assert [node.name for node in definitions if node.end_lineno - node.lineno >= LONGEST_DEFINITION] == []

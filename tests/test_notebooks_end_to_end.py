@@ -1,0 +1,118 @@
+"""Every notebook, executed by the workflow in the smoke profile, and what a reader then finds."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib import study
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "smoke"
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+VERDICTS = {"reproduced", "not reproduced", "inconclusive", "not tested"}
+LIMIT = 1200  # seconds; a first run takes minutes, a later one does what has changed
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock that run_all.sh takes on a profile; wait for a run that is under way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def snakemake(*arguments: str) -> str:
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--config",
+        "profile=smoke",
+        "device=cpu",
+        "--rerun-incomplete",
+    ]
+    command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nolock"]
+    command += ["--cores", str(len(os.sched_getaffinity(0))), *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDY_")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def results() -> Path:
+    with alone(RESULTS):
+        snakemake("--quiet", "host", "reason")
+    return RESULTS
+
+
+def executed(results: Path, chapter: str) -> dict:
+    path = results / "notebooks" / f"{chapter}.ipynb"
+    if chapter == "01_hypertts_train":
+        path = results / "notebooks" / "train" / "ht-hypertts_d-s0.ipynb"
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_cell_of_a_chapter_runs(results, chapter):
+    cells = [cell for cell in executed(results, chapter)["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in cells if "".join(cell["source"]).strip())
+    assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_is_a_page_that_names_no_folder_of_this_machine(results, chapter):
+    page = (results / "notebooks" / f"{chapter}.html").read_text()
+    assert "</html>" in page
+    assert str(ROOT) not in page and str(Path.home()) + "/" not in page
+
+
+def test_every_run_of_the_profile_has_rows_and_a_manifest(results):
+    profile = study.load_profile("smoke")
+    rows = study.read_rows("smoke")
+    assert study.expected_runs(profile) <= set(rows["run_id"])
+    assert study.expected_runs(profile) <= set(study.read_manifests("smoke"))
+
+
+def test_every_claim_has_a_verdict(results):
+    written = yaml.safe_load((ROOT / "notebooks" / "claims.yaml").read_text())
+    records = json.loads((results / "claims.json").read_text())
+    assert [record["id"] for record in records] == [claim["id"] for claim in written["claims"]]
+    assert {record["verdict"] for record in records} <= VERDICTS
+    assert all(record["reason"] for record in records)
+
+
+def test_the_report_shows_every_claim_and_links_to_pages_that_exist(results):
+    page = (results / "index.html").read_text()
+    for record in json.loads((results / "claims.json").read_text()):
+        assert record["id"] in page
+    linked = {part.split('"')[0].split("#")[0] for part in page.split('href="')[1:]}
+    local = {link for link in linked if link and not link.startswith(("http", "data:", "mailto:"))}
+    assert [link for link in local if not (results / link).exists()] == []
+
+
+def test_a_second_call_has_nothing_to_do(results):
+    with alone(RESULTS):
+        assert "Nothing to be done" in snakemake("--dry-run")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_runs_as_it_is_opened_in_jupyterlab(results, chapter, tmp_path):
+    shutil.copytree(results, tmp_path / "smoke")
+    environment = os.environ | {"STUDY_RESULTS": str(tmp_path)}
+    command = [sys.executable, "-m", "papermill", f"{chapter}.ipynb", str(tmp_path / "executed.ipynb")]
+    command += ["--kernel", "python3", "--no-progress-bar"]
+    done = subprocess.run(
+        command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
