@@ -44,7 +44,10 @@ EXECUTED = {
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
 MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
-NOTEBOOK = "exec {PYTHON} -m lib.workflow notebook {log} {input.notebook} {output.notebook} profile={NAME} device={DEVICE}"
+NOTEBOOK = (
+    "exec {PYTHON} -m lib.workflow notebook {log} {input.notebook} {output.notebook}"
+    " profile={NAME} device={DEVICE}"
+)
 
 
 def chapter(name):
@@ -259,3 +262,7 @@ rule report:
 onsuccess:
     if os.path.exists(f"{R}/index.html"):
         print(f"The report: {R}/index.html", file=sys.stderr)
+
+
+onerror:
+    print(f"A step failed: its error is above, its log in {R}/logs. The same command goes on.", file=sys.stderr)

@@ -64,8 +64,9 @@ check_machine() {
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
     fail "Python 3.11's header files are missing; install them (on Debian: apt-get install python3.11-dev)."
   free=$(df -Pk "$([[ -d $environment ]] && echo "$environment" || echo .)" | awk 'NR == 2 { print int($4 / 1000000) }')
-  used=$(du -sk "$environment" 2>/dev/null | awk '{ print int($1 / 1000000) }')
-  if ((free + ${used:-0} < GIGABYTES)); then
+  used=0
+  if [[ -d $environment ]]; then used=$(du -sk "$environment" | awk '{ print int($1 / 1000000) }'); fi
+  if ((free + used < GIGABYTES)); then
     fail "the environment needs $GIGABYTES GB and the disk has $free GB left; free some space and run the same command again."
   fi
 }

@@ -64,7 +64,7 @@ def clone(tmp_path) -> Path:
         (tools / name).symlink_to(shutil.which(name))
     put(tools / "cc", "#!/usr/bin/env bash\n")
     put(tools / "df", "#!/usr/bin/env bash\necho header\necho disk 1 1 90000000 1% /\n")
-    put(tools / "du", "#!/usr/bin/env bash\necho 0 .venv\n")
+    put(tools / "du", "#!/usr/bin/env bash\n[[ -e ${@: -1} ]] && echo 0 .venv\n")
     put_python(tools / "python3.11")
     return folder
 
