@@ -70,7 +70,7 @@ rule all:
 
 rule corpus:
     message: "corpus: build"
-    input: sorted(str(path) for path in Path("data").glob("[!.]*.*"))
+    input: "data/sentences.txt"
     output: f"{R}/corpus.json"
     log: f"{R}/logs/corpus.log"
     params:

@@ -4,9 +4,9 @@
     python -m lib.workflow notebook LOG NOTEBOOK EXECUTED [NAME=VALUE ...]
     python -m lib.workflow corpus PROFILE CORES POINTER
 
-The first two write what the command prints to the log, stop it when the workflow that started it is gone (so that
-a killed run leaves nothing behind that writes results), and on failure show the last error. The third builds a
-profile's corpus and writes which one it is.
+The first two write what the command prints to the log, stop it when the workflow that started it is gone (so
+that a killed run leaves nothing behind that writes results), and on failure show the last error. The third
+builds a profile's corpus and writes which one it is.
 """
 
 import json
@@ -25,6 +25,7 @@ from lib.study import expected_runs, load_profile
 
 UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
 FAILING_CELL = "Exception encountered at"
 SHOWN_LINES = 40
 
@@ -115,10 +116,11 @@ def write_corpus(name: str, cores: int, pointer: Path) -> None:
 
 
 def last_error(log: Path) -> str:
-    """The end of a log, without colours; of a notebook's, from the failing cell on."""
-    lines = ESCAPES.sub("", log.read_text(errors="replace")).replace("\r", "\n").splitlines()
+    """The end of a log, without colours and progress bars; of a notebook's, from the failing cell on."""
+    text = ESCAPES.sub("", log.read_text(errors="replace")).replace("\r", "\n")
+    lines = [line for line in text.splitlines() if not PROGRESS.match(line)]
     starts = [i for i, line in enumerate(lines) if FAILING_CELL in line]
-    return "\n".join(lines[starts[-1] :][-SHOWN_LINES:] if starts else lines[-SHOWN_LINES:])
+    return "\n".join(lines[starts[-1] if starts else 0 :][-SHOWN_LINES:])
 
 
 def main(arguments: list[str]) -> int:
