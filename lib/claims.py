@@ -110,6 +110,12 @@ def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
     return rows[keep]
 
 
+def bootstrap_options(profile: dict) -> dict:
+    """The profile's section `statistics` as options of `lib.statistics.interval`."""
+    settings = {"bootstrap": 2000, "level": 0.95, "seed": 0} | (profile.get("statistics") or {})
+    return {"draws": settings["bootstrap"], "level": settings["level"], "seed": settings["seed"]}
+
+
 def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
     """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone."""
     rows = rows[(rows["paper"] == paper).fillna(False)]
@@ -141,13 +147,13 @@ def _check_part(claim: str, part: dict) -> None:
 
 
 def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, profile: dict) -> dict:
-    statistics = profile.get("statistics") or {}
-    level = statistics.get("level", 0.95)
+    options = bootstrap_options(profile)
+    level = options["level"]
     paper_rows = rows[(rows["paper"] == claim["paper"]).fillna(False)]
     absent = _absent(claim["needs"], paper_rows)
     parts = [Part(spec) for spec in claim["parts"]]
     for part in parts:
-        _measure(part, paper_rows, level=level, draws=statistics.get("bootstrap", 2000))
+        _measure(part, paper_rows, **options)
     primary = [part for part in parts if part.spec.get("primary")]
     _correct(primary)
     for part in parts:
@@ -159,12 +165,14 @@ def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, 
         "paper": claim["paper"],
         "statement": claim["statement"],
         "published": claim["published"],
+        "threshold": head.spec["threshold"],
         **_numbers(head),
         "unit": head.spec["unit"],
         "verdict": verdict,
         "reason": reason,
         "profile": profile["name"],
         "scale": f"{scale(rows, manifests, profile, claim['paper'])}. {claim['scale']}",
+        "note": claim["scale"],
         "rule": rules[claim["paper"]],
         "figure": claim["figure"],
         "notebook": claim["notebook"],
@@ -176,9 +184,9 @@ def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, 
 
 def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:
     """What the claim needs and the rows do not hold, such as 'system lora_d'."""
-    columns = {"systems": "system", "metrics": "metric", "roles": "role", "runs": "run_id"}
+    columns = {"systems": "system", "metrics": "metric", "roles": "role"}
     return [
-        f"{columns[key].replace('_id', '')} {name}"
+        f"{columns[key]} {name}"
         for key, names in needs.items()
         for name in names
         if not (rows[columns[key]] == name).any()
@@ -311,6 +319,7 @@ def _record(part: Part) -> dict:
         spec
         | compared
         | {"published": part.spec.get("published"), "primary": bool(part.spec.get("primary"))}
+        | {"threshold": part.spec["threshold"]}
         | _numbers(part)
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
         | {"verdict": part.verdict, "reason": part.reason}

@@ -163,11 +163,12 @@ def _levels(table: pd.DataFrame, columns: Sequence = ("value",)) -> pd.DataFrame
     """The factor columns, nulls filled with one level, and `columns` as floats; checked for repeats."""
     if table.empty:
         raise StatisticsError("there are no rows to take a mean of; run the systems that are compared")
-    factors = {
-        factor: table[factor] if factor in table else pd.Series(None, table.index) for factor in FACTORS
-    }
-    levels = pd.DataFrame({name: column.astype("string").fillna("") for name, column in factors.items()})
-    levels = levels.astype(object).join(table[list(columns)].astype(float)).reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    absent = pd.Series(None, table.index, dtype="string")
+    levels = pd.DataFrame({f: table.get(f, absent).astype("string").fillna("") for f in FACTORS}).astype(
+        object
+    )
+    levels = levels.join(table[list(columns)].astype(float))
     repeated = levels.duplicated(list(FACTORS))
     if repeated.any():
         row = levels[repeated].iloc[0]

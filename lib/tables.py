@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.claims import select
+from lib.claims import bootstrap_options, select
 from lib.statistics import StatisticsError, interval, pair, resample
 
 METRICS = ("cos", "ffe", "wer", "mcd", "mos_predicted")
@@ -44,10 +44,8 @@ def results(rows: pd.DataFrame, paper: dict, profile: dict, role: str = "adaptat
 
 
 def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[dict]:
-    """One entry per trained system: parameters, generated parameters, seconds of training, peak memory in
-    MiB.
-
-    Means over seeds.
+    """One entry per trained system, smallest first: parameters, generated parameters, seconds of training,
+    speed of synthesis (seconds of speech in a second), peak memory in MiB. Means over seeds.
     """
     table = []
     for system in rows["system"].dropna().unique():
@@ -66,6 +64,7 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
                 "memory": max((run.get("peak_memory_mib") or 0 for run in runs), default=0) or None,
                 "device_memory": max((run.get("peak_device_memory_mib") or 0 for run in runs), default=0)
                 or None,
+                "speed": _speed(runs),
                 "runs": len(runs),
             }
         )
@@ -88,10 +87,10 @@ def corpus_check(rows: pd.DataFrame, profile: dict, metric: str = "cos") -> dict
         joined = pair({"tts_ft": new["tts_ft"], "tts_0": new["tts_0"]}, on=["speaker", "utterance"])
     except StatisticsError:
         return None
-    settings = profile.get("statistics") or {}
-    draws, level = settings.get("bootstrap", 2000), settings.get("level", 0.95)
-    on_known = resample(known, ["value"], draws=draws, seed=1)[0][:, 0]
-    on_new = resample(joined, ["tts_0", "tts_ft"], draws=draws, seed=2)[0]
+    settings = bootstrap_options(profile)
+    draws, level, seed = settings["draws"], settings["level"], settings["seed"]
+    on_known = resample(known, ["value"], draws=draws, seed=seed)[0][:, 0]
+    on_new = resample(joined, ["tts_0", "tts_ft"], draws=draws, seed=seed + 1)[0]
     count = min(len(on_known), len(on_new))
     gap, gain = on_known[:count] - on_new[:count, 0], on_new[:count, 1] - on_new[:count, 0]
     means = known["value"].mean(), joined["tts_0"].mean(), joined["tts_ft"].mean()
@@ -115,9 +114,14 @@ def _cell(table: pd.DataFrame, published: float | None, profile: dict) -> dict:
     cell = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "seeds": 0, "published": published}
     if table.empty:
         return cell
-    settings = profile.get("statistics") or {}
-    estimate = interval(table, level=settings.get("level", 0.95), draws=settings.get("bootstrap", 2000))
+    estimate = interval(table, **bootstrap_options(profile))
     return cell | {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high", "n", "seeds")}
+
+
+def _speed(runs: list[dict]) -> float | None:
+    told = [run for run in runs if run.get("synthesis_seconds") and run.get("audio_seconds")]
+    spent = sum(run["synthesis_seconds"] for run in told)
+    return sum(run["audio_seconds"] for run in told) / spent if spent else None
 
 
 def _mean(table: pd.DataFrame) -> float | None:

@@ -1,0 +1,149 @@
+"""The report a reviewer opens first: results/<profile>/index.html, one file without external requests.
+
+    python -m lib.report --profile demo
+
+It reads rows, manifests, claims.json, the figures with their captions and the audio of the runs; what is
+missing is said to be missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from lib import study, tables
+from lib.claims import VERDICTS, load_claims, scale
+from lib.evidence import claim_view, exists, limits, provenance, read_figures, read_json, sentences
+from lib.files import replace_file
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+DECIMALS = {"cos": 2, "ffe": 2, "wer": 3, "mcd": 2, "mos_predicted": 2}
+
+
+def write_report(profile: dict) -> Path:
+    """Write R/index.html from what the profile's runs left; returns the path.
+
+    Raises ValueError, one sentence, for damaged rows, manifests, claims or captions.
+    """
+    root = study.results_root(profile)
+    rows, manifests = study.read_rows(profile), study.read_manifests(profile)
+    written = load_claims()
+    figures = read_figures(root)
+    path = root / "claims.json"
+    records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
+    players = sentences(root, rows, manifests, written["papers"])
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            profile=profile["name"],
+            papers=[
+                _paper(name, paper, written, records, rows, manifests, profile)
+                for name, paper in written["papers"].items()
+            ],
+            claims=[claim_view(record, root, figures, bool(players)) for record in records],
+            counts={verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS},
+            expected=[claim["id"] for claim in written["claims"]],
+            figures=figures,
+            sentences=players,
+            provenance=provenance(root, manifests),
+            limits=limits(rows, manifests),
+            metrics=tables.METRICS,
+            decimals=DECIMALS,
+        )
+    )
+    with replace_file(root / "index.html") as temporary:
+        temporary.write_text(page.lstrip(), encoding="utf-8")
+    return root / "index.html"
+
+
+def _paper(
+    name: str, paper: dict, written: dict, records: list, rows: pd.DataFrame, manifests: dict, profile: dict
+) -> dict:
+    mine = rows[(rows["paper"] == name).fillna(False)]
+    return paper | {
+        "id": name,
+        "rule": written["rules"][name],
+        "scale": scale(rows, manifests, profile, name) if len(mine) else None,
+        "judged": any(record["paper"] == name for record in records),
+        "table": tables.results(mine, paper, profile) if len(mine) else [],
+        "check": tables.corpus_check(mine, profile) if len(mine) else None,
+        "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
+    }
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {
+        "number": number,
+        "significant": significant,
+        "given": given,
+        "prose": prose,
+        "count": count,
+        "duration": duration,
+    }
+    return environment
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Fixed decimals with a true minus sign; a dash for None."""
+    return "–" if value is None else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits but no more than three decimals, with a true minus sign; a dash for None."""
+    if value is None:
+        return "–"
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return number(value, min(3, max(0, 2 - size)))
+
+
+def given(value: float | None) -> str:
+    """A published value with the decimals it was published with and a true minus sign; a dash for None."""
+    return "–" if value is None else f"{value}".replace("-", "−")
+
+
+def prose(text: str) -> str:
+    """The text with true minus signs before numbers."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+
+
+def count(value: float | None) -> str:
+    """A number of parameters: 453 k, 35.7 M; a dash for None."""
+    if value is None:
+        return "–"
+    steps = ((1e6, " M"), (1e3, " k"))
+    return next((f"{value / size:.3g}{unit}" for size, unit in steps if value >= size), f"{value:.0f}")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as s, min or h; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.report", description="Write results/<profile>/index.html."
+    )
+    parser.add_argument("--profile", default="demo")
+    options = parser.parse_args(arguments)
+    try:
+        print(write_report(study.load_profile(options.profile)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

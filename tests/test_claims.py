@@ -1,0 +1,238 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from synthetic_study import PROFILE, write_run, write_study
+
+from lib import claims, study, tables
+from lib.claims import ClaimError
+
+HT = [f"HT{i}" for i in range(1, 11)]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Records of the synthetic study by id, and its results folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        write_study()
+        records = claims.write_claims(PROFILE)
+        yield (
+            {record["id"]: record for record in records},
+            study.results_root(PROFILE),
+            study.read_rows(PROFILE),
+        )
+
+
+def judge_part(values_a, values_b=None, family=None, **part):
+    """Record of a claim of one primary part on values of 6 speakers; `family` holds further parts."""
+    rows = []
+    for system, values in (("a", values_a), ("b", values_b)):
+        for i, value in enumerate([] if values is None else values):
+            factors = {"system": system, "seed": 0, "speaker": f"s{i % 6}", "utterance": f"u{i}"}
+            rows.append(
+                factors | {"role": "adaptation", "split": "test", "metric": "cos", "value": value, "unit": ""}
+            )
+    table = pd.DataFrame(rows).assign(paper="HT").reindex(columns=study.COLUMNS).astype(study.TYPES)
+    base = {
+        "name": "part",
+        "metric": "cos",
+        "unit": "points",
+        "where": {"role": "adaptation"},
+        "primary": True,
+    }
+    base |= {"pair_on": ["speaker", "utterance"], "threshold": 0.0, "smallest": 0.0} | part
+    claim = {key: "" for key in claims.FIELDS}
+    claim |= {
+        "id": "X1",
+        "paper": "HT",
+        "needs": {},
+        "parts": [base, *(family or [])],
+        "published": {"value": None},
+    }
+    content = {"rules": {"HT": "rule"}, "claims": [claim]}
+    return claims.judge(content, table, {}, PROFILE)[0]
+
+
+def noisy(mean, size=36, spread=1.0, seed=0):
+    return np.random.default_rng(seed).normal(mean, spread, size)
+
+
+def test_the_claims_file_holds_the_paper_s_claims_and_is_complete():
+    content = claims.load_claims()
+    assert [claim["id"] for claim in content["claims"]] == HT
+    for claim in content["claims"]:
+        primary = [part for part in claim["parts"] if part.get("primary")]
+        named = {
+            name
+            for part in primary
+            for name in [part.get("a"), part.get("b"), *part.get("systems", [])]
+            if name
+        }
+        assert named <= set(claim["needs"]["systems"]), claim["id"]
+        assert named <= set(content["papers"]["HT"]["systems"]), claim["id"]
+        assert claim["paper"] in content["rules"]
+
+
+def test_published_values_follow_from_the_published_table():
+    content = claims.load_claims()
+    cos = {name: facts.get("cos") for name, facts in content["papers"]["HT"]["systems"].items()}
+    published = {claim["id"]: claim["published"]["value"] for claim in content["claims"]}
+    assert published["HT1"] == pytest.approx(cos["hypertts_d"] - cos["adaptertts_e"])
+    assert published["HT2"] == pytest.approx(cos["tts_ft"] - cos["hypertts_evd"])
+    sweep = [cos[name] for name in ("hypertts_d_ds2", "hypertts_d", "hypertts_d_ds32", "hypertts_d_ds128")]
+    assert published["HT5"] == pytest.approx(np.polyfit([1, 3, 5, 7], sweep, 1)[0], abs=1e-3)
+
+
+def test_every_claim_gets_a_verdict_with_its_reason_and_scale(judged):
+    records, root, _ = judged
+    written = json.loads((root / "claims.json").read_text())
+    assert [record["id"] for record in written] == HT
+    needed = (
+        "id paper statement published value ci_low ci_high unit n verdict reason profile scale rule parts"
+    )
+    for record in written:
+        assert set(needed.split()) <= set(record)
+        assert record["verdict"] in claims.VERDICTS
+        assert record["reason"]
+        assert "tiny profile, corpus embedded" in record["scale"]
+
+
+def test_built_in_effects_are_found(judged):
+    records, _, _ = judged
+    verdicts = {name: record["verdict"] for name, record in records.items()}
+    assert verdicts["HT1"] == verdicts["HT3"] == verdicts["HT5"] == verdicts["HT6"] == "reproduced"
+    assert verdicts["HT7"] == verdicts["HT10"] == "reproduced"
+    assert verdicts["HT4"] in ("inconclusive", "not reproduced")  # no effect was built in
+    assert verdicts["HT9"] == "not reproduced"  # prefixes were made better than the hypernetwork
+    assert records["HT1"]["value"] == pytest.approx(4.5, abs=0.6)
+    assert records["HT5"]["value"] == pytest.approx(1.0, abs=0.15)
+    assert records["HT1"]["n"] == 30 and records["HT1"]["seeds"] == 2
+
+
+def test_a_second_corpus_that_was_not_run_is_not_tested(judged):
+    record = judged[0]["HT8"]
+    assert record["verdict"] == "not tested"
+    assert record["reason"] == "this profile's rows lack role other_corpus"
+    assert record["value"] is None and record["ci_low"] is None
+
+
+def test_a_changed_backbone_refutes_the_claim_that_nothing_is_forgotten(judged):
+    rows = judged[2].copy()
+    changed = (rows["metric"] == "backbone_changed") & (rows["system"] == "hypertts_d")
+    rows.loc[changed, "value"] = 1.0
+    content = claims.load_claims()
+    content["claims"] = [claim for claim in content["claims"] if claim["id"] == "HT3"]
+    record = claims.judge(content, rows, {}, PROFILE)[0]
+    assert record["verdict"] == "not reproduced"
+
+
+def test_rows_name_the_files_behind_the_number(judged):
+    records, root, _ = judged
+    assert "rows/ht-hypertts_d-s0.parquet" in records["HT1"]["rows"]
+    assert all((root / href).exists() for record in records.values() for href in record["rows"])
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(3, 1, "reproduced"), (-3, 1, "not reproduced"), (0, 0.1, "not reproduced"), (0.4, 3, "inconclusive")],
+)
+def test_verdict_of_a_difference(gain, spread, verdict):
+    base = noisy(60, spread=5, seed=1)
+    part = {"type": "difference", "a": "a", "b": "b", "expect": "greater", "smallest": 0.5}
+    record = judge_part(base + noisy(gain, spread=spread, seed=2), base, **part)
+    assert record["verdict"] == verdict
+    assert record["ci_low"] < record["value"] < record["ci_high"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"), [(0.2, "reproduced"), (2.0, "not reproduced"), (1.0, "inconclusive")]
+)
+def test_non_inferiority_is_judged_against_its_margin(lost, verdict):
+    base = noisy(60, spread=5, seed=3)
+    part = {"type": "difference", "a": "a", "b": "b", "expect": "less", "threshold": 1.0}
+    assert judge_part(base + noisy(lost, spread=0.8, seed=4), base, **part)["verdict"] == verdict
+
+
+def test_corrected_p_values_can_undo_a_verdict():
+    base = noisy(60, spread=5, seed=5)
+    a = base + noisy(0, spread=1.0, seed=6)
+    part = {"type": "difference", "a": "a", "b": "b", "expect": "greater", "smallest": 0.5}
+    shift = next(s for s in np.linspace(0, 1, 100) if judge_part(a + s, base, **part)["p"] < 0.04)
+    alone = judge_part(a + shift, base, **part)
+    other = {
+        "metric": "cos",
+        "unit": "points",
+        "where": {},
+        "primary": True,
+        "pair_on": ["speaker", "utterance"],
+    }
+    other |= {"threshold": 0.0, "smallest": 0.0, "name": "other", **part}
+    family = judge_part(a + shift, base, family=[other, other | {"name": "third"}], **part)
+    assert alone["verdict"] == "reproduced"
+    assert family["verdict"] == "inconclusive"
+    assert family["p_holm"] == pytest.approx(3 * family["p"])
+
+
+def test_a_large_share_of_weights_is_inconclusive_rather_than_refuted():
+    part = {"type": "share", "a": "a", "b": "b", "at_most": 2.0}
+    assert judge_part([1.5], [100.0], **part)["verdict"] == "reproduced"
+    record = judge_part([7.0], [100.0], **part)
+    assert record["verdict"] == "inconclusive" and "backbone of this size" in record["reason"]
+
+
+def test_a_value_without_an_interval_settles_nothing():
+    record = judge_part([0.4], type="value", a="a", expect="greater")
+    assert record["verdict"] == "inconclusive" and "single value" in record["reason"]
+
+
+def test_missing_rows_are_named():
+    record = judge_part([1.0, 2.0], type="difference", a="a", b="b", expect="greater")
+    assert record["verdict"] == "not tested"
+    assert "no cos rows of b for role adaptation" in record["reason"]
+
+
+def test_no_rows_at_all_leaves_every_claim_untested(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    assert {record["verdict"] for record in claims.write_claims(PROFILE)} == {"not tested"}
+
+
+def test_a_claim_that_is_written_wrongly_is_named(tmp_path):
+    content = yaml.safe_load(claims.CLAIMS.read_text())
+    content["claims"][0]["parts"][0]["expect"] = "better"
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ClaimError, match="HT1, part 'COS, same module'"):
+        claims.load_claims(path)
+    path.write_text("claims: [")
+    with pytest.raises(ClaimError, match="claims.yaml cannot be read"):
+        claims.load_claims(path)
+
+
+def test_the_corpus_check_finds_the_gap_and_how_much_of_it_closes(judged):
+    check = tables.corpus_check(judged[2], PROFILE)
+    assert check["gap"]["ci_low"] < 15 < check["gap"]["ci_high"] + 2
+    assert check["closed"] == pytest.approx(100 * 12 / 15, abs=12)
+    assert check["holds"]
+    assert tables.corpus_check(judged[2].query("system != 'tts_ft'"), PROFILE) is None
+
+
+def test_results_stand_beside_the_published_values(judged):
+    paper = claims.load_claims()["papers"]["HT"]
+    table = {entry["system"]: entry for entry in tables.results(judged[2], paper, PROFILE)}
+    assert table["tts_ft"]["cells"]["cos"]["published"] == 80.44
+    assert table["tts_ft"]["cells"]["cos"]["value"] == pytest.approx(72, abs=1.5)
+    assert table["hypertts_d"]["share"] == pytest.approx(0.6)
+    costs = tables.costs(judged[2], study.read_manifests(PROFILE), paper)
+    assert costs[-1]["label"] == "TTS-FT" and costs[-1]["seconds"] == pytest.approx(10.5)
+
+
+def test_a_run_on_other_parameters_stops_the_claims(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    row = {"system": "tts_0", "metric": "cos", "value": 1.0, "unit": "x100"}
+    write_run("ht-tts_0-s0", [row])
+    write_run("ht-tts_ft-s0", [row], vocoder="hifi-gan")
+    with pytest.raises(ValueError, match="their vocoder differs"):
+        claims.write_claims(PROFILE)

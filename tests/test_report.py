@@ -1,0 +1,204 @@
+import json
+import shutil
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic_study import PROFILE, write_run, write_study
+
+from lib import claims, evidence, report, study
+
+VOID = {"meta", "link", "img", "br", "line", "ellipse", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Ids, links, sources and unbalanced tags of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.sources, self.images, self.audio, self.open, self.text = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            [],
+            "",
+        )
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        facts = dict(attributes)
+        self.ids += [facts["id"]] if "id" in facts else []
+        self.links += [facts["href"]] if "href" in facts else []
+        self.sources += [facts["src"]] if "src" in facts else []
+        self.images += [facts] if tag == "img" else []
+        self.audio += [facts] if tag == "audio" else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def add_figure(root, name, size=200, **facts):
+    folder = root / "figures"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>" + " " * size)
+    told = {"caption": "COS by system: means & intervals.", "n": 30, "notebook": "02_hypertts_evaluate"}
+    (folder / f"{name}.json").write_text(json.dumps(told | {"anchor": "HT1"} | facts))
+
+
+def add_audio(root, system, utterance, seconds=0.1):
+    path = root / "audio" / f"ht-{system}-s0" / f"{utterance}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.sin(np.arange(int(16000 * seconds)) * 0.1), 16000)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """A results folder with everything a run leaves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        write_study()
+        row = {"system": "reference", "metric": "wer", "value": 0.0, "unit": "ratio"}
+        texts = {"ad0-0": "Lamps & <lanterns> went out."}
+        facts = {"pretrained": {"ge2e": {"source": "package Resemblyzer", "sha256": "ab" * 32}}}
+        write_run("ht-corpus-s0", [row], texts=texts, **facts)
+        root = study.results_root(PROFILE)
+        claims.write_claims(PROFILE)
+        add_figure(root, "results_table")
+        add_figure(root, "forgetting", notebook="none yet")
+        (root / "notebooks").mkdir()
+        (root / "notebooks" / "02_hypertts_evaluate.html").write_text('<h2 id="HT1">Budget</h2>')
+        for system in ("reference", "tts_0", "hypertts_d", "tts_ft"):
+            for utterance in ("ad0-0", "ad1-0", "ne0-0"):
+                add_audio(root, system, utterance)
+        yield root
+
+
+@pytest.fixture(scope="module")
+def page(complete):
+    return Page(report.write_report(PROFILE).read_text(encoding="utf-8"))
+
+
+def test_every_link_and_source_resolves(page, complete):
+    assert len(page.links) > 40
+    for href in page.links + page.sources:
+        if href.startswith("data:"):
+            continue
+        assert "://" not in href, href
+        path, _, fragment = unquote(href).partition("#")
+        assert not path or (complete / path).is_file(), href
+        if fragment and not path:
+            assert fragment in page.ids, href
+        elif fragment:
+            assert f'id="{fragment}"' in (complete / path).read_text(), href
+
+
+def test_the_page_is_well_formed_with_unique_ids(page):
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_claims_come_first_with_verdict_in_words(page):
+    assert all(claim in page.ids for claim in (f"HT{i}" for i in range(1, 11)))
+    text = page.text
+    assert (
+        text.index("Is there anything to adapt to?")
+        < text.index("At a comparable budget")
+        < text.index("Results beside")
+    )
+    for verdict in ("reproduced", "not reproduced", "not tested"):
+        assert verdict in text
+    assert "this profile's rows lack role other_corpus" in text.replace("This profile", "this profile")
+
+
+def test_images_have_alternatives_and_players_names(page):
+    assert page.images and all(image.get("alt") for image in page.images)
+    assert len(page.audio) == 12
+    assert all(player["aria-label"] and "controls" in player for player in page.audio)
+
+
+def test_text_from_the_corpus_is_escaped(complete, page):
+    assert "Lamps &amp; &lt;lanterns&gt;" in (complete / "index.html").read_text()
+    assert "Lamps & <lanterns> went out." in page.text
+
+
+def test_published_values_stand_beside_ours(page):
+    assert "published 80.44" in page.text and "published 453 k, 1.27 %" in page.text
+
+
+def test_limits_follow_from_the_runs(page):
+    for word in ("DistillMOS", "synthetic", "Griffin-Lim", "2.0 M parameters, the paper's 35.7 M"):
+        assert word in page.text
+
+
+def test_weights_are_told_by_source_and_digest(page):
+    assert "ge2e: package Resemblyzer (abababababab)" in page.text
+
+
+def test_an_empty_study_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    text = Page(report.write_report(PROFILE).read_text()).text
+    for missing in (
+        "The corpus check of HT is missing",
+        "The claims are missing: HT1, HT2",
+        "The results of HT are missing",
+        "The figures are missing",
+        "The audio is missing",
+        "The costs of HT are missing",
+        "Provenance is missing",
+    ):
+        assert missing in text
+
+
+def test_an_image_that_was_not_drawn_is_said_to_be_missing(complete, tmp_path):
+    shutil.copytree(complete / "figures", tmp_path / "figures")
+    (tmp_path / "figures" / "forgetting.svg").unlink()
+    found = {figure["name"]: figure for figure in evidence.read_figures(tmp_path)}
+    assert found["forgetting"]["source"] is None
+    assert found["results_table"]["source"].startswith("data:image/svg+xml;base64,")
+
+
+def test_a_large_figure_is_linked_not_embedded(tmp_path):
+    add_figure(tmp_path, "large", size=evidence.IMAGE_BYTES)
+    assert evidence.read_figures(tmp_path)[0]["source"] == "figures/large.svg"
+
+
+def test_audio_past_the_budget_is_linked(complete, monkeypatch):
+    monkeypatch.setattr(evidence, "AUDIO_BYTES", 4000)
+    rows, papers = study.read_rows(PROFILE), claims.load_claims()["papers"]
+    players = evidence.sentences(complete, rows, {}, papers)[0]["players"]
+    assert players[0]["source"].startswith("data:audio/wav")
+    assert players[-1]["source"] == "audio/ht-tts_ft-s0/ad0-0.wav"
+
+
+def test_damaged_claims_name_the_file_and_the_fix(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "claims.json").write_text("[{")
+    with pytest.raises(ValueError, match="tiny/claims.json is damaged; delete it and run"):
+        report.write_report(PROFILE)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (-0.0364, "−0.036"), (0.98, "0.980"), (12.345, "12.3"), (0.0, "0.00")]
+)
+def test_numbers_keep_three_digits_and_a_true_minus(value, shown):
+    assert report.significant(value) == shown
+
+
+def test_counts_and_times_are_short():
+    assert [report.count(v) for v in (453_000, 35_700_000, 12, None)] == ["453 k", "35.7 M", "12", "–"]
+    assert [report.duration(v) for v in (12.3, 600, 9000, None)] == ["12 s", "10 min", "2.5 h", "–"]

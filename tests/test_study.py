@@ -1,0 +1,183 @@
+import getpass
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from synthetic_study import PROFILE, write_run
+
+from lib import study
+from lib.provenance import ROOT, portable
+from lib.study import StudyError
+
+ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(yaml.safe_dump({"adapt": {"steps": 10, "rate": 0.1}, "seeds": [0]}))
+    (folder / "small.yaml").write_text(yaml.safe_dump({"adapt": {"steps": 2}}))
+    monkeypatch.setattr(study, "PROFILES", folder)
+    return folder
+
+
+def test_profile_lies_over_base_and_overrides_over_both(profiles):
+    assert study.load_profile("small") == {"adapt": {"steps": 2, "rate": 0.1}, "seeds": [0], "name": "small"}
+    changed = study.load_profile("small", {"adapt": {"rate": 0.5}, "seeds": [1, 2]})
+    assert changed["adapt"] == {"steps": 2, "rate": 0.5}
+    assert changed["seeds"] == [1, 2]
+
+
+def test_unknown_profile_lists_those_that_exist(profiles):
+    (profiles / "large.yaml").write_text("{}")
+    with pytest.raises(StudyError, match="no profile 'huge'; choose one of large, small"):
+        study.load_profile("huge")
+
+
+def test_misspelled_override_is_refused(profiles):
+    with pytest.raises(StudyError, match="adpat: no such section"):
+        study.load_profile("small", {"adpat": {"steps": 1}})
+
+
+def test_broken_profile_names_file_and_line(profiles):
+    (profiles / "small.yaml").write_text("adapt: {steps: 2\nseeds: [")
+    with pytest.raises(StudyError, match=r"small.yaml is not valid YAML near line \d"):
+        study.load_profile("small")
+
+
+def test_rows_come_back_as_written():
+    rows = [ROW, ROW | {"utterance": "u2", "d_s": 8, "seed": 1, "layer_embedding": True}]
+    write_run("ht-tts_0-s0", rows)
+    read = study.read_rows("tiny")
+    assert list(read.columns) == study.COLUMNS
+    assert read["value"].tolist() == [70.0, 70.0]
+    assert read["d_s"].isna().tolist() == [True, False]
+    assert read[["run_id", "profile", "paper"]].drop_duplicates().values.tolist() == [
+        ["ht-tts_0-s0", "tiny", "HT"]
+    ]
+
+
+def test_same_rows_give_the_same_bytes():
+    first = study.write_rows([ROW], "ht-tts_0-s0", PROFILE).read_bytes()
+    assert study.write_rows(pd.DataFrame([ROW]), "ht-tts_0-s0", PROFILE).read_bytes() == first
+
+
+def test_rows_without_a_manifest_are_not_read():
+    write_run("ht-tts_0-s0", [ROW])
+    study.write_rows([ROW | {"system": "tts_ft"}], "ht-tts_ft-s0", PROFILE)
+    assert study.read_rows("tiny")["system"].tolist() == ["tts_0"]
+
+
+def test_writing_rows_again_makes_the_run_unfinished():
+    write_run("ht-tts_0-s0", [ROW])
+    study.write_rows([ROW], "ht-tts_0-s0", PROFILE)
+    assert study.read_rows("tiny").empty
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_value_that_is_no_number_names_its_row(value, results):
+    with pytest.raises(StudyError, match="row 1 of ht-tts_0-s0 .*speaker p1, utterance u2, metric cos"):
+        study.write_rows([ROW, ROW | {"utterance": "u2", "value": value}], "ht-tts_0-s0", PROFILE)
+    assert not list(results.glob("rows/*"))
+
+
+def test_the_same_measurement_twice_is_refused():
+    with pytest.raises(StudyError, match="appears twice"):
+        study.write_rows([ROW, ROW | {"value": 71.0}], "ht-tts_0-s0", PROFILE)
+
+
+def test_unknown_and_missing_columns_are_named():
+    with pytest.raises(StudyError, match=r"unknown columns \[speeker\] and lack \[unit\]"):
+        study.write_rows([{"metric": "cos", "value": 1.0, "speeker": "p1"}], "ht-tts_0-s0", PROFILE)
+
+
+def test_a_run_id_cannot_leave_the_results_folder():
+    with pytest.raises(StudyError, match="is no run id"):
+        study.write_rows([ROW], "../ht-tts_0-s0", PROFILE)
+
+
+def test_damaged_rows_and_manifests_name_the_file_and_the_fix(results):
+    write_run("ht-tts_0-s0", [ROW])
+    rows = results / "rows" / "ht-tts_0-s0.parquet"
+    rows.write_bytes(rows.read_bytes()[:100])
+    with pytest.raises(StudyError, match="rows/ht-tts_0-s0.parquet is damaged .*delete it and run"):
+        study.read_rows("tiny")
+    (results / "manifests" / "ht-tts_0-s0.json").write_text("{")
+    with pytest.raises(StudyError, match="manifests/ht-tts_0-s0.json is damaged .*delete it and run again"):
+        study.read_rows("tiny")
+
+
+def test_runs_on_different_data_or_parameters_are_not_mixed():
+    write_run("ht-tts_0-s0", [ROW])
+    write_run("ht-tts_ft-s0", [ROW], data_hash="ffffffffffff")
+    with pytest.raises(StudyError, match="ht-tts_0-s0 and ht-tts_ft-s0 cannot be compared: their data hash"):
+        study.read_rows("tiny")
+    write_run("ht-tts_ft-s0", [ROW], profile=PROFILE | {"adapt": {"steps": 99}})
+    with pytest.raises(StudyError, match="their profile hash differs.*run it again"):
+        study.read_rows("tiny")
+
+
+def test_a_second_corpus_has_its_own_data_hash():
+    write_run("ht-tts_0-s0", [ROW])
+    write_run("ht-tts_0_other-s0", [ROW | {"role": "other_corpus"}], corpus="vctk", data_hash="ffffffffffff")
+    assert len(study.read_rows("tiny")) == 2
+
+
+def test_manifest_tells_where_numbers_come_from_without_private_paths(results):
+    started = time.time() - 3
+    facts = {
+        "pretrained": {"ge2e": f"{ROOT}/.venv/x.pt"},
+        "data_hash": "ab",
+        "texts": {"u1": "Good morning."},
+    }
+    parameters = {"steps": 5, "folder": Path.home() / "corpora" / "vctk"}
+    study.write_rows([ROW], "ht-tts_0-s0", PROFILE)
+    path = study.write_manifest("ht-tts_0-s0", PROFILE, parameters, started, seed=0, **facts)
+    manifest = json.loads(path.read_text())
+    assert manifest["seconds"] >= 3
+    assert manifest["packages"]["numpy"] and manifest["cpus"] >= 1 and manifest["peak_memory_mib"] > 1
+    assert manifest["profile_hash"] == study.profile_hash(PROFILE)
+    assert {"commit", "dirty", "python", "device", "seed", "vocoder"} <= set(manifest)
+    assert manifest["pretrained"]["ge2e"] == ".venv/x.pt"
+    text = path.read_text()
+    assert str(Path.home()) + "/" not in text and str(ROOT) not in text
+    assert f"/{getpass.getuser()}/" not in text
+
+
+def test_portable_keeps_units_and_addresses():
+    told = {"rate": "words/s", "url": "https://example.org/a/b", "path": "/srv/data/x.wav", "n": 3}
+    assert portable(told) == told | {"path": "…/x.wav"}
+
+
+def test_status_tells_finished_stale_unfinished_and_missing():
+    write_run("ht-tts_0-s0", [ROW])
+    write_run("ht-hypertts_d-s0", [ROW], profile=PROFILE | {"adapt": {"steps": 99}})
+    study.write_rows([ROW], "ht-extra-s0", PROFILE)
+    states = {entry["run"]: entry["state"] for entry in study.status(PROFILE)}
+    assert states == {
+        "ht-tts_0-s0": "finished",
+        "ht-hypertts_d-s0": "stale",
+        "ht-hypertts_d-s1": "missing",
+        "ht-extra-s0": "unfinished",
+    }
+
+
+def test_status_is_plain_when_piped(profiles, capsys):
+    study.main(["status", "--profile", "small"])
+    study.print_table([{"run": "ht-tts_0-s0", "seconds": None}], "Runs")
+    assert "run\tseconds\nht-tts_0-s0\t\n" in capsys.readouterr().out
+
+
+def test_command_line_ends_with_one_sentence(profiles):
+    with pytest.raises(SystemExit, match="there is no profile"):
+        study.main(["status", "--profile", "huge"])
