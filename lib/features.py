@@ -5,6 +5,7 @@ z-scores with the mean and deviation of the pre-training speakers' training utte
 """
 
 import json
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,7 @@ def _load(root: Path) -> Features:
 def _compute(corpus: Corpus, root: Path, dims: MelDims, cores: int) -> None:
     utterances = corpus.utterances
     chunks = [utterances[i : i + 16] for i in range(0, len(utterances), 16)]
-    with ProcessPoolExecutor(cores) as pool:
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(_chunk, corpus.root, chunk, dims) for chunk in chunks]
         items = [item for job in tqdm(jobs, desc="features", mininterval=2) for item in job.result()]
     index = corpus.table()[["utterance", "speaker", "role", "split"]].reset_index(drop=True)
