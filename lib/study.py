@@ -308,7 +308,10 @@ def _short(path: Path) -> str:
 def print_table(entries: list[dict], title: str) -> None:
     """A rich table in a terminal, tab-separated lines with a header when piped."""
     cells = [["" if value is None else str(value) for value in entry.values()] for entry in entries]
-    header = list(entries[0]) if entries else []
+    if not entries:
+        print(f"{title}: none")
+        return
+    header = list(entries[0])
     if not sys.stdout.isatty():
         print("\n".join("\t".join(line) for line in [header, *cells]))
         return

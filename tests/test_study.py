@@ -174,8 +174,9 @@ def test_status_tells_finished_stale_unfinished_and_missing():
 
 def test_status_is_plain_when_piped(profiles, capsys):
     study.main(["status", "--profile", "small"])
+    assert capsys.readouterr().out == "Runs of profile small: none\n"
     study.print_table([{"run": "ht-tts_0-s0", "seconds": None}], "Runs")
-    assert "run\tseconds\nht-tts_0-s0\t\n" in capsys.readouterr().out
+    assert capsys.readouterr().out == "run\tseconds\nht-tts_0-s0\t\n"
 
 
 def test_command_line_ends_with_one_sentence(profiles):
