@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from lib.files import replace_file, write_json
-from lib.study import expected_runs, load_profile
+from lib.study import ROOT, expected_runs, load_profile
 
 UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,8 +62,15 @@ def run(log: Path, command: list[str]) -> int:
     parent = os.getppid()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with open(log, "w") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": path},  # an environment may be shared by several checkouts
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         try:
             while process.poll() is None:
                 if os.getppid() != parent:
