@@ -5,10 +5,10 @@ them beside the picture. Intervals are the hierarchical bootstrap intervals of `
 """
 
 import base64
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
-from pathlib import Path
 
 import pandas as pd
 import seaborn as sns
@@ -52,6 +52,7 @@ SHORT = {
     "mos_predicted": "Predicted MOS ↑",
 }
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
+RC |= {"savefig.bbox": "tight", "savefig.pad_inches": 0.08}
 
 
 class PlotError(ValueError):
@@ -59,15 +60,15 @@ class PlotError(ValueError):
 
 
 @dataclass
-class Saved:
-    """A figure on disk; a notebook shows it with its caption and alternative text."""
+class Shown:
+    """A figure as PNG bytes; a notebook shows it with its caption and alternative text."""
 
-    path: Path
+    png: bytes
     caption: str
     alt: str
 
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self.path.read_bytes()).decode()
+        data = base64.b64encode(self.png).decode()
         image = f'<img style="max-width:100%" alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
         return f'<figure style="margin:0">{image}<figcaption>{escape(self.caption)}</figcaption></figure>'
 
@@ -107,27 +108,24 @@ def describe(figure: Figure, caption: str, alt: str, n: int) -> Figure:
     return figure
 
 
-def save(figure: Figure, name: str, profile: dict, notebook: str, anchor: str) -> Saved:
-    """Write R/figures/<name>.png (150 dpi), .svg and .json: caption, n, alternative text and place."""
-    folder = study.results_root(profile) / "figures"
+def show(figure: Figure) -> Shown:
+    """The figure with its caption for a notebook; nothing is written."""
+    buffer = io.BytesIO()
     with rc_context(RC):
-        for suffix in ("svg", "png"):
-            with replace_file(folder / f"{name}.{suffix}") as temporary:
-                figure.savefig(
-                    temporary,
-                    bbox_inches="tight",
-                    pad_inches=0.08,
-                    metadata={"Date": None} if suffix == "svg" else None,
-                )
-    facts = {
-        **figure.description,
-        "name": name,
-        "notebook": notebook,
-        "anchor": anchor,
-        "profile": profile["name"],
-    }
-    write_json(folder / f"{name}.json", facts)
-    return Saved(folder / f"{name}.png", facts["caption"], facts["alt"])
+        figure.savefig(buffer, format="png")
+    return Shown(buffer.getvalue(), figure.description["caption"], figure.description["alt"])
+
+
+def save(figure: Figure, name: str, profile: dict, notebook: str, anchor: str) -> Shown:
+    """Write R/figures/<name>.png (150 dpi), .svg and .json: caption, n, alternative text and place."""
+    folder, shown = study.results_root(profile) / "figures", show(figure)
+    with replace_file(folder / f"{name}.png") as temporary:
+        temporary.write_bytes(shown.png)
+    with replace_file(folder / f"{name}.svg") as temporary, rc_context(RC):
+        figure.savefig(temporary, metadata={"Date": None})
+    place = {"name": name, "notebook": notebook, "anchor": anchor, "profile": profile["name"]}
+    write_json(folder / f"{name}.json", figure.description | place)
+    return shown
 
 
 def tested(rows: pd.DataFrame, metric: str, systems=None, role: str | None = "adaptation") -> pd.DataFrame:

@@ -23,7 +23,7 @@ from lib.drawing import (
     SHORT,
     SWEEP,
     PlotError,
-    Saved,
+    Shown,
     canvas,
     colour,
     count,
@@ -330,7 +330,7 @@ FIGURES = {
 }
 
 
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Saved:
+def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
     """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
     drawing = FIGURES[name]
     return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
@@ -343,7 +343,8 @@ def main() -> None:
     rows = study.read_rows(profile, "HT")
     for name in FIGURES:
         try:
-            print(draw(name, rows, profile).path)
+            draw(name, rows, profile)
+            print(name)
         except (PlotError, StatisticsError) as error:
             print(f"{name} is left out: {error}")
 
