@@ -122,9 +122,7 @@ def _local(name: str, path: Path) -> Pretrained:
             f"The weights {name} are not at {path}: give a file or folder with {expected}, or give no path."
         )
     several = len(weights.files) > 1
-    return Pretrained(
-        name, found[0].parent if several else found[0], f"local path: {path}", sha256(found[0])
-    )
+    return Pretrained(name, found[0].parent if several else found[0], f"local path: {path}", sha256(found[0]))
 
 
 def _hub(weights: _Weights, offline: bool) -> Path | None:

@@ -18,41 +18,42 @@ SHORTEST = 400
 
 def score(
     speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray] | np.ndarray,
+    reference: Sequence[np.ndarray],
     *,
     device: str = "cpu",
     batch_size: int = 64,
 ) -> dict[str, np.ndarray]:
-    """`cos` (batch,) between waves and their references, mono at 16 kHz, at least 25 ms long.
+    """`cos` (batch,) between waves and their references, all mono at 16 kHz and at least 25 ms long.
 
-    `reference` is a list of waves, or embeddings (batch, 256) from `speaker.embed`: of the same utterances, or
-    of speakers' centroids. Loudness does not matter below -30 dBFS, where it is normalised.
-    Raises MetricError for silent, NaN or too short waves, and for embeddings of another shape.
+    Loudness does not matter below -30 dBFS, where it is normalised. Raises MetricError for silent, NaN or too
+    short waves.
+    """
+    check_pairs(speech, reference)
+    embeddings = speaker.embed(check_waves(reference, "Reference", SHORTEST), device, batch_size)
+    return {"cos": against(speech, embeddings, device, batch_size)}
+
+
+def against(
+    speech: Sequence[np.ndarray], embeddings: np.ndarray, device: str = "cpu", batch_size: int = 64
+) -> np.ndarray:
+    """COS (batch,) between waves and unit-norm `embeddings` (batch, 256), as `speaker.embed` makes them.
+
+    The embeddings are those of reference utterances, computed before, or of speakers (`speaker.centroid`).
+    Raises MetricError for embeddings of another shape or norm, and as `score` does.
     """
     waves = check_waves(speech, "Speech", SHORTEST)
-    check_pairs(waves, reference)
-    if isinstance(reference, np.ndarray):
-        expected = _check_embeddings(reference)
-    else:
-        expected = speaker.embed(check_waves(reference, "Reference", SHORTEST), device, batch_size)
-    found = speaker.embed(waves, device, batch_size)
-    return {"cos": 100.0 * np.sum(_unit(found) * _unit(expected), axis=1)}
+    check_pairs(waves, embeddings)
+    if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != speaker.SIZE:
+        raise MetricError(
+            f"The embeddings have shape {np.shape(embeddings)}: give one row of {speaker.SIZE} per utterance."
+        )
+    embeddings = np.asarray(embeddings)
+    off = np.abs(np.linalg.norm(embeddings, axis=1) - 1)
+    if not (off < 1e-3).all():
+        raise MetricError(f"Embedding {int(off.argmax())} is not of unit norm: normalise it.")
+    return 100.0 * np.sum(_unit(speaker.embed(waves, device, batch_size)) * _unit(embeddings), axis=1)
 
 
 def _unit(embeddings: np.ndarray) -> np.ndarray:
     embeddings = embeddings.astype(np.float64)
     return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-
-
-def _check_embeddings(embeddings: np.ndarray) -> np.ndarray:
-    if embeddings.ndim != 2 or embeddings.shape[1] != speaker.SIZE:
-        raise MetricError(
-            f"The reference is an array of shape {embeddings.shape}: give a list of waves, or embeddings of "
-            f"shape (batch, {speaker.SIZE})."
-        )
-    norms = np.linalg.norm(embeddings, axis=1)
-    if not np.allclose(norms, 1.0, atol=1e-3):
-        raise MetricError(
-            f"Reference embedding {int(np.abs(norms - 1).argmax())} is not of unit norm: normalise it."
-        )
-    return embeddings
