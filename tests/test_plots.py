@@ -1,0 +1,151 @@
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_study as synthetic
+from PIL import Image
+
+from lib import ablation_plots, drawing, pictures, plots, study
+from lib.claims import load_claims
+from lib.models.mel import MelDims
+
+PROFILE = synthetic.PROFILE
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        synthetic.write_study()
+        table = study.read_rows(PROFILE, "HT")
+    sizes = table["system"].map(synthetic.WEIGHTS).astype("Int64")
+    narrow = table["system"].str.startswith("adaptertts").fillna(False)
+    bottleneck = table["system"].eq("adaptertts_d_b128").map({True: 128, False: 32}).where(narrow)
+    d_s = table["d_s"].mask(table["system"].eq("hypertts_evd").fillna(False), 8)
+    return table.assign(trainable=sizes, bottleneck=bottleneck.astype("Int64"), d_s=d_s)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    return tmp_path / PROFILE["name"] / "figures"
+
+
+def errorbars(axis):
+    """(x, y) of every point that was drawn with an interval."""
+    return [container[0].get_xydata()[0] for container in axis.containers if container[0] is not None]
+
+
+@pytest.mark.parametrize("name", plots.FIGURES)
+def test_every_figure_is_written_as_png_svg_and_caption(name, rows, folder):
+    shown = plots.draw(name, rows, PROFILE)
+    facts = json.loads((folder / f"{name}.json").read_text())
+    assert f"n = {facts['n']} " in facts["caption"] and facts["n"] > 0
+    assert facts["alt"] and facts["notebook"] == plots.FIGURES[name].notebook
+    assert Image.open(folder / f"{name}.png").width > 600
+    assert ElementTree.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".json"}
+    assert shown.alt in shown._repr_html_()
+
+
+def test_a_figure_drawn_twice_is_the_same_file(rows, folder):
+    plots.draw("mcd_audit", rows, PROFILE)
+    first = (folder / "mcd_audit.svg").read_bytes()
+    plots.draw("mcd_audit", rows, PROFILE)
+    assert (folder / "mcd_audit.svg").read_bytes() == first
+
+
+def test_claims_name_figures_and_sections_as_the_plots_do():
+    elsewhere = {"generated_parameters": ("03_hypertts_ablations", "HT6")}
+    places = {name: (drawing.notebook, drawing.anchor) for name, drawing in plots.FIGURES.items()} | elsewhere
+    for claim in load_claims()["claims"]:
+        if claim["paper"] == "HT" and claim["id"] != "HT8":
+            assert places[claim["figure"]] == (claim["notebook"], claim["anchor"])
+
+
+def test_the_results_figure_shows_the_mean_of_the_rows(rows):
+    axis = plots.results_table(rows, PROFILE).axes[0]
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    drawn = {names[round(y)]: x for x, y in errorbars(axis)}
+    wanted = drawing.tested(rows, "cos", ["hypertts_d"])["value"].mean()
+    assert drawn["HyperTTS d"] == pytest.approx(wanted)
+
+
+def test_gain_against_parameters_is_paired_with_tts_0(rows):
+    axis = plots.cos_against_parameters(rows, PROFILE).axes[0]
+    drawn = {round(x): y for x, y in errorbars(axis)}
+    gain = drawing.difference(rows, "hypertts_evd", "tts_0", PROFILE).value
+    assert drawn[synthetic.WEIGHTS["hypertts_evd"]] == pytest.approx(gain)
+    assert axis.get_xscale() == "log"
+
+
+def test_forgetting_shows_a_loss_for_fine_tuning_only(rows):
+    axis = plots.forgetting(rows, PROFILE).axes[1]
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    drawn = {names[round(y)]: x for x, y in errorbars(axis)}
+    assert drawn["TTS-FT"] < -3
+    assert all(change > -1 for name, change in drawn.items() if name != "TTS-FT")
+
+
+def test_widths_are_compared_over_the_seeds_that_all_of_them_have(rows):
+    lacking = rows[~((rows["system"] == "hypertts_d_ds2") & (rows["seed"] == 1)).fillna(False)]
+    kept = drawing.common_seeds(drawing.tested(lacking, "cos"), list(drawing.SWEEP))
+    assert set(kept["seed"]) == {0} and set(kept["system"]) == set(drawing.SWEEP)
+    ablation_plots.cos_against_ds(lacking, PROFILE)
+
+
+def test_every_family_keeps_one_colour():
+    tones = [colour for _, colour in drawing.FAMILIES.values()]
+    assert len(set(tones)) == len(tones)
+    assert (
+        drawing.colour("hypertts_d_ds128") == drawing.colour("hypertts_e") != drawing.colour("adaptertts_e")
+    )
+
+
+def test_missing_rows_are_named(rows):
+    with pytest.raises(drawing.PlotError, match="mcd|reference"):
+        plots.mcd_audit(rows[rows["system"] != "reference"], PROFILE)
+    with pytest.raises(drawing.PlotError, match="tts_0"):
+        plots.domain_gap(rows[~rows["system"].isin(["tts_0", "tts_ft"])], PROFILE)
+
+
+def tone(seconds, hertz=150.0, rate=16000):
+    time = np.arange(int(seconds * rate)) / rate
+    return (0.3 * np.sign(np.sin(2 * np.pi * hertz * time))).astype(np.float32)
+
+
+def test_a_sentence_is_drawn_for_every_system_with_its_f0():
+    waves = {"reference": tone(0.6), "tts_0": tone(0.5, 200.0)}
+    figure = pictures.sentence(waves, MelDims(), "A tone.", "s0")
+    tracks = [axis.lines[0].get_ydata() for axis in figure.axes if axis.lines]
+    assert [round(float(np.nanmedian(track))) for track in tracks] == pytest.approx([150, 200], abs=3)
+
+
+def test_silence_has_no_f0_and_is_drawn():
+    figure = pictures.sentence({"reference": np.zeros(8000, np.float32)}, MelDims(), "Nothing.", "s0")
+    assert np.isnan(figure.axes[1].lines[0].get_ydata()).all()
+
+
+def test_phoneme_boundaries_stand_at_the_ends_of_the_durations():
+    figure = pictures.alignment(np.zeros((30, 80)), "|aI|", np.array([5, 10, 10, 5]), MelDims(), "I.")
+    (lines,) = figure.axes[0].collections
+    places = [path.vertices[0][0] for path in lines.get_paths()]
+    assert places == pytest.approx([5 / 62.5, 15 / 62.5, 25 / 62.5])
+
+
+def test_clouds_are_mapped_and_their_silhouettes_drawn_by_speaker():
+    points = np.repeat(np.eye(3), 4, axis=0) + np.random.default_rng(0).normal(0, 0.01, (12, 3))
+    speakers = [f"s{i // 4}" for i in range(12)]
+    figure = pictures.generated_parameters({"Embeddings": points}, speakers, {"Embeddings": np.full(12, 0.9)})
+    assert figure.description["n"] == 12
+    assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["s0", "s1", "s2"]
+
+
+def test_similarity_parts_the_roles():
+    names = ["p0", "p1", "a0"]
+    matrix = pd.DataFrame(np.eye(3), names, names)
+    roles = {"p0": "pretraining", "p1": "pretraining", "a0": "adaptation"}
+    horizontal, _ = pictures.similarity(matrix, roles, 9).axes[0].collections
+    assert [path.vertices[0][1] for path in horizontal.get_paths()] == [1.5]
