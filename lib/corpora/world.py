@@ -10,6 +10,7 @@ import numpy as np
 from lib import audio
 
 FLOOR, CEILING = 60.0, 500.0  # F0 search range in Hz
+JUMP = 0.2  # DIO's largest relative F0 change between frames; at its own 0.1 creaky speech turns unvoiced
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def analyse(wave: np.ndarray) -> Analysis:
     import pyworld
 
     signal = np.ascontiguousarray(audio.check(wave, "wave"), dtype=np.float64)
-    coarse, times = pyworld.dio(signal, audio.RATE, f0_floor=FLOOR, f0_ceil=CEILING)
+    coarse, times = pyworld.dio(signal, audio.RATE, f0_floor=FLOOR, f0_ceil=CEILING, allowed_range=JUMP)
     f0 = pyworld.stonemask(signal, coarse, times, audio.RATE)
     envelope = pyworld.cheaptrick(signal, f0, times, audio.RATE)
     return Analysis(f0, envelope, pyworld.d4c(signal, f0, times, audio.RATE), len(signal))
