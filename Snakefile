@@ -33,20 +33,14 @@ GPU = int(DEVICE == "cuda")
 TRAINED = trained_runs(PROFILE)
 CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
 ROWS = [*sorted(expected_runs(PROFILE)), "ht-generated_parameters-s0"]
-EXAMPLE = "ht-hypertts_d-s0"  # the run whose notebook is the chapter on training
-EXECUTED = {
-    "00_corpus": f"{R}/notebooks/00_corpus.ipynb",
-    "01_hypertts_train": f"{R}/notebooks/train/{EXAMPLE}.ipynb",
-    "02_hypertts_evaluate": f"{R}/notebooks/02_hypertts_evaluate.ipynb",
-    "03_hypertts_ablations": f"{R}/notebooks/03_hypertts_ablations.ipynb",
-    "90_report": f"{R}/notebooks/90_report.ipynb",
-}
+CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "90_report")
+EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in CHAPTERS}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
 MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
 NOTEBOOK = (
     "exec {PYTHON} -m lib.workflow notebook {log} {input.notebook} {output.notebook}"
-    " profile={NAME} device={DEVICE}"
+    " profile={NAME} device={DEVICE} threads={threads}"
 )
 
 
@@ -107,12 +101,14 @@ rule backbone:
     params:
         profile=settings(PROFILE, "features", "backbone", "pretrain"),
         device=DEVICE,
-        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora"),
+        code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ALL_CORES
     resources: gpu=GPU
     shell: NOTEBOOK + " system=backbone seed=0"
 
 
+# The notebook of a training shows it as well; what only the pictures and the text depend on trains nothing again, but
+# makes the chapter again, which finds the weights there.
 rule train:
     message: "{wildcards.system}, seed {wildcards.seed}: train"
     input:
@@ -127,10 +123,23 @@ rule train:
     params:
         profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
         device=DEVICE,
-        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora"),
+        code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK + " system={wildcards.system} seed={wildcards.seed}"
+
+
+rule train_notebook:
+    message: "HyperTTS: training"
+    input: f"{R}/checkpoints/ht-hypertts_d-s0.safetensors", notebook=chapter("01_hypertts_train")
+    output: notebook=EXECUTED["01_hypertts_train"]
+    log: f"{R}/logs/01_hypertts_train.log"
+    params:
+        profile=settings(PROFILE, *SHARED_SECTIONS, "systems"),
+        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK + " system=hypertts_d seed=0"
 
 
 rule score:
