@@ -1,7 +1,8 @@
 """Batched fundamental frequency on any device: YIN.
 
 de Cheveigne and Kawahara, "YIN, a fundamental frequency estimator for speech and music", JASA 2002:
-difference function (eq. 6), cumulative mean normalised difference (eq. 8), absolute threshold, parabolic interpolation.
+difference function (eq. 6), cumulative mean normalised difference (eq. 8), absolute threshold and parabolic
+interpolation.
 """
 
 from __future__ import annotations

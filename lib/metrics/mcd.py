@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
 from lib.metrics.dtw import warp
 
-RATE = 16000
 HOP = 160
 WINDOW = 400
 FFT = 512

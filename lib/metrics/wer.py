@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.metrics import MetricError, check_pairs, check_waves
+from lib.metrics import MetricError, check_pairs, check_waves, is_silent
 
 if TYPE_CHECKING:
     from lib.models.whisper import Whisper
@@ -47,7 +47,7 @@ def score(
         from lib.models import whisper
 
         recogniser = whisper.load("tiny.en", device)
-    audible = [index for index, wave in enumerate(waves) if wave.any()]
+    audible = [index for index, wave in enumerate(waves) if not is_silent(wave)]
     hypotheses = [""] * len(waves)
     texts = recogniser.transcribe(
         [waves[index] for index in audible], batch_size, context_seconds=context_seconds

@@ -1,0 +1,46 @@
+"""What several tests share: real recordings with their transcripts, and one thread for torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib import audio
+
+LIBRISPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "librispeech-mini" / "LibriSpeech"
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One real utterance: its id, its speaker, mono float32 samples at 16 kHz and what is said."""
+
+    utterance: str
+    speaker: str
+    wave: np.ndarray
+    text: str
+
+
+@pytest.fixture(scope="session")
+def recordings() -> list[Recording]:
+    """LibriSpeech test-other, 5 speakers with 10 utterances each; transcripts are a recogniser's."""
+    if not LIBRISPEECH.is_dir():
+        pytest.skip(f"the real recordings are not there: put LibriSpeech utterances into {LIBRISPEECH}")
+    found = []
+    for transcript in sorted(LIBRISPEECH.glob("*/*/*/*.trans.txt")):
+        for line in transcript.read_text().splitlines():
+            utterance, text = line.split(" ", 1)
+            wave = audio.read(transcript.parent / f"{utterance}.flac")
+            found.append(Recording(utterance, utterance.split("-")[0], wave, text))
+    return found
+
+
+@pytest.fixture(scope="session")
+def speech(recordings) -> list[np.ndarray]:
+    """Ten real waves of 1 to 3 seconds and of different lengths, two from each speaker."""
+    return [r.wave[: 48000 - 3200 * i] for i, r in enumerate(recordings[::5])]

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from lib import pretrained
+from lib.pretrained import PretrainedError, resolve
+
+
+@pytest.fixture
+def no_hub_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def fill_hub_cache(cache: Path, files: tuple[str, ...]) -> Path:
+    repository = cache / "models--openai--whisper-tiny.en"
+    snapshot = repository / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    for file in files:
+        (snapshot / file).write_text("x")
+    return snapshot
+
+
+@pytest.mark.parametrize("name", ["whisper-tiny.en", "ge2e", "distillmos"])
+def test_weights_come_from_the_pip_package_and_say_so(name, no_hub_cache):
+    found = resolve(name)
+    assert found.path.exists()
+    assert found.source.startswith(f"pip package: {pretrained.WEIGHTS[name].package} ")
+    assert found.sha256 == pretrained.WEIGHTS[name].sha256[0]
+    assert found.manifest() == {
+        "name": name,
+        "path": str(found.path),
+        "source": found.source,
+        "sha256": found.sha256,
+    }
+
+
+def test_a_local_path_comes_first(tmp_path):
+    file = tmp_path / "mine.pt"
+    file.write_bytes(b"weights")
+    found = resolve("ge2e", file)
+    assert (found.path, found.source) == (file, f"local path: {file}")
+    assert found.sha256 == pretrained.sha256(file)
+
+
+def test_a_missing_local_path_is_named(tmp_path):
+    with pytest.raises(PretrainedError, match="ge2e are not at .*nowhere"):
+        resolve("ge2e", tmp_path / "nowhere")
+
+
+def test_the_hub_cache_comes_before_the_package(no_hub_cache):
+    snapshot = fill_hub_cache(no_hub_cache, pretrained.WEIGHTS["whisper-tiny.en"].hub_files)
+    found = resolve("whisper-tiny.en")
+    assert found.path == snapshot
+    assert found.source == "hub cache: openai/whisper-tiny.en@0123abc"
+
+
+def test_an_incomplete_hub_cache_is_passed_over(no_hub_cache):
+    fill_hub_cache(no_hub_cache, ("config.json",))
+    assert resolve("whisper-tiny.en").source.startswith("pip package")
+
+
+def test_a_hub_that_cannot_be_reached_is_passed_over(no_hub_cache, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert resolve("whisper-tiny.en", network=True).source.startswith("pip package")
+
+
+@pytest.fixture
+def broken_package(tmp_path, monkeypatch):
+    package = tmp_path / "resemblyzer"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.delitem(__import__("sys").modules, "resemblyzer", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+def test_a_damaged_package_file_names_the_package_to_reinstall(broken_package):
+    (broken_package / "pretrained.pt").write_bytes(b"half a file")
+    with pytest.raises(PretrainedError, match="ge2e are damaged .*pip install --force-reinstall .*Resemblyzer"):
+        resolve("ge2e")
+
+
+def test_a_missing_package_file_names_the_package_to_reinstall(broken_package):
+    with pytest.raises(PretrainedError, match="ge2e lack .*pip install --force-reinstall .*Resemblyzer"):
+        resolve("ge2e")
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PretrainedError, match="pip install distillmos"):
+        resolve("distillmos")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(PretrainedError, match="whisper-tiny.en, ge2e, distillmos"):
+        resolve("whisper-enormous")
