@@ -1,10 +1,11 @@
 """Mono speech in memory: float32 in [-1, 1] at 16 kHz; reading, writing and resampling it."""
 
-import os
-import tempfile
+import io
 from pathlib import Path
 
 import numpy as np
+
+from lib.files import replace_file
 
 RATE = 16_000
 SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
@@ -90,23 +91,16 @@ def _wav_is_truncated(path: Path) -> bool:
 def write(path: str | Path, wave: np.ndarray, rate: int = RATE) -> None:
     """Write (samples,) as 16-bit audio, format by suffix (.wav, .flac); the file appears whole or not at all.
 
-    Samples outside [-1, 1] are clipped. Raises `AudioError` for unusable samples, OSError when the disk is full.
+    Samples outside [-1, 1] are clipped. Raises `AudioError` for unusable samples, OSError for a full disk.
     """
     import soundfile
 
     path = Path(path)
     pcm = np.round(np.clip(check(wave, path), -1, 1) * 32767).astype(np.int16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    try:
-        soundfile.write(temporary, pcm, rate, subtype="PCM_16")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except soundfile.SoundFileError as error:
-        raise OSError(f"{path}: cannot be written ({error}); is the disk full?") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    encoded = io.BytesIO()
+    soundfile.write(encoded, pcm, rate, subtype="PCM_16", format=path.suffix[1:])
+    with replace_file(path) as temporary:
+        temporary.write_bytes(encoded.getvalue())
 
 
 def active(wave: np.ndarray, floor_db: float = -40.0, frame: int = 160) -> tuple[int, int]:

@@ -1,13 +1,13 @@
 """One manifest type for every corpus: utterance, speaker, text, split, condition, path."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 from lib import audio
+from lib.files import replace_file
 
 ROLES = ("pretraining", "adaptation", "never_seen")
 SPLITS = ("train", "validation", "test")
@@ -139,7 +139,7 @@ class Corpus:
                 utterances.append(from_record(json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise CorpusError(
-                    f"{manifest}, line {number}: damaged ({error}); delete the file and build the corpus again."
+                    f"{manifest}, line {number}: damaged ({error}); delete it and build the corpus again."
                 ) from None
         if len(utterances) != count:
             raise CorpusError(f"{manifest}: {len(utterances)} of {count} utterances; build the corpus again.")
@@ -156,10 +156,5 @@ def from_record(record: dict) -> Utterance:
 
 def write_text(path: Path, content: str) -> None:
     """Write a UTF-8 file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replace_file(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

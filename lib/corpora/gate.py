@@ -6,7 +6,7 @@ CONTEXT = 8.0  # seconds of padded audio Whisper hears first; a failure is judge
 
 
 def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
-    """Quality of each wave (samples,): transcript, wer, mos (predicted) and reason, None where it passes `gate`.
+    """Quality of each wave (samples,): transcript, wer, mos (predicted) and reason (None: it passes).
 
     gate: wer, the largest word error rate, and mos, the smallest predicted opinion score that pass.
     """

@@ -1,8 +1,8 @@
 """The pip-installable voices behind one function: phonemes in, 16 kHz speech with exact durations out.
 
-hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male) and Kokoro (Apache-2.0, convex mixtures
-of five style vectors). Each predicts the duration of every symbol it speaks; the numbers are read from an inner
-tensor of its ONNX graph, so the alignment is the one the audio was made with.
+hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male) and Kokoro (Apache-2.0, convex
+mixtures of five style vectors). Each predicts the duration of every symbol it speaks; the numbers are read
+from an inner tensor of its ONNX graph, so the alignment is the one the audio was made with.
 """
 
 import base64
@@ -27,11 +27,12 @@ KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_ku
 PIPER_SPELLING = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ", "ʤ": "dʒ", "ʧ": "tʃ"} | {
     "T": "ɾ", "ᵊ": "ə", "—": ",", "…": ".", "“": '"', "”": '"'
 }  # fmt: skip
-# Seconds by which a voice is heard before the slots its durations give, the same through an utterance: the shift at
-# which vowels and nasals are most often voiced and voiceless phones unvoiced (tests/corpora/test_voices.py).
+# Seconds by which a voice is heard before the slots its durations give, the same through an utterance: the
+# shift at which vowels and nasals are most often voiced and voiceless phones are not.
 LEAD = {"hibari": 0.045, "joe": 0.015, "kokoro": 0.05}
 NOISE = (0.333, 0.4)  # of joe: latent and duration noise, less than its defaults, for clearer words
 KEPT_SILENCE = 0.06  # seconds of silence left at either end
+SHORTEST = 0.025  # seconds of a final phone that cannot be heard, such as an unreleased stop
 LEVEL = 0.06  # RMS of every utterance's speech, about -24 dBFS
 PEAK = 0.95
 
@@ -42,7 +43,7 @@ class VoiceError(ValueError):
 
 @dataclass(frozen=True)
 class Speech:
-    """wave: (samples,) float32 at 16 kHz; lengths: (symbols,) int64 samples per symbol, summing to the wave."""
+    """wave: (samples,) float32 at 16 kHz; lengths: (symbols,) samples per symbol, summing to the wave."""
 
     wave: np.ndarray
     lengths: np.ndarray
@@ -51,7 +52,7 @@ class Speech:
 def verify(voices: list[str]) -> dict[str, str]:
     """Versions of the packages the named voices need, after checking every file against its recorded SHA-256.
 
-    Raises `VoiceError` naming the package to reinstall when one is missing, or a file of it is missing or damaged.
+    Raises `VoiceError` naming the package to reinstall when it, or a file of it, is missing or damaged.
     """
     versions = {}
     for package in dict.fromkeys(name for voice in voices for name in PACKAGES[voice]):
@@ -76,8 +77,8 @@ def verify(voices: list[str]) -> dict[str, str]:
 def speak(phonemes: str, recipe: dict, seed: int) -> Speech:
     """Speak a phoneme string (`|` at both ends) by a recipe; the same arguments give the same samples.
 
-    recipe: voice ("hibari", "joe" or "kokoro"), rate (1 = the voice's own pace, larger is faster) and for Kokoro
-    timbre and prosody, mappings from voice name to a positive weight.
+    recipe: voice ("hibari", "joe" or "kokoro"), rate (1 = the voice's own pace, larger is faster) and for
+    Kokoro timbre and prosody, mappings from voice name to a positive weight.
     """
     voice, rate = recipe["voice"], float(recipe.get("rate", 1.0))
     if not 0.5 <= rate <= 2:
@@ -112,24 +113,26 @@ def advance(lengths: np.ndarray, samples: int) -> np.ndarray:
 
 
 def trim(wave: np.ndarray, lengths: np.ndarray, phonemes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the silence at either end to `KEPT_SILENCE`, shortening only boundary silence and final punctuation."""
+    """Cut the silence at either end to `KEPT_SILENCE`.
+
+    What is left of it belongs to the first `|` and, shared evenly, to the final punctuation and `|`: the
+    voices give a part of the final silence to the last phone, which keeps its sound and at least `SHORTEST`.
+    """
     start, end = audio.active(wave)
     kept = round(KEPT_SILENCE * audio.RATE)
-    lengths = lengths.copy()
-    lead = max(0, min(start - kept, lengths[0] - 1))
-    lengths[0] -= lead
-    tail = left = max(0, len(wave) - end - kept)
-    for index in range(len(phonemes) - 1, 0, -1):
-        if phonemes[index] not in SILENCE + PUNCTUATION:
-            break
-        cut = max(0, min(left, lengths[index] - 1))
-        lengths[index] -= cut
-        left -= cut
-    return wave[lead : len(wave) - (tail - left)], lengths
+    first = max(0, min(start - kept, int(lengths[0]) - 1))
+    spoken = len(phonemes.rstrip(PUNCTUATION + SILENCE + " "))
+    bounds = np.cumsum(lengths)
+    end = max(end, int(bounds[spoken - 2]) + round(SHORTEST * audio.RATE))
+    last = min(len(wave), end + kept)
+    bounds[:spoken] = np.minimum(bounds[:spoken], end)
+    bounds[spoken - 1 :] = np.linspace(bounds[spoken - 1], last, len(phonemes) - spoken + 1).round()
+    return wave[first:last], np.diff(bounds - first, prepend=0)
 
 
 def level(wave: np.ndarray) -> np.ndarray:
     """Scale (samples,) to the common RMS, or less where its peak would pass `PEAK`."""
+    wave = audio.check(wave, "synthesised speech")
     gain = min(LEVEL / np.sqrt(np.mean(wave**2)), PEAK / np.abs(wave).max())
     return (wave * gain).astype(np.float32)
 
@@ -238,7 +241,7 @@ def _joe():
 
 
 def _noise_as_input(graph) -> None:
-    """Replace each RandomNormalLike(x) by a graph input cut to the length of x, so that the caller seeds it."""
+    """Replace each RandomNormalLike(x) by a graph input cut to the length of x, so the caller seeds it."""
     from onnx import TensorProto, helper
 
     nodes = []
@@ -265,7 +268,7 @@ def _noise_as_input(graph) -> None:
 
 
 def _speak_joe(phonemes: str, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Durations are in frames of 256 samples at 22 050 Hz; each symbol owns its ids and the pads after them."""
+    """Durations are in frames of 256 samples at 22 050 Hz; a symbol owns its ids and the pads after them."""
     session, vocabulary = _joe()
     ids, owner = [], []
     for index, symbol in enumerate(phonemes):

@@ -15,7 +15,7 @@ JUMP = 0.2  # DIO's largest relative F0 change between frames; at its own 0.1 cr
 
 @dataclass(frozen=True)
 class Analysis:
-    """f0: (frames,) Hz, 0 where unvoiced; envelope, aperiodicity: (frames, bins); every 5 ms; samples: length."""
+    """f0: (frames,) Hz, 0 where unvoiced, every 5 ms; envelope, aperiodicity: (frames, bins)."""
 
     f0: np.ndarray
     envelope: np.ndarray
@@ -37,7 +37,7 @@ def analyse(wave: np.ndarray) -> Analysis:
 def warp_envelope(envelope: np.ndarray, factor: float) -> np.ndarray:
     """Move every spectral peak of (frames, bins) from f to factor * f Hz, by interpolating the log envelope.
 
-    factor > 1 is a shorter vocal tract; bins read from above the Nyquist frequency take the highest bin's value.
+    factor > 1 is a shorter vocal tract; bins read from above the Nyquist frequency take the highest bin's.
     """
     if not 0.5 <= factor <= 2:
         raise ValueError(f"The envelope warp {factor} is outside 0.5..2.")

@@ -1,0 +1,42 @@
+import pytest
+
+from lib import text
+
+
+def test_phonemes_have_silence_at_both_ends_and_known_symbols_only():
+    phonemes = text.phonemize("Hello there.")
+    assert phonemes == "|həlˈO ðˈɛɹ.|"
+    assert set(phonemes) <= set(text.SYMBOLS)
+
+
+def test_decoding_inverts_encoding_and_drops_padding():
+    phonemes = text.phonemize("The quick brown fox, she said!")
+    indices = text.encode(phonemes)
+    assert len(indices) == len(phonemes)
+    assert min(indices) > 0
+    assert text.decode([*indices, 0, 0]) == phonemes
+
+
+def test_symbols_are_unique_single_characters_with_padding_first():
+    assert len(set(text.SYMBOLS)) == len(text.SYMBOLS)
+    assert all(len(symbol) == 1 for symbol in text.SYMBOLS)
+    assert text.SYMBOLS[0] == text.PADDING
+
+
+@pytest.mark.parametrize("nothing", ["", "   ", "\n"])
+def test_empty_text_is_refused(nothing):
+    with pytest.raises(text.TextError, match="empty"):
+        text.phonemize(nothing)
+
+
+@pytest.mark.parametrize("unspeakable", ["...", "?! —", "( )"])
+def test_text_without_a_speakable_symbol_is_quoted_and_refused(unspeakable):
+    with pytest.raises(text.TextError, match="no speakable symbol"):
+        text.phonemize(unspeakable)
+
+
+def test_unknown_phonemes_are_named():
+    with pytest.raises(text.TextError, match="€"):
+        text.encode("|h€|")
+    with pytest.raises(text.TextError, match="outside"):
+        text.decode([len(text.SYMBOLS)])
