@@ -112,7 +112,7 @@ def hallucinated(text: str) -> bool:
 
 def _normalised_reference(text: str, index: int) -> str:
     normalised = normalise(text) if isinstance(text, str) else ""
-    if not normalised.strip():
+    if not any(character.isalnum() for character in normalised):
         raise MetricError(f"Reference {index} has no words: give the text that utterance {index} speaks.")
     return normalised
 
