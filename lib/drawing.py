@@ -11,8 +11,7 @@ from functools import lru_cache
 from html import escape
 
 import pandas as pd
-import seaborn as sns
-from matplotlib import rc_context
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -52,7 +51,8 @@ SHORT = {
     "mos_predicted": "Predicted MOS ↑",
 }
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
-RC |= {"savefig.bbox": "tight", "savefig.pad_inches": 0.08}
+RC |= {"font.size": 10.8, "axes.labelsize": 10.8, "legend.fontsize": 9.9, "xtick.labelsize": 9.9}
+RC |= {"ytick.labelsize": 9.9, "savefig.bbox": "tight", "savefig.pad_inches": 0.08}
 
 
 class PlotError(ValueError):
@@ -61,15 +61,17 @@ class PlotError(ValueError):
 
 @dataclass
 class Shown:
-    """A figure as PNG bytes; a notebook shows it with its caption and alternative text."""
+    """A figure as PNG bytes, shown `width` CSS pixels wide with its caption and alternative text."""
 
     png: bytes
+    width: int
     caption: str
     alt: str
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.png).decode()
-        image = f'<img style="max-width:100%" alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
+        look = f'style="width:min(100%,{self.width}px)" alt="{escape(self.alt)}"'
+        image = f'<img {look} src="data:image/png;base64,{data}">'
         return f'<figure style="margin:0">{image}<figcaption>{escape(self.caption)}</figcaption></figure>'
 
 
@@ -93,11 +95,11 @@ def label(system: str) -> str:
 
 def canvas(columns: int = 1, width: float = 8.0, height: float = 4.0, rows: int = 1, **options):
     """A figure in the study's style and its axes, `(figure, axes)`; sizes in inches."""
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9), rc_context(RC):
+    with style.context("seaborn-v0_8-whitegrid"), rc_context(RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, **options)
     for axis in figure.axes:
-        sns.despine(ax=axis)
+        axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="0.92")
         axis.set_axisbelow(True)
     return figure, axes
@@ -113,7 +115,8 @@ def show(figure: Figure) -> Shown:
     buffer = io.BytesIO()
     with rc_context(RC):
         figure.savefig(buffer, format="png")
-    return Shown(buffer.getvalue(), figure.description["caption"], figure.description["alt"])
+    width = round(90 * figure.get_figwidth())
+    return Shown(buffer.getvalue(), width, figure.description["caption"], figure.description["alt"])
 
 
 def save(figure: Figure, name: str, profile: dict, notebook: str, anchor: str) -> Shown:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from lib import pitch
 from lib.drawing import ROLES, canvas, describe, label
 from lib.models.mel import MelDims, log_mel
+from lib.text import PHONES
 
 DARK_FIRST = "magma"
 
@@ -55,7 +56,7 @@ def alignment(mel: np.ndarray, phonemes: str, durations: np.ndarray, dims: MelDi
     starts = ends - np.asarray(durations) * dims.hop / dims.rate
     axis.vlines(ends[:-1], 0, dims.n_mels, color="white", lw=0.6, alpha=0.8)
     for symbol, start, end in zip(phonemes, starts, ends, strict=True):
-        if end > start and symbol.strip():
+        if end > start and symbol in PHONES:
             axis.text((start + end) / 2, dims.n_mels + 1, symbol, ha="center", va="bottom", fontsize=9)
     axis.set(xlabel="Time (s)", ylabel="Frequency (kHz)")
     caption = (
@@ -112,7 +113,8 @@ def voices(utterances: pd.DataFrame) -> Figure:
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter("{x:g}")
     right.set(xlabel="Length (s)", ylabel="Utterances")
-    left.legend(frameon=False, fontsize="small")
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, loc="outside upper center", ncols=3)
     speakers = utterances["speaker"].nunique()
     caption = (
         f"Voices of the corpus, n = {len(utterances)} utterances of {speakers} speakers. Left: mean F0 and "

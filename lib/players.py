@@ -10,27 +10,23 @@ import soundfile
 
 from lib import audio, tts
 from lib.corpus import Utterance
+from lib.drawing import ROLES, label
 from lib.tts import Bench
 
 
 @dataclass
 class Grid:
-    """A table of players that a notebook shows: `rows` maps a row's name to its columns' waves."""
+    """Players that a notebook shows: `rows` maps a heading to named waves, side by side if there is room."""
 
-    columns: list[str]
     rows: dict[str, dict[str, np.ndarray]]
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f'<th scope="col" style="text-align:left">{escape(name)}</th>' for name in ["", *self.columns]
-        )
-        body = "".join(self._row(name, waves) for name, waves in self.rows.items())
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f'<div style="overflow-x:auto">{table}</div>'
+        return "".join(self._row(heading, waves) for heading, waves in self.rows.items())
 
-    def _row(self, name: str, waves: dict[str, np.ndarray]) -> str:
-        cells = (f"<td>{player(waves[c], f'{c}, {name}') if c in waves else '–'}</td>" for c in self.columns)
-        return f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>{"".join(cells)}</tr>'
+    def _row(self, heading: str, waves: dict[str, np.ndarray]) -> str:
+        cells = (f"<div>{escape(n)}<br>{player(wave, f'{n}: {heading}')}</div>" for n, wave in waves.items())
+        flow = f'<div style="display:flex;flex-wrap:wrap;gap:.6em 1.2em">{"".join(cells)}</div>'
+        return f'<p style="margin:1em 0 .3em"><b>{escape(heading)}</b></p>{flow}'
 
 
 def player(wave: np.ndarray, name: str) -> str:
@@ -38,7 +34,7 @@ def player(wave: np.ndarray, name: str) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, audio.RATE, format="FLAC", subtype="PCM_16")
     data = base64.b64encode(buffer.getvalue()).decode()
-    look = 'controls preload="none" style="width:13em"'
+    look = 'controls preload="none" style="width:14em"'
     return f'<audio {look} aria-label="{escape(name)}" src="data:audio/flac;base64,{data}"></audio>'
 
 
@@ -54,18 +50,21 @@ def kept(bench: Bench, systems: tuple[str, ...], seed: int = 0) -> dict[str, dic
 
 
 def recordings(bench: Bench) -> Grid:
-    """One recording of every speaker with its text."""
-    firsts = [bench.corpus.select(speaker=speaker)[0] for speaker in bench.corpus.speakers()]
-    return Grid(["Recording"], {_title(first): {"Recording": bench.corpus.wave(first)} for first in firsts})
+    """One recording of every speaker, by role."""
+    rows: dict[str, dict[str, np.ndarray]] = {}
+    for speaker in bench.corpus.speakers():
+        first = bench.corpus.select(speaker=speaker)[0]
+        rows.setdefault(ROLES[first.role][0], {})[speaker] = bench.corpus.wave(first)
+    return Grid(rows)
 
 
-def systems(bench: Bench, names: tuple[str, ...], labels: dict[str, str], seed: int = 0) -> Grid:
+def systems(bench: Bench, names: tuple[str, ...], seed: int = 0) -> Grid:
     """The same sentence by the recording's speaker and by several systems, a row per kept utterance."""
     by_id = {u.utterance: u for u in bench.corpus.utterances}
     rows = {}
     for utterance, waves in kept(bench, names, seed).items():
-        rows[_title(by_id[utterance])] = {labels.get(system, system): wave for system, wave in waves.items()}
-    return Grid([labels.get(name, name) for name in names], rows)
+        rows[_title(by_id[utterance])] = {label(system): wave for system, wave in waves.items()}
+    return Grid(rows)
 
 
 def _title(utterance: Utterance) -> str:

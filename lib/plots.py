@@ -29,6 +29,7 @@ from lib.drawing import (
     count,
     describe,
     difference,
+    family,
     label,
     legend_of,
     mark,
@@ -123,7 +124,10 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
         named = system in MAIN or system.endswith("_ds128")
         mark(ours, sizes[system], gains[system], system, alpha=1.0 if named else 0.55)
         if named:
-            place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+            side = (
+                {"xytext": (-6, 4), "ha": "right"} if family(system) == "adaptertts" else {"xytext": (6, 4)}
+            )
+            place = side | {"textcoords": "offset points", "fontsize": 8}
             ours.annotate(
                 label(system).replace(", largest d_s", ", d_s 128"),
                 (sizes[system], gains[system].value),
