@@ -6,7 +6,7 @@ them beside the picture. Intervals are the hierarchical bootstrap intervals of `
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
 
@@ -63,7 +63,7 @@ class PlotError(ValueError):
 class Shown:
     """A figure as PNG bytes, shown `width` CSS pixels wide with its caption and alternative text."""
 
-    png: bytes
+    png: bytes = field(repr=False)
     width: int
     caption: str
     alt: str

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
@@ -18,7 +18,7 @@ from lib.tts import Bench
 class Grid:
     """Players that a notebook shows: `rows` maps a heading to named waves, side by side if there is room."""
 
-    rows: dict[str, dict[str, np.ndarray]]
+    rows: dict[str, dict[str, np.ndarray]] = field(repr=False)
 
     def _repr_html_(self) -> str:
         return "".join(self._row(heading, waves) for heading, waves in self.rows.items())

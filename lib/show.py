@@ -13,7 +13,7 @@ def table(
     frame: pd.DataFrame | list[dict], caption: str = "", precision: int = 2, index: bool = False
 ) -> Styler:
     """A table with left-aligned text, rounded numbers and dashes for what is missing."""
-    styled = pd.DataFrame(frame).style.format(precision=precision, na_rep="–", escape="html")
+    styled = pd.DataFrame(frame).convert_dtypes().style.format(precision=precision, na_rep="–", escape="html")
     styled = styled.set_caption(caption) if caption else styled
     return (styled if index else styled.hide(axis="index")).set_table_styles(LEFT)
 
