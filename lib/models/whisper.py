@@ -7,9 +7,7 @@ the caller asks for it, which is what makes short utterances cheap.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.models.whisper_weights import WhisperError, from_ctranslate2, from_transformers
 from lib.pretrained import Pretrained, resolve
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ LONGEST = 30.0
 TOKENS_PER_SECOND = 10
 THINNING = 4
 TAIL = 1600
-
-
-class WhisperError(ValueError):
-    """Audio that Whisper cannot take, or weights that are not Whisper's."""
 
 
 @dataclass
@@ -198,9 +193,9 @@ def load(name: str = "tiny.en", device: str = "cpu", path: str | Path | None = N
 
     found = resolve(f"whisper-{name}", path)
     if (found.path / "model.bin").is_file():
-        network, suppressed, suppressed_first = _from_ctranslate2(found.path)
+        network, suppressed, suppressed_first = from_ctranslate2(found.path)
     else:
-        network, suppressed, suppressed_first = _from_transformers(found.path)
+        network, suppressed, suppressed_first = from_transformers(found.path)
     network = network.to(device).eval().requires_grad_(False)
     tokenizer = Tokenizer.from_file(str(found.path / "tokenizer.json"))
     return Whisper(network, tokenizer, suppressed, suppressed_first, found, torch.device(device))
@@ -257,118 +252,6 @@ def encode_features(
     for layer in encoder.layers:
         hidden = layer(hidden, mask)
     return Encoded(encoder.layer_norm(hidden), log_weights)
-
-
-def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
-    """The variables of a CTranslate2 model file by name, as stored (float16 for half-precision models)."""
-    dtypes = [np.float32, np.int8, np.int16, np.int32, np.float16]
-    data = memoryview(path.read_bytes())
-    place = 0
-
-    def take(layout: str) -> int:
-        nonlocal place
-        value = struct.unpack_from(f"<{layout}", data, place)[0]
-        place += struct.calcsize(layout)
-        return value
-
-    def text() -> str:
-        nonlocal place
-        length = take("H")
-        place += length
-        return bytes(data[place - length : place - 1]).decode()
-
-    take("I"), text(), take("I")
-    variables = {}
-    for _ in range(take("I")):
-        name = text()
-        shape = [take("I") for _ in range(take("B"))]
-        dtype = np.dtype(dtypes[take("B")])
-        size = take("I")
-        variables[name] = np.frombuffer(data[place : place + size], dtype=dtype).reshape(shape)
-        place += size
-    return variables
-
-
-def _from_ctranslate2(folder: Path) -> tuple[WhisperForConditionalGeneration, list[int], list[int]]:
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-    from transformers.initialization import no_init_weights
-
-    try:
-        variables = read_ctranslate2(folder / "model.bin")
-        settings = json.loads((folder / "config.json").read_text())
-        channels, bins, _ = variables["encoder/conv1/weight"].shape
-        config = WhisperConfig(
-            vocab_size=variables["decoder/embeddings/weight"].shape[0],
-            num_mel_bins=bins,
-            d_model=channels,
-            encoder_layers=_layers(variables, "encoder"),
-            decoder_layers=_layers(variables, "decoder"),
-            encoder_attention_heads=int(variables["encoder/num_heads"]),
-            decoder_attention_heads=int(variables["decoder/num_heads"]),
-            encoder_ffn_dim=variables["encoder/layer_0/ffn/linear_0/weight"].shape[0],
-            decoder_ffn_dim=variables["decoder/layer_0/ffn/linear_0/weight"].shape[0],
-        )
-        with no_init_weights():
-            network = WhisperForConditionalGeneration(config)
-        network.load_state_dict(_rename(variables), strict=True)
-        return network, settings["suppress_ids"], settings["suppress_ids_begin"]
-    except (struct.error, KeyError, IndexError, UnicodeDecodeError, RuntimeError) as error:
-        raise WhisperError(f"{folder} holds no Whisper model that can be read: {error}.") from error
-
-
-def _from_transformers(folder: Path) -> tuple[WhisperForConditionalGeneration, list[int], list[int]]:
-    from transformers import WhisperForConditionalGeneration
-
-    network = WhisperForConditionalGeneration.from_pretrained(
-        folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
-    )
-    settings = network.generation_config
-    return network, list(settings.suppress_tokens or []), list(settings.begin_suppress_tokens or [])
-
-
-def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """CTranslate2's variables as the state dict of WhisperForConditionalGeneration, in float32.
-
-    CTranslate2 stacks [query; key; value] (self-attention) and [key; value] (cross-attention) and gives the
-    keys a zero bias, which Whisper does not have.
-    """
-    state = {}
-
-    def put(target: str, value: np.ndarray) -> None:
-        state[target] = torch.from_numpy(value.astype(np.float32))
-
-    for name, value in variables.items():
-        side, *parts = name.split("/")
-        kind = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}.get(parts[-1])
-        if parts[0].startswith("layer_") and parts[0] != "layer_norm":
-            prefix = f"model.{side}.layers.{parts[0].removeprefix('layer_')}"
-            module = {"self_attention": "self_attn", "attention": "encoder_attn"}.get(parts[1])
-            if parts[1] == "ffn":
-                leaf = {"linear_0": "fc1", "linear_1": "fc2", "layer_norm": "final_layer_norm"}[parts[2]]
-                put(f"{prefix}.{leaf}.{kind}", value)
-            elif parts[2] == "layer_norm":
-                put(f"{prefix}.{module}_layer_norm.{kind}", value)
-            else:
-                last = "linear_1" if parts[1] == "self_attention" else "linear_2"
-                stacks = {"linear_0": "qkv" if parts[1] == "self_attention" else "q", "linear_1": "kv"}
-                projections = ["out"] if parts[2] == last else list(stacks[parts[2]])
-                for projection, part in zip(projections, np.split(value, len(projections)), strict=True):
-                    if not (projection == "k" and kind == "bias"):
-                        put(f"{prefix}.{module}.{projection}_proj.{kind}", part)
-        elif parts[0] in ("conv1", "conv2", "layer_norm"):
-            put(f"model.{side}.{parts[0]}.{kind}", value)
-        elif parts[0] == "position_encodings":
-            put(f"model.{side}.embed_positions.weight", value)
-        elif parts[0] == "embeddings":
-            put(f"model.{side}.embed_tokens.weight", value)
-            put("proj_out.weight", value)
-    return state
-
-
-def _layers(variables: dict[str, np.ndarray], side: str) -> int:
-    return len(
-        {name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"}
-    )
 
 
 def _context(wave: np.ndarray, context_seconds: float) -> float:
