@@ -11,6 +11,7 @@ A trained system is a safetensors file of what training changed, with the finger
 
 import argparse
 import copy
+import hashlib
 import json
 import os
 import time
@@ -52,10 +53,11 @@ class Bench:
 
     profile: dict
     device: str = "cpu"
-    cores: int = 1
+    cores: int | None = None  # processes that build the corpus and its features; None: all cores
 
     def __post_init__(self):
         self.device = resolve_device(self.device)
+        self.cores = self.cores or len(os.sched_getaffinity(0))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -232,9 +234,12 @@ def _set_mode(model: Adapted, system: dict) -> None:
 
 
 def _frozen_hash(model: Adapted) -> str:
-    """Hash of the backbone's own weights and statistics, without what an adaptation method added."""
-    own = {k: v for k, v in model.backbone.state_dict().items() if "lora_" not in k}
-    return fingerprint({k: float(v.double().abs().sum()) for k, v in own.items()})
+    """SHA-256 of every bit of the backbone's own weights and statistics, without what a method added to it."""
+    digest = hashlib.sha256()
+    for name, value in model.backbone.state_dict().items():
+        if "lora_" not in name:
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @torch.no_grad()
