@@ -60,9 +60,7 @@ def load_claims(path: Path = CLAIMS) -> dict:
     for claim in claims:
         missing = [name for name in FIELDS if name not in claim]
         if missing or claim["id"] in seen:
-            raise ClaimError(
-                f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it"
-            )
+            raise ClaimError(f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it")
         seen.add(claim["id"])
         claim["parts"] = [defaults | part for part in claim["parts"]]
         for part in claim["parts"]:
@@ -120,9 +118,7 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone."""
     rows = rows[(rows["paper"] == paper).fillna(False)]
     heard = select(rows, {"metric": "cos"})
-    corpora = sorted(
-        {str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper}
-    )
+    corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [
         f"{profile['name']} profile",

@@ -68,16 +68,12 @@ class Corpus:
         splits: dict[str, str] = {}
         for item in self.utterances:
             if item.utterance in seen:
-                raise CorpusError(
-                    f"{self.name}: the utterance id {item.utterance} occurs twice; ids are unique."
-                )
+                raise CorpusError(f"{self.name}: the utterance id {item.utterance} occurs twice; ids are unique.")
             seen.add(item.utterance)
             if splits.setdefault(item.text, item.split) != item.split:
                 raise CorpusError(f"{self.name}: {item.text!r} is in two splits; a sentence belongs to one.")
 
-    def select(
-        self, role: str | None = None, split: str | None = None, speaker: str | None = None
-    ) -> list[Utterance]:
+    def select(self, role: str | None = None, split: str | None = None, speaker: str | None = None) -> list[Utterance]:
         """Utterances of a role, split and speaker (None: any). Raises `CorpusError` for an unknown name."""
         known = {item.speaker for item in self.utterances}
         for value, allowed in ((role, ROLES), (split, SPLITS), (speaker, sorted(known))):

@@ -27,10 +27,7 @@ def utterance_table(bench: Bench) -> pd.DataFrame:
         seconds = sum(utterance.durations[spoken[0] : spoken[-1] + 1])
         rows.append(
             {
-                **{
-                    name: getattr(utterance, name)
-                    for name in ("utterance", "speaker", "role", "split", "seconds")
-                },
+                **{name: getattr(utterance, name) for name in ("utterance", "speaker", "role", "split", "seconds")},
                 "f0": float(np.exp(log_f0)),
                 "rate": len(spoken) / seconds,
                 "wer": utterance.recipe.get("wer"),
@@ -53,12 +50,8 @@ def recipe_table(bench: Bench) -> pd.DataFrame:
 def speaker_table(utterances: pd.DataFrame) -> pd.DataFrame:
     """Per speaker: utterances of each split, minutes, means of F0 and rate."""
     grouped = utterances.groupby("speaker", sort=False)
-    splits = utterances.pivot_table(
-        index="speaker", columns="split", values="utterance", aggfunc="count", fill_value=0
-    )
-    means = grouped.agg(
-        role=("role", "first"), minutes=("seconds", lambda s: s.sum() / 60), f0=("f0", "mean")
-    )
+    splits = utterances.pivot_table(index="speaker", columns="split", values="utterance", aggfunc="count", fill_value=0)
+    means = grouped.agg(role=("role", "first"), minutes=("seconds", lambda s: s.sum() / 60), f0=("f0", "mean"))
     return means.join(grouped[["rate"]].mean()).join(splits).reset_index()
 
 
@@ -82,9 +75,7 @@ def similarities(bench: Bench) -> pd.DataFrame:
     for i, first in enumerate(clouds):
         for j, second in enumerate(clouds[: i + 1]):
             cosines = first @ second.T
-            others = (
-                ~np.eye(len(first), dtype=bool) if i == j and len(first) > 1 else np.ones_like(cosines, bool)
-            )
+            others = ~np.eye(len(first), dtype=bool) if i == j and len(first) > 1 else np.ones_like(cosines, bool)
             matrix.iloc[i, j] = matrix.iloc[j, i] = cosines[others].mean()
     return matrix
 
@@ -96,9 +87,7 @@ def nearest_pretraining(bench: Bench, matrix: pd.DataFrame) -> pd.DataFrame:
         for speaker in bench.corpus.speakers(role):
             nearest = matrix.loc[speaker, known].idxmax()
             found = {"nearest": nearest, "nearest_pretraining_cosine": matrix.loc[speaker, nearest]}
-            rows.append(
-                {"speaker": speaker, "role": role, **found, "within_cosine": matrix.loc[speaker, speaker]}
-            )
+            rows.append({"speaker": speaker, "role": role, **found, "within_cosine": matrix.loc[speaker, speaker]})
     return pd.DataFrame(rows)
 
 
@@ -107,9 +96,7 @@ def write_rows(bench: Bench, started: float | None = None) -> pd.DataFrame:
     started = time.time() if started is None else started
     utterances = utterance_table(bench)
     roles = utterances.drop_duplicates("speaker").set_index("speaker")["role"]
-    means = utterances.groupby("speaker").agg(
-        f0_mean=("f0", "mean"), rate=("rate", "mean"), seconds=("seconds", "sum")
-    )
+    means = utterances.groupby("speaker").agg(f0_mean=("f0", "mean"), rate=("rate", "mean"), seconds=("seconds", "sum"))
     near = nearest_pretraining(bench, similarities(bench)).set_index("speaker")
     table = means.join(near[["nearest_pretraining_cosine", "within_cosine"]]).reset_index()
     units = {"f0_mean": "Hz", "rate": "phones per second", "seconds": "s"}

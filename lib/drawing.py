@@ -137,9 +137,7 @@ def tested(rows: pd.DataFrame, metric: str, systems=None, role: str | None = "ad
     where |= ({"role": role} if role else {}) | ({"system": list(systems)} if systems else {})
     found = select(rows, where)
     if found.empty:
-        raise PlotError(
-            f"there are no {metric} rows of {', '.join(systems or ['any system'])}: score them first"
-        )
+        raise PlotError(f"there are no {metric} rows of {', '.join(systems or ['any system'])}: score them first")
     return found
 
 
@@ -176,18 +174,12 @@ def mark(axis: Axes, x: float, estimate: Estimate, system: str, vertical: bool =
     else:
         ends = (estimate.value - estimate.ci_low, estimate.ci_high - estimate.value)
         errors = [[max(end, 0.0)] for end in ends]
-    place = (
-        {"x": x, "y": estimate.value, "yerr": errors}
-        if vertical
-        else {"x": estimate.value, "y": x, "xerr": errors}
-    )
+    place = {"x": x, "y": estimate.value, "yerr": errors} if vertical else {"x": estimate.value, "y": x, "xerr": errors}
     look = {"fmt": "o", "color": colour(system), "markersize": 6, "capsize": 0, "elinewidth": 1.6} | style
     axis.errorbar(**place, **look)
 
 
-def difference(
-    rows: pd.DataFrame, a: str, b: str, profile: dict, metric="cos", role="adaptation"
-) -> Estimate:
+def difference(rows: pd.DataFrame, a: str, b: str, profile: dict, metric="cos", role="adaptation") -> Estimate:
     """Mean of a - b over the utterances both spoke, and over seeds unless one of them has none of its own."""
     first, second = tested(rows, metric, [a], role), tested(rows, metric, [b], role)
     seedless = {a, b} & {"tts_0", "reference", "reference_vocoded"}
@@ -205,9 +197,7 @@ def name_rows(axis: Axes, names: list[str]) -> None:
 def legend_of(axis: Axes | Figure, systems, hollow: bool = False, **options) -> None:
     """One entry per family of the systems, and one for the published values where they are drawn."""
     names = list(dict.fromkeys(family(system) for system in systems))
-    handles = [
-        Line2D([], [], marker="o", linestyle="", color=FAMILIES[n][1], label=FAMILIES[n][0]) for n in names
-    ]
+    handles = [Line2D([], [], marker="o", linestyle="", color=FAMILIES[n][1], label=FAMILIES[n][0]) for n in names]
     if hollow:
         style = {"markerfacecolor": "none", "color": "0.3", "linestyle": ""}
         handles.append(Line2D([], [], marker="D", label="Published", **style))

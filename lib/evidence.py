@@ -71,9 +71,7 @@ def read_figures(root: Path) -> list[dict]:
                 "alt": facts.get("alt") or re.split(r"(?<=[.:;]) ", caption)[0],
                 "n": facts.get("n"),
                 "source": _embedded(small[0]) if small else f"figures/{files[0].name}" if files else None,
-                "files": [
-                    {"href": f"figures/{file.name}", "text": file.suffix[1:].upper()} for file in files
-                ],
+                "files": [{"href": f"figures/{file.name}", "text": file.suffix[1:].upper()} for file in files],
                 "notebook": _notebook_link(root, facts),
             }
         )
@@ -86,21 +84,15 @@ def sentences(root: Path, rows: pd.DataFrame, manifests: dict, papers: dict) -> 
 
     At most `SENTENCES` of each role, one a speaker, those that most systems speak first.
     """
-    labels = {
-        system: facts["label"] for paper in papers.values() for system, facts in paper["systems"].items()
-    }
+    labels = {system: facts["label"] for paper in papers.values() for system, facts in paper["systems"].items()}
     heard: dict[str, dict[str, Path]] = {}
     for path in sorted((root / "audio").glob("*/*.wav")):
         named = re.fullmatch(r"[a-z]+-(.+)-s\d+", path.parent.name)
         if named and named[1] in labels:
             heard.setdefault(path.stem, {}).setdefault(named[1], path)
     known = rows.dropna(subset=["utterance"]).drop_duplicates("utterance").set_index("utterance")
-    texts = {
-        key: text for manifest in manifests.values() for key, text in (manifest.get("texts") or {}).items()
-    }
-    ranked = sorted(
-        (name for name in heard if name in known.index), key=lambda name: (-len(heard[name]), name)
-    )
+    texts = {key: text for manifest in manifests.values() for key, text in (manifest.get("texts") or {}).items()}
+    ranked = sorted((name for name in heard if name in known.index), key=lambda name: (-len(heard[name]), name))
     chosen, speakers, left, budget = [], set(), dict(SENTENCES), AUDIO_BYTES
     for name in ranked:
         speaker, role = known.loc[name, "speaker"], known.loc[name, "role"]
@@ -124,9 +116,7 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
     """Commits, devices, data, weights, versions and wall time of the runs, and a line for each run."""
 
     def every(key: str) -> list[str]:
-        return sorted(
-            {str(manifest[key]) for manifest in manifests.values() if manifest.get(key) is not None}
-        )
+        return sorted({str(manifest[key]) for manifest in manifests.values() if manifest.get(key) is not None})
 
     weights: dict[str, str] = {}
     for manifest in manifests.values():
@@ -167,13 +157,9 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict]) -> list[str]:
     """What these numbers cannot say, in plain sentences, each from a fact of the rows or manifests."""
     corpora = {str(m.get("corpus")) for m in manifests.values() if m.get("corpus")}
     vocoders = {str(m.get("vocoder")).lower() for m in manifests.values() if m.get("vocoder")}
-    size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)][
-        "value"
-    ]
+    size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)]["value"]
     seeds = rows["seed"].dropna().nunique()
-    told = [
-        "No one listened: MOS here is predicted by DistillMOS, and no verdict stands for a listening test."
-    ]
+    told = ["No one listened: MOS here is predicted by DistillMOS, and no verdict stands for a listening test."]
     if any(corpus.startswith("embedded") for corpus in corpora):
         told.append(
             "The embedded corpus is synthetic: its speakers are voices of speech synthesizers and shifts of "
@@ -192,8 +178,7 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict]) -> list[str]:
         )
     again = f"{seeds} seed{'s' if seeds != 1 else ''}"
     told.append(
-        f"Adaptation ran with {again} on one pre-trained backbone: "
-        "no interval holds variation between pre-trainings."
+        f"Adaptation ran with {again} on one pre-trained backbone: no interval holds variation between pre-trainings."
     )
     return told
 
@@ -208,11 +193,7 @@ def _notebook_link(root: Path, facts: dict) -> str | None:
     if not exists(root, name):
         return None
     anchor = str(facts.get("anchor") or "").lstrip("#")
-    return (
-        f"{name}#{anchor}"
-        if anchor and f'id="{anchor}"' in (root / name).read_text(encoding="utf-8")
-        else name
-    )
+    return f"{name}#{anchor}" if anchor and f'id="{anchor}"' in (root / name).read_text(encoding="utf-8") else name
 
 
 def exists(root: Path, relative: str) -> bool:
@@ -223,6 +204,4 @@ def read_json(path: Path, maker: str) -> list | dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StudyError(
-            f"{'/'.join(path.parts[-2:])} is damaged; delete it and run {maker} again"
-        ) from error
+        raise StudyError(f"{'/'.join(path.parts[-2:])} is damaged; delete it and run {maker} again") from error

@@ -6,6 +6,7 @@ z-scores with the mean and deviation of the pre-training speakers' training utte
 
 import json
 import multiprocessing
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,13 @@ class Features:
         """Padded tensors of some utterances, as `FastSpeech2.forward` takes them."""
         items = [self.item(int(row)) for row in rows]
         out = {"speaker": torch.from_numpy(np.stack([i["speaker"] for i in items])).float()}
-        for name, dtype in (("symbols", torch.long), ("durations", torch.long), ("pitch", None), ("energy", None), ("mel", None)):
+        for name, dtype in (
+            ("symbols", torch.long),
+            ("durations", torch.long),
+            ("pitch", None),
+            ("energy", None),
+            ("mel", None),
+        ):
             parts = [torch.from_numpy(np.array(i[name])) for i in items]
             out[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).to(dtype or torch.float32)
         out["symbol_lengths"] = torch.tensor([len(i["symbols"]) for i in items])
@@ -128,6 +135,7 @@ def utterance_features(wave: np.ndarray, phonemes: str, durations: tuple[float, 
 
 def _chunk(root: Path, utterances: list[Utterance], dims: MelDims) -> list[dict]:
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="pkg_resources")  # pyworld's import says where it is installed
     from lib.models import speaker
 
     waves = [audio.read(root / u.path, dims.rate) for u in utterances]

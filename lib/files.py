@@ -29,7 +29,8 @@ def replace_file(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(
-                errno.ENOSPC, f"the disk is full: free some space and run the same command again ({path.name})"
+                errno.ENOSPC,
+                f"the disk is full: free some space and run the same command again ({path.name})",
             ) from error
         raise
     finally:

@@ -28,9 +28,7 @@ def learning_curve(history: pd.DataFrame, validation: dict[str, float], run: str
             axis.axhline(validation[name], color="#D55E00", ls="--", lw=1.5, label="validation, at the end")
         axis.set(title=titles[name], xlabel="Step", ylim=(0, None))
     axes[0][0].legend(frameon=False, fontsize="small")
-    caption = (
-        f"Learning curve of {run}: losses of the batches (grey), their running mean, validation at the end."
-    )
+    caption = f"Learning curve of {run}: losses of the batches (grey), their running mean, validation at the end."
     return describe(figure, caption, f"Losses of {run} by training step.", int(history["step"].max()))
 
 
@@ -42,9 +40,7 @@ def show_mel(axis: Axes, mel: np.ndarray, dims: MelDims) -> None:
     axis.imshow(mel.T, origin="lower", aspect="auto", cmap=DARK_FIRST, extent=(0, seconds, 0, dims.n_mels))
     centres = librosa.mel_frequencies(dims.n_mels, fmin=dims.f_min, fmax=dims.f_max)
     shown = [hertz for hertz in (500, 1000, 2000, 4000) if hertz < dims.f_max]
-    axis.set_yticks(
-        np.interp(shown, centres, np.arange(dims.n_mels)), [f"{hertz / 1000:g}" for hertz in shown]
-    )
+    axis.set_yticks(np.interp(shown, centres, np.arange(dims.n_mels)), [f"{hertz / 1000:g}" for hertz in shown])
     axis.grid(False)
 
 
@@ -59,9 +55,7 @@ def alignment(mel: np.ndarray, phonemes: str, durations: np.ndarray, dims: MelDi
         if end > start and symbol in PHONES:
             axis.text((start + end) / 2, dims.n_mels + 1, symbol, ha="center", va="bottom", fontsize=9)
     axis.set(xlabel="Time (s)", ylabel="Frequency (kHz)")
-    caption = (
-        f"Log-mel of “{sentence}” with the phoneme boundaries that the voice model itself produced. n = 1."
-    )
+    caption = f"Log-mel of “{sentence}” with the phoneme boundaries that the voice model itself produced. n = 1."
     return describe(figure, caption, "Spectrogram of one sentence with phoneme boundaries.", 1)
 
 
@@ -90,9 +84,7 @@ def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: st
     longest = max(len(mel) for mel in mels.values()) * dims.hop / dims.rate
     axes[-1, 0].set(xlabel="Time (s)", xlim=(0, longest))
     figure.supylabel("Frequency (kHz, left)  ·  F0 (Hz, right, blue line)", fontsize="small")
-    caption = (
-        f"“{text}” in the voice of {speaker}: log-mel and F0 of the recording and of each system. n = 1."
-    )
+    caption = f"“{text}” in the voice of {speaker}: log-mel and F0 of the recording and of each system. n = 1."
     return describe(figure, caption, f"Spectrograms and F0 of one sentence by {len(mels)} systems.", 1)
 
 
@@ -157,9 +149,7 @@ def speaker_map(embeddings: np.ndarray, speakers: list[str], roles: list[str]) -
     axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
     axis.legend(frameon=False, fontsize="small", loc="best")
     caption = f"t-SNE map of GE2E embeddings, n = {len(points)} utterances of {len(set(speakers))} speakers."
-    return describe(
-        figure, caption, "Two-dimensional map of utterances; speakers form clusters.", len(points)
-    )
+    return describe(figure, caption, "Two-dimensional map of utterances; speakers form clusters.", len(points))
 
 
 def nearest_pretraining(table: pd.DataFrame) -> Figure:
@@ -178,14 +168,10 @@ def nearest_pretraining(table: pd.DataFrame) -> Figure:
         "Each new speaker and the pre-training speaker that the GE2E encoder finds most alike (coloured), "
         f"beside the speaker's likeness to itself (black tick). n = {len(table)} speakers."
     )
-    return describe(
-        figure, caption, "Similarity of new speakers to the nearest pre-training speaker.", len(table)
-    )
+    return describe(figure, caption, "Similarity of new speakers to the nearest pre-training speaker.", len(table))
 
 
-def generated_parameters(
-    clouds: dict[str, np.ndarray], speakers: list[str], scores: dict[str, np.ndarray]
-) -> Figure:
+def generated_parameters(clouds: dict[str, np.ndarray], speakers: list[str], scores: dict[str, np.ndarray]) -> Figure:
     """t-SNE maps of clouds `(utterances, values)` coloured by speaker, silhouettes by speaker below.
 
     scores: the silhouette of every utterance in the full space (`lib.scoring.speaker_silhouette`).
@@ -215,9 +201,7 @@ def generated_parameters(
         "silhouettes in the full space (below; black: mean of a speaker). "
         f"n = {len(speakers)} utterances of {len(names)} speakers."
     )
-    return describe(
-        figure, caption, "Maps and silhouettes of generated parameters by speaker.", len(speakers)
-    )
+    return describe(figure, caption, "Maps and silhouettes of generated parameters by speaker.", len(speakers))
 
 
 def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -225,6 +209,4 @@ def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = max(2.0, min(30.0, (len(points) - 1) / 4))
-    return TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(
-        points
-    )
+    return TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed).fit_transform(points)

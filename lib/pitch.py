@@ -88,9 +88,7 @@ def _normalise(difference: Tensor) -> Tensor:
     return torch.nn.functional.pad(ratio, (1, 0), value=1.0)
 
 
-def _pick(
-    normalised: Tensor, rate: int, shortest: int, threshold: float, voicing: float
-) -> tuple[Tensor, Tensor]:
+def _pick(normalised: Tensor, rate: int, shortest: int, threshold: float, voicing: float) -> tuple[Tensor, Tensor]:
     """F0 of the first dip below `threshold`, else of the deepest, and whether that lies below `voicing`."""
     inner = normalised[..., shortest:-1]
     dips = (inner <= normalised[..., shortest + 1 :]) & (inner <= normalised[..., shortest - 1 : -2])

@@ -43,9 +43,7 @@ def kept(bench: Bench, systems: tuple[str, ...], seed: int = 0) -> dict[str, dic
     folders = {system: bench.root / "audio" / tts.run_id(system, seed) for system in systems}
     known = [u.utterance for u in bench.corpus.select(split="test")]
     files = {name: {s: folder / f"{name}.wav" for s, folder in folders.items()} for name in known}
-    found = {
-        name: {s: audio.read(p) for s, p in paths.items() if p.exists()} for name, paths in files.items()
-    }
+    found = {name: {s: audio.read(p) for s, p in paths.items() if p.exists()} for name, paths in files.items()}
     return {name: waves for name, waves in found.items() if waves}
 
 

@@ -55,9 +55,7 @@ def results_table(rows: pd.DataFrame, profile: dict) -> Figure:
     """Every main system on every metric, with the published values as hollow diamonds."""
     systems = present(tested(rows, "cos"), MAIN)
     metrics = [metric for metric in SHORT if not select(rows, {"metric": metric, "role": "adaptation"}).empty]
-    figure, axes = canvas(
-        len(metrics), 1.9 * len(metrics) + 1.6, 0.34 * len(systems) + 1.3, sharey=True, squeeze=False
-    )
+    figure, axes = canvas(len(metrics), 1.9 * len(metrics) + 1.6, 0.34 * len(systems) + 1.3, sharey=True, squeeze=False)
     for axis, metric in zip(axes[0], metrics, strict=True):
         for place, system in enumerate(systems):
             mine = select(rows, {"metric": metric, "role": "adaptation", "split": "test", "system": system})
@@ -96,17 +94,11 @@ def cos_by_speaker(rows: pd.DataFrame, profile: dict, systems=COMPARED, role: st
     axis.grid(axis="x", visible=False)
     axis.set(xlabel="Speaker", ylabel=AXES["cos"])
     handles = [
-        Line2D(
-            [], [], color=colour(s), marker="s" if s == "hypertts_evd" else "o", linestyle="", label=label(s)
-        )
+        Line2D([], [], color=colour(s), marker="s" if s == "hypertts_evd" else "o", linestyle="", label=label(s))
         for s in systems
     ]
-    figure.legend(
-        handles=handles, frameon=False, loc="outside upper center", ncols=len(systems), fontsize="small"
-    )
-    caption = (
-        f"Speaker similarity by speaker ({ROLES[role][0].lower()}): {sample(table)}; {whiskers(profile)}."
-    )
+    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(systems), fontsize="small")
+    caption = f"Speaker similarity by speaker ({ROLES[role][0].lower()}): {sample(table)}; {whiskers(profile)}."
     alt = f"COS of {len(systems)} systems for each of {len(speakers)} speakers, with intervals."
     return describe(figure, caption, alt, count(table))
 
@@ -124,9 +116,7 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
         named = system in MAIN or system.endswith("_ds128")
         mark(ours, sizes[system], gains[system], system, alpha=1.0 if named else 0.55)
         if named:
-            side = (
-                {"xytext": (-6, 4), "ha": "right"} if family(system) == "adaptertts" else {"xytext": (6, 4)}
-            )
+            side = {"xytext": (-6, 4), "ha": "right"} if family(system) == "adaptertts" else {"xytext": (6, 4)}
             place = side | {"textcoords": "offset points", "fontsize": 8}
             ours.annotate(
                 label(system).replace(", largest d_s", ", d_s 128"),
@@ -144,9 +134,7 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
     for system, facts in written().items():
         if "trainable" in facts and "cos" in facts:
             gain = facts["cos"] - written()["tts_0"]["cos"]
-            theirs.plot(
-                facts["trainable"], gain, "D", color=colour(system), markerfacecolor="none", markersize=7
-            )
+            theirs.plot(facts["trainable"], gain, "D", color=colour(system), markerfacecolor="none", markersize=7)
             place = {"xytext": (-6, 7), "textcoords": "offset points", "fontsize": 8, "ha": "center"}
             theirs.annotate(facts["label"], (facts["trainable"], gain), **place)
     for axis, title in ((ours, "Ours"), (theirs, "Published (VCTK)")):
@@ -201,9 +189,7 @@ def forgetting(rows: pd.DataFrame, profile: dict) -> Figure:
         "and TTS-FT, a grey line per speaker. Right: change against TTS-0, the module in place; without it "
         "a frozen backbone gives TTS-0 back exactly, fine-tuned weights do not."
     )
-    return describe(
-        figure, caption, "COS on pre-training speakers before and after adaptation.", count(table)
-    )
+    return describe(figure, caption, "COS on pre-training speakers before and after adaptation.", count(table))
 
 
 def domain_gap(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -218,9 +204,7 @@ def domain_gap(rows: pd.DataFrame, profile: dict) -> Figure:
             if mine.empty:
                 continue
             points = mine.groupby("speaker")["value"].mean()
-            axis.plot(
-                [place + 2.2 * shift] * len(points), points, ".", color=colour(system), alpha=0.35, zorder=1
-            )
+            axis.plot([place + 2.2 * shift] * len(points), points, ".", color=colour(system), alpha=0.35, zorder=1)
             mark(axis, place + shift, interval(mine, **settings(profile)), system, markersize=8)
     axis.set_xticks(range(len(roles)), [ROLES[role][0] for role in roles])
     axis.set_xlim(-0.5, len(roles) - 0.5)
@@ -258,9 +242,7 @@ def never_seen(rows: pd.DataFrame, profile: dict) -> Figure:
         f"Speakers of neither phase, known by the embedding of a few enrolment utterances: {sample(table)}; "
         f"{whiskers(profile)}. Right: paired differences."
     )
-    return describe(
-        figure, caption, "COS on never-seen speakers by system, and paired differences.", count(table)
-    )
+    return describe(figure, caption, "COS on never-seen speakers by system, and paired differences.", count(table))
 
 
 def mcd_audit(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -268,9 +250,7 @@ def mcd_audit(rows: pd.DataFrame, profile: dict) -> Figure:
     released = select(rows, {"metric": "mcd_as_released", "system": "reference"})
     normalised = select(rows, {"metric": "mcd", "system": "reference"})
     if released.empty or normalised.empty:
-        raise PlotError(
-            "the metric audit needs the recordings scored against themselves: score reference first"
-        )
+        raise PlotError("the metric audit needs the recordings scored against themselves: score reference first")
     figure, axis = canvas(1, 7.0, 3.4)
     names = ["As released:\nmean of the cost matrix", "Normalised by\nthe path's length"]
     for place, (table, tone) in enumerate(((released, "#D55E00"), (normalised, "#000000"))):

@@ -131,9 +131,7 @@ def _hub(weights: _Weights, offline: bool) -> Path | None:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        files = [
-            Path(hf_hub_download(weights.hub, file, local_files_only=offline)) for file in weights.hub_files
-        ]
+        files = [Path(hf_hub_download(weights.hub, file, local_files_only=offline)) for file in weights.hub_files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
         return None
     return files[0].parent

@@ -134,9 +134,7 @@ def duration(seconds: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.report", description="Write results/<profile>/index.html."
-    )
+    parser = argparse.ArgumentParser(prog="python -m lib.report", description="Write results/<profile>/index.html.")
     parser.add_argument("--profile", default="demo")
     options = parser.parse_args(arguments)
     try:

@@ -39,7 +39,9 @@ def test_utterances(bench: Bench, name: str) -> list[Utterance]:
         for speaker in bench.corpus.speakers(role):
             chosen += bench.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
     if not chosen:
-        raise tts.TTSError("the corpus has no test utterances: check evaluate.sentences and the corpus's set-aside list")
+        raise tts.TTSError(
+            "the corpus has no test utterances: check evaluate.sentences and the corpus's set-aside list"
+        )
     return chosen
 
 
@@ -57,8 +59,9 @@ def measure(bench: Bench, name: str, seed: int, utterances: list[Utterance], wav
     """Every metric of every utterance: tidy columns utterance, metric, value, with wer and mos for chosen runs only."""
     references = [bench.corpus.wave(u) for u in utterances]
     values = cos.score(waves, references, device=bench.device)
-    values |= ffe.score(waves, references, device=bench.device)
-    values |= mcd.score(waves, references, device=bench.device)
+    alignment = mcd.align(waves, references, device=bench.device)
+    values |= ffe.score(waves, references, device=bench.device, alignment=alignment)
+    values |= mcd.score(waves, references, device=bench.device, alignment=alignment)
     centroids = {u.speaker: None for u in utterances}
     enrolled = dict(zip(centroids, tts.enrolment(bench, list(centroids)).numpy(), strict=True))
     values["cos_centroid"] = cos.against(waves, np.stack([enrolled[u.speaker] for u in utterances]), bench.device)
@@ -117,7 +120,10 @@ def score(bench: Bench, name: str, seed: int) -> pd.DataFrame:
     waves = speak(bench, name, seed, utterances)
     spoken = time.time() - started
     rows = measure(bench, name, seed, utterances, waves)
-    facts = {"synthesis_seconds": round(spoken, 2), "audio_seconds": round(sum(map(len, waves)) / audio.RATE, 2)}
+    facts = {
+        "synthesis_seconds": round(spoken, 2),
+        "audio_seconds": round(sum(map(len, waves)) / audio.RATE, 2),
+    }
     if tts.system_of(bench.profile, name)["method"] not in tts.UNTRAINED:
         trained = tts.facts_of(bench, name, seed)
         kept = ("trainable_parameters", "backbone_parameters", "backbone_changed", "seconds_trained")

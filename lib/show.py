@@ -9,9 +9,7 @@ from lib.claims import load_claims
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; vertical-align: top"}]
 
 
-def table(
-    frame: pd.DataFrame | list[dict], caption: str = "", precision: int = 2, index: bool = False
-) -> Styler:
+def table(frame: pd.DataFrame | list[dict], caption: str = "", precision: int = 2, index: bool = False) -> Styler:
     """A table with left-aligned text, rounded numbers and dashes for what is missing."""
     styled = pd.DataFrame(frame).convert_dtypes().style.format(precision=precision, na_rep="–", escape="html")
     styled = styled.set_caption(caption) if caption else styled
@@ -36,10 +34,7 @@ def verdicts(records: list[dict], notebook: str | None = None) -> Styler:
 def results(rows: pd.DataFrame, profile: dict) -> Styler:
     """Every system on every metric: ours with its interval, the published value in brackets."""
     lines = tables.results(rows, load_claims()["papers"]["HT"], profile)
-    shown = [
-        {"system": line["label"]} | {name: _cell(cell) for name, cell in line["cells"].items()}
-        for line in lines
-    ]
+    shown = [{"system": line["label"]} | {name: _cell(cell) for name, cell in line["cells"].items()} for line in lines]
     return table(shown, "ours [interval] (published)")
 
 

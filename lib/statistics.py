@@ -85,9 +85,7 @@ def interval(table: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, see
     )
 
 
-def paired_difference(
-    a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float
-) -> Estimate:
+def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:
     """Mean of a - b over the pairs that agree in `on`, with `options` of `interval`.
 
     Without "seed" in `on`, b is averaged over its seeds and serves every seed of a: the comparison with a
@@ -104,9 +102,7 @@ def slope(tables: dict[float, pd.DataFrame], on: Sequence[str] = FACTORS, **opti
     In the unit of the values per doubling of the key. Raises StatisticsError for fewer than two keys.
     """
     if len(tables) < 2:
-        raise StatisticsError(
-            f"a slope needs two or more sizes, not {sorted(tables)}; run the missing systems"
-        )
+        raise StatisticsError(f"a slope needs two or more sizes, not {sorted(tables)}; run the missing systems")
     x = np.log2(np.array(sorted(tables), dtype=float))
     weights = (x - x.mean()) / np.square(x - x.mean()).sum()
     joined = pair({key: tables[key] for key in sorted(tables)}, on)
@@ -142,8 +138,7 @@ def resample(
     generator = np.random.default_rng(seed)
     chunk = max(1, CELLS // (speakers * utterances * len(columns)))
     parts = [
-        _draw(cube, present, per_speaker, min(chunk, draws - start), generator)
-        for start in range(0, draws, chunk)
+        _draw(cube, present, per_speaker, min(chunk, draws - start), generator) for start in range(0, draws, chunk)
     ]
     sampled = np.concatenate(parts)
     return sampled[np.isfinite(sampled).all(axis=1)], tuple(name for name in FACTORS if sizes[name] == 1)
@@ -165,9 +160,7 @@ def _levels(table: pd.DataFrame, columns: Sequence = ("value",)) -> pd.DataFrame
         raise StatisticsError("there are no rows to take a mean of; run the systems that are compared")
     table = table.reset_index(drop=True)
     absent = pd.Series(None, table.index, dtype="string")
-    levels = pd.DataFrame({f: table.get(f, absent).astype("string").fillna("") for f in FACTORS}).astype(
-        object
-    )
+    levels = pd.DataFrame({f: table.get(f, absent).astype("string").fillna("") for f in FACTORS}).astype(object)
     levels = levels.join(table[list(columns)].astype(float))
     repeated = levels.duplicated(list(FACTORS))
     if repeated.any():

@@ -54,9 +54,7 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
         profile = merge(profile, _read_yaml(path)) if path.exists() else profile
     unknown = sorted(set(overrides or {}) - set(profile))
     if unknown:
-        raise StudyError(
-            f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}"
-        )
+        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")
     return merge(profile, overrides or {}) | {"name": name}
 
 
@@ -182,9 +180,7 @@ def read_manifests(profile: dict | str, paper: str | None = None) -> dict[str, d
             manifest = json.loads(path.read_text())
             manifests[manifest["run_id"]] = manifest
         except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(
-                f"{_short(path)} is damaged ({type(error).__name__}); delete it and run again"
-            ) from error
+            raise StudyError(f"{_short(path)} is damaged ({type(error).__name__}); delete it and run again") from error
     return {run: m for run, m in manifests.items() if paper is None or m.get("paper") == paper}
 
 
@@ -198,9 +194,7 @@ def check_shared(manifests: dict[str, dict]) -> None:
         for key in ("profile_hash", "backbone_hash", "vocoder", "data_hash"):
             value = manifest.get(key)
             group = (key, manifest.get("paper"), manifest.get("corpus") if key == "data_hash" else None)
-            other, expected = (
-                first.setdefault(group, (run_id, value)) if value is not None else (run_id, value)
-            )
+            other, expected = first.setdefault(group, (run_id, value)) if value is not None else (run_id, value)
             if value != expected:
                 raise StudyError(
                     f"{other} and {run_id} cannot be compared: their {key.replace('_', ' ')} differs "
@@ -274,9 +268,7 @@ def _check_values(table: pd.DataFrame, run_id: str) -> None:
         raise StudyError(f"{name(index)} is {table['value'][index]}; set that utterance aside and run again")
     repeated = table.duplicated(list(FACTORS)).to_numpy()
     if repeated.any():
-        raise StudyError(
-            f"{name(int(repeated.argmax()))} appears twice; write each utterance and metric once"
-        )
+        raise StudyError(f"{name(int(repeated.argmax()))} appears twice; write each utterance and metric once")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -325,9 +317,7 @@ def print_table(entries: list[dict], title: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.study", description="What has run, and what it shows."
-    )
+    parser = argparse.ArgumentParser(prog="python -m lib.study", description="What has run, and what it shows.")
     parser.add_argument("command", choices=("claims", "status"))
     parser.add_argument("--profile", default="demo")
     options = parser.parse_args(arguments)

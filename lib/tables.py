@@ -62,8 +62,7 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
                 "generated": _mean(select(mine, {"metric": "generated_parameters"})),
                 "seconds": seconds,
                 "memory": max((run.get("peak_memory_mib") or 0 for run in runs), default=0) or None,
-                "device_memory": max((run.get("peak_device_memory_mib") or 0 for run in runs), default=0)
-                or None,
+                "device_memory": max((run.get("peak_device_memory_mib") or 0 for run in runs), default=0) or None,
                 "speed": _speed(runs),
                 "runs": len(runs),
             }

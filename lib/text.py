@@ -36,9 +36,7 @@ def phonemize(text: str) -> str:
     """
     if not text or not text.strip():
         raise TextError("The text is empty; give at least one English word.")
-    phonemes = "".join(
-        symbol for symbol in _g2p()(text) if symbol in _INDEX and symbol not in (PADDING, SILENCE)
-    )
+    phonemes = "".join(symbol for symbol in _g2p()(text) if symbol in _INDEX and symbol not in (PADDING, SILENCE))
     if not any(symbol in PHONES for symbol in phonemes):
         raise TextError(f"The text {_quote(text)} holds no speakable symbol; give at least one English word.")
     return f"{SILENCE}{phonemes.strip()}{SILENCE}"
@@ -50,9 +48,7 @@ def encode(phonemes: str) -> list[int]:
         raise TextError("The phoneme string is empty; give at least one symbol.")
     unknown = sorted({symbol for symbol in phonemes if symbol not in _INDEX})
     if unknown:
-        raise TextError(
-            f"The phonemes {_quote(phonemes)} hold unknown symbols {' '.join(unknown)}; phonemize first."
-        )
+        raise TextError(f"The phonemes {_quote(phonemes)} hold unknown symbols {' '.join(unknown)}; phonemize first.")
     return [_INDEX[symbol] for symbol in phonemes]
 
 

@@ -44,7 +44,9 @@ class TrainConfig:
     def from_dict(cls, values: dict, **fixed) -> "TrainConfig":
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
-            raise ValueError(f"unknown training settings {sorted(unknown)}: choose from {list(cls.__dataclass_fields__)}")
+            raise ValueError(
+                f"unknown training settings {sorted(unknown)}: choose from {list(cls.__dataclass_fields__)}"
+            )
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists, **fixed})
 
@@ -130,9 +132,7 @@ def fit(
     log_every = max(1, config.steps // 200)
     began = time.monotonic() - spent
     autocast = (
-        torch.autocast(torch.device(device).type, torch.bfloat16)
-        if config.precision == "bfloat16"
-        else nullcontext()
+        torch.autocast(torch.device(device).type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
     )
     for step in tqdm(range(start, config.steps), initial=start, total=config.steps, desc=label, mininterval=2):
         for group in optimiser.param_groups:

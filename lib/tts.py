@@ -39,7 +39,11 @@ from lib.models.fft_block import NO_HOOKS, Hooks
 from lib.models.mel import MelDims
 from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
 
-ALTERNATIVES = {"concatenation": ConcatenationAdapters, "layer_norm": ConditionalLayerNorm, "prefix": PrefixTuning}
+ALTERNATIVES = {
+    "concatenation": ConcatenationAdapters,
+    "layer_norm": ConditionalLayerNorm,
+    "prefix": PrefixTuning,
+}
 UNTRAINED = ("none", "recording", "vocoded_recording")
 
 
@@ -255,7 +259,13 @@ def validation_loss(bench: Bench, model: Adapted, role: str) -> dict[str, float]
 def fingerprint_of(bench: Bench, system: dict, seed: int) -> str:
     """Everything that the weights of a system depend on, in twelve digits."""
     p = bench.profile
-    shared = (bench.corpus.hash, p["features"], bench.dims.to_dict(), p["pretrain"], bench.device.split(":")[0])
+    shared = (
+        bench.corpus.hash,
+        p["features"],
+        bench.dims.to_dict(),
+        p["pretrain"],
+        bench.device.split(":")[0],
+    )
     if system["name"] == "backbone":
         return fingerprint(shared, seed)
     return fingerprint(shared, p["adapt"], system, seed, file_hash(train(bench, "backbone", 0)))

@@ -33,9 +33,7 @@ SHOWN_LINES = 40
 def trained_runs(profile: dict) -> list[str]:
     """Those of a profile's runs whose system has weights of its own, sorted."""
     return sorted(
-        run
-        for run in expected_runs(profile)
-        if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
+        run for run in expected_runs(profile) if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
     )
 
 
@@ -117,9 +115,7 @@ def write_corpus(name: str, cores: int, pointer: Path) -> None:
     corpus = kokoro.build(load_profile(name)["corpus"], cores=cores)
     seconds = sum(utterance.seconds for utterance in corpus.utterances)
     size = {"utterances": len(corpus.utterances), "minutes": round(seconds / 60, 2)}
-    write_json(
-        pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)}
-    )
+    write_json(pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)})
 
 
 def last_error(log: Path) -> str:

@@ -48,9 +48,7 @@ def system_rows(system, seed, noise=1.0, speakers=6, utterances=5):
     base = EFFECTS[system]
     rows = []
     for role in ("pretraining", "adaptation", "never_seen"):
-        lift = {"adaptation": 0.0, "pretraining": 15.0 if system != "tts_ft" else -4.0, "never_seen": -3.0}[
-            role
-        ]
+        lift = {"adaptation": 0.0, "pretraining": 15.0 if system != "tts_ft" else -4.0, "never_seen": -3.0}[role]
         for speaker in range(speakers):
             for utterance in range(utterances):
                 easy = shared.normal(0, 3)
@@ -83,9 +81,7 @@ def system_rows(system, seed, noise=1.0, speakers=6, utterances=5):
     ]
     if system != "tts_0":
         changed = float(system == "tts_ft")
-        rows.append(
-            {"system": system, "seed": seed, "metric": "backbone_changed", "value": changed, "unit": ""}
-        )
+        rows.append({"system": system, "seed": seed, "metric": "backbone_changed", "value": changed, "unit": ""})
     return rows
 
 

@@ -32,9 +32,7 @@ def judge_part(values_a, values_b=None, family=None, **part):
     for system, values in (("a", values_a), ("b", values_b)):
         for i, value in enumerate([] if values is None else values):
             factors = {"system": system, "seed": 0, "speaker": f"s{i % 6}", "utterance": f"u{i}"}
-            rows.append(
-                factors | {"role": "adaptation", "split": "test", "metric": "cos", "value": value, "unit": ""}
-            )
+            rows.append(factors | {"role": "adaptation", "split": "test", "metric": "cos", "value": value, "unit": ""})
     table = pd.DataFrame(rows).assign(paper="HT").reindex(columns=study.COLUMNS).astype(study.TYPES)
     base = {
         "name": "part",
@@ -65,12 +63,7 @@ def test_the_claims_file_holds_the_paper_s_claims_and_is_complete():
     assert [claim["id"] for claim in content["claims"]] == HT
     for claim in content["claims"]:
         primary = [part for part in claim["parts"] if part.get("primary")]
-        named = {
-            name
-            for part in primary
-            for name in [part.get("a"), part.get("b"), *part.get("systems", [])]
-            if name
-        }
+        named = {name for part in primary for name in [part.get("a"), part.get("b"), *part.get("systems", [])] if name}
         assert named <= set(claim["needs"]["systems"]), claim["id"]
         assert named <= set(content["papers"]["HT"]["systems"]), claim["id"]
         assert claim["paper"] in content["rules"]
@@ -90,9 +83,7 @@ def test_every_claim_gets_a_verdict_with_its_reason_and_scale(judged):
     records, root, _ = judged
     written = json.loads((root / "claims.json").read_text())
     assert [record["id"] for record in written] == HT
-    needed = (
-        "id paper statement published value ci_low ci_high unit n verdict reason profile scale rule parts"
-    )
+    needed = "id paper statement published value ci_low ci_high unit n verdict reason profile scale rule parts"
     for record in written:
         assert set(needed.split()) <= set(record)
         assert record["verdict"] in claims.VERDICTS
@@ -147,9 +138,7 @@ def test_verdict_of_a_difference(gain, spread, verdict):
     assert record["ci_low"] < record["value"] < record["ci_high"]
 
 
-@pytest.mark.parametrize(
-    ("lost", "verdict"), [(0.2, "reproduced"), (2.0, "not reproduced"), (1.0, "inconclusive")]
-)
+@pytest.mark.parametrize(("lost", "verdict"), [(0.2, "reproduced"), (2.0, "not reproduced"), (1.0, "inconclusive")])
 def test_non_inferiority_is_judged_against_its_margin(lost, verdict):
     base = noisy(60, spread=5, seed=3)
     part = {"type": "difference", "a": "a", "b": "b", "expect": "less", "threshold": 1.0}

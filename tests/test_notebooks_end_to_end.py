@@ -106,7 +106,5 @@ def test_a_chapter_runs_as_it_is_opened_in_jupyterlab(results, chapter, tmp_path
     environment = os.environ | {"STUDY_RESULTS": str(tmp_path)}
     command = [sys.executable, "-m", "papermill", f"{chapter}.ipynb", str(tmp_path / "executed.ipynb")]
     command += ["--kernel", "python3", "--no-progress-bar"]
-    done = subprocess.run(
-        command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -99,9 +99,7 @@ def test_widths_are_compared_over_the_seeds_that_all_of_them_have(rows):
 def test_every_family_keeps_one_colour():
     tones = [colour for _, colour in drawing.FAMILIES.values()]
     assert len(set(tones)) == len(tones)
-    assert (
-        drawing.colour("hypertts_d_ds128") == drawing.colour("hypertts_e") != drawing.colour("adaptertts_e")
-    )
+    assert drawing.colour("hypertts_d_ds128") == drawing.colour("hypertts_e") != drawing.colour("adaptertts_e")
 
 
 def test_missing_rows_are_named(rows):

@@ -80,9 +80,7 @@ def broken_package(tmp_path, monkeypatch):
 
 def test_a_damaged_package_file_names_the_package_to_reinstall(broken_package):
     (broken_package / "pretrained.pt").write_bytes(b"half a file")
-    with pytest.raises(
-        PretrainedError, match="ge2e are damaged .*pip install --force-reinstall .*Resemblyzer"
-    ):
+    with pytest.raises(PretrainedError, match="ge2e are damaged .*pip install --force-reinstall .*Resemblyzer"):
         resolve("ge2e")
 
 

@@ -81,9 +81,7 @@ def put_python(path: Path, version: str = "exit 0") -> None:
 def call(clone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     environment = {"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent), **variables}
     command = [str(clone / "run_all.sh"), *arguments]
-    return subprocess.run(
-        command, cwd=clone.parent, env=environment, capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run(command, cwd=clone.parent, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def calls(clone: Path) -> list[str]:
@@ -149,9 +147,7 @@ def test_pip_installs_the_checkout_with_the_pinned_versions_and_names_no_index(c
 
 
 def test_options_reach_snakemake_and_what_follows_the_dashes_comes_last(clone):
-    call(
-        clone, "--profile=smoke", "--cores", "3", "--device", "cpu", "--dry-run", "--", "--executor", "slurm"
-    )
+    call(clone, "--profile=smoke", "--cores", "3", "--device", "cpu", "--dry-run", "--", "--executor", "slurm")
     (line,) = [line for line in (clone / "calls").read_text().splitlines() if line.startswith("snakemake")]
     assert "--config profile=smoke device=cpu" in line and "--dry-run" in line
     assert line.endswith("--cores 3 --executor slurm")
@@ -271,7 +267,5 @@ def test_conda_reads_the_same_pins():
 def test_the_library_is_this_checkout_from_the_notebooks_folder():
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-c", "import lib; print(lib.__file__)"]
-    found = subprocess.run(
-        command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, check=True
-    )
+    found = subprocess.run(command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == ROOT / "lib/__init__.py"

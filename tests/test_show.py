@@ -20,9 +20,7 @@ RECORD = {
 
 
 def test_a_table_rounds_numbers_keeps_counts_whole_and_escapes_text():
-    page = show.table(
-        [{"text": "a <b", "value": 1.2345, "n": 3.0}, {"text": "c", "value": None, "n": 4.0}]
-    ).to_html()
+    page = show.table([{"text": "a <b", "value": 1.2345, "n": 3.0}, {"text": "c", "value": None, "n": 4.0}]).to_html()
     assert "a &lt;b" in page and ">1.23<" in page and ">3<" in page and ">–<" in page
 
 

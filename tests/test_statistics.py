@@ -24,17 +24,13 @@ def simulated(generator, seeds, speakers, utterances, spread):
     """Zero-mean values with standard deviations of seeds, speakers, utterances and noise."""
     size = (seeds, speakers, utterances)
     shapes = [(seeds, 1, 1), (1, speakers, 1), (1, speakers, utterances), size]
-    return sum(generator.normal(0, s, shape) for s, shape in zip(spread, shapes, strict=True)) + np.zeros(
-        size
-    )
+    return sum(generator.normal(0, s, shape) for s, shape in zip(spread, shapes, strict=True)) + np.zeros(size)
 
 
 def test_one_speaker_and_seed_agree_with_scipy():
     values = np.random.default_rng(0).gamma(2, 3, size=60)
     ours = interval(table(values), draws=8000)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=8000, method="percentile", rng=1
-    ).confidence_interval
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=8000, method="percentile", rng=1).confidence_interval
     assert ours.value == pytest.approx(values.mean())
     assert ours.ci_low == pytest.approx(theirs.low, abs=0.1)
     assert ours.ci_high == pytest.approx(theirs.high, abs=0.1)

@@ -62,9 +62,7 @@ def test_rows_come_back_as_written():
     assert list(read.columns) == study.COLUMNS
     assert read["value"].tolist() == [70.0, 70.0]
     assert read["d_s"].isna().tolist() == [True, False]
-    assert read[["run_id", "profile", "paper"]].drop_duplicates().values.tolist() == [
-        ["ht-tts_0-s0", "tiny", "HT"]
-    ]
+    assert read[["run_id", "profile", "paper"]].drop_duplicates().values.tolist() == [["ht-tts_0-s0", "tiny", "HT"]]
 
 
 def test_same_rows_give_the_same_bytes():

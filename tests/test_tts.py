@@ -118,7 +118,17 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
 def test_killed_training_then_the_same_command_gives_the_same_rows(bench, tmp_path):
     def rows_after(folder: str, kill: bool) -> bytes:
         env = os.environ | {"STUDY_RESULTS": str(tmp_path / folder), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "lib.tts", "--profile", "smoke", "--system", "hypertts_d", "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "lib.tts",
+            "--profile",
+            "smoke",
+            "--system",
+            "hypertts_d",
+            "--device",
+            "cpu",
+        ]
         checkpoint = tmp_path / folder / "smoke" / "checkpoints" / "ht-backbone-s0.resume.pt"
         if kill:
             with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -266,9 +266,7 @@ def test_a_failing_notebook_shows_its_last_error_and_leaves_no_result(tmp_path, 
 
 
 def test_a_failing_command_keeps_its_status_and_shows_the_end_of_its_log(tmp_path, capsys):
-    program = (
-        "print('first\\n' * 90 + ' 40%|####      | 4/10\\r 90%|#########| 9/10\\nlast'); raise SystemExit(3)"
-    )
+    program = "print('first\\n' * 90 + ' 40%|####      | 4/10\\r 90%|#########| 9/10\\nlast'); raise SystemExit(3)"
     assert workflow.run(tmp_path / "log", [sys.executable, "-c", program]) == 3
     shown = capsys.readouterr().err
     assert "last" in shown and "%|" not in shown

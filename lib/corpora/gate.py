@@ -18,9 +18,7 @@ def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
     rates = wer.compare(heard, texts)["wer"]
     doubtful = np.flatnonzero(rates > gate["wer"])
     if len(doubtful):
-        for index, transcript in zip(
-            doubtful, recogniser.transcribe([waves[i] for i in doubtful]), strict=True
-        ):
+        for index, transcript in zip(doubtful, recogniser.transcribe([waves[i] for i in doubtful]), strict=True):
             heard[index] = transcript
         rates = wer.compare(heard, texts)["wer"]
     qualities = []

@@ -77,9 +77,7 @@ def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
             for speaker in job.speakers:
                 _set_aside(folder, job.name(speaker), speaker, job.text, {"reason": str(error)})
     if made:
-        qualities = judge(
-            [wave for _, wave, _ in made], [fields["text"] for *_, fields in made], recipe["gate"]
-        )
+        qualities = judge([wave for _, wave, _ in made], [fields["text"] for *_, fields in made], recipe["gate"])
         for (speaker, wave, fields), quality in zip(made, qualities, strict=True):
             if quality["reason"]:
                 _set_aside(folder, fields["utterance"], speaker, fields["text"], quality)

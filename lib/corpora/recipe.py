@@ -66,9 +66,7 @@ def resolve(recipe: dict) -> dict:
         raise CorpusError(f"The corpus recipe lacks {error}; see data/README.md for its entries.") from None
     for name, entry in speakers.items():
         if entry.get("role") not in ROLES:
-            raise CorpusError(
-                f"Speaker {name}: the role {entry.get('role')!r} is not one of {', '.join(ROLES)}."
-            )
+            raise CorpusError(f"Speaker {name}: the role {entry.get('role')!r} is not one of {', '.join(ROLES)}.")
         shared = entry.get("sentences_of", name)
         if shared not in speakers or speakers[shared]["role"] != entry["role"]:
             raise CorpusError(f"Speaker {name}: {shared!r}, whose sentences it shares, has not its role.")
@@ -112,9 +110,7 @@ def plan(recipe: dict, sentences: dict[str, list[str]], spares: dict[tuple[str, 
             for split, count in recipe["counts"][role].items():
                 available = len(sentences[split])
                 if count > available:
-                    raise CorpusError(
-                        f"The recipe asks for {count} {split} sentences, there are {available}."
-                    )
+                    raise CorpusError(f"The recipe asks for {count} {split} sentences, there are {available}.")
                 for step in range(min(count + spares.get((name, split), 0), available)):
                     key = (entry["base"], split, (turn * count + step) % available)
                     grouped.setdefault(key, []).append(name)

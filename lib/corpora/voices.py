@@ -201,17 +201,13 @@ def mix(timbre: dict[str, float], prosody: dict[str, float], styles: np.ndarray)
     for weights, part in ((timbre, slice(0, 128)), (prosody, slice(128, 256))):
         unknown = sorted(set(weights) - set(KOKORO_VOICES))
         if unknown or not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-            raise VoiceError(
-                f"{weights} is not a mixture of {', '.join(KOKORO_VOICES)} with positive weights."
-            )
+            raise VoiceError(f"{weights} is not a mixture of {', '.join(KOKORO_VOICES)} with positive weights.")
         row = np.array([weights.get(name, 0.0) for name in KOKORO_VOICES])
         halves.append(row / row.sum() @ styles[:, part])
     return np.concatenate(halves).astype(np.float32)
 
 
-def _speak_kokoro(
-    phonemes: str, rate: float, timbre: dict, prosody: dict
-) -> tuple[np.ndarray, np.ndarray, int]:
+def _speak_kokoro(phonemes: str, rate: float, timbre: dict, prosody: dict) -> tuple[np.ndarray, np.ndarray, int]:
     """Durations are in units of 600 samples at 24 kHz; the style depends on the number of symbols."""
     session, vocabulary, styles = _kokoro()
     ids = [vocabulary.get(symbol, 0) for symbol in phonemes]

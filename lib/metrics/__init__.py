@@ -17,9 +17,7 @@ class MetricError(ValueError):
     """Input a metric has no value for; the sentence names the utterance by its place in the list."""
 
 
-def check_waves(
-    waves: Sequence[np.ndarray], name: str, shortest: int = 1, silence: bool = False
-) -> list[np.ndarray]:
+def check_waves(waves: Sequence[np.ndarray], name: str, shortest: int = 1, silence: bool = False) -> list[np.ndarray]:
     """`waves` as float32 arrays, each one-dimensional, finite, at least `shortest` samples and not silent.
 
     `silence=True` accepts silent waves. Raises MetricError naming `name` and the index otherwise.
@@ -30,19 +28,13 @@ def check_waves(
     for index, wave in enumerate(waves):
         who = f"{name} {index}"
         if not isinstance(wave, np.ndarray) or wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
-            raise MetricError(
-                f"{who} is not a one-dimensional array of floats: give mono audio in [-1, 1] at 16 kHz."
-            )
+            raise MetricError(f"{who} is not a one-dimensional array of floats: give mono audio in [-1, 1] at 16 kHz.")
         if not np.isfinite(wave).all():
             raise MetricError(f"{who} holds NaN or infinite samples: repair or drop it.")
         if len(wave) < shortest:
-            raise MetricError(
-                f"{who} has {len(wave)} samples, fewer than the {shortest} the metric needs: drop it."
-            )
+            raise MetricError(f"{who} has {len(wave)} samples, fewer than the {shortest} the metric needs: drop it.")
         if not silence and is_silent(wave):
-            raise MetricError(
-                f"{who} is silent (below -80 dBFS): the metric has no value for it, so drop it."
-            )
+            raise MetricError(f"{who} is silent (below -80 dBFS): the metric has no value for it, so drop it.")
         checked.append(wave.astype(np.float32, copy=False))
     return checked
 
@@ -55,6 +47,4 @@ def is_silent(wave: np.ndarray) -> bool:
 def check_pairs(speech: Sequence[object], reference: Sequence[object]) -> None:
     """Raise MetricError unless there is one reference for each utterance."""
     if len(speech) != len(reference):
-        raise MetricError(
-            f"There are {len(speech)} utterances and {len(reference)} references: give one for each."
-        )
+        raise MetricError(f"There are {len(speech)} utterances and {len(reference)} references: give one for each.")

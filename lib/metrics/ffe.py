@@ -48,15 +48,11 @@ def score(
     heard, target = f0(waves, device, batch_size), f0(expected, device, batch_size)
     rows = [
         errors(one[path], other[other_path])
-        for one, path, other, other_path in zip(
-            heard, alignment.speech, target, alignment.reference, strict=True
-        )
+        for one, path, other, other_path in zip(heard, alignment.speech, target, alignment.reference, strict=True)
     ]
     values = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in ("ffe", "gpe", "vde")}
     heard, target = f0(waves, device, batch_size, True), f0(expected, device, batch_size, True)
-    released = [
-        errors(one[: len(other)], other[: len(one)])["ffe"] for one, other in zip(heard, target, strict=True)
-    ]
+    released = [errors(one[: len(other)], other[: len(one)])["ffe"] for one, other in zip(heard, target, strict=True)]
     return values | {"ffe_as_released": np.array(released, dtype=np.float64)}
 
 

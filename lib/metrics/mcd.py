@@ -109,9 +109,7 @@ def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, T
     for row, wave in enumerate(waves):
         padded[row, : len(wave)] = torch.from_numpy(wave)
     window = torch.hann_window(WINDOW, dtype=torch.float64, device=device)
-    spectrum = torch.stft(
-        padded.to(device), FFT, HOP, WINDOW, window, pad_mode="constant", return_complex=True
-    )
+    spectrum = torch.stft(padded.to(device), FFT, HOP, WINDOW, window, pad_mode="constant", return_complex=True)
     filters, cosines = _matrices(device)
     mel = spectrum.abs().transpose(1, 2) @ filters
     floor = 10 ** (-RANGE / 20) * mel.amax(dim=(1, 2), keepdim=True)

@@ -49,9 +49,7 @@ def score(
         recogniser = whisper.load("tiny.en", device)
     audible = [index for index, wave in enumerate(waves) if not is_silent(wave)]
     hypotheses = [""] * len(waves)
-    texts = recogniser.transcribe(
-        [waves[index] for index in audible], batch_size, context_seconds=context_seconds
-    )
+    texts = recogniser.transcribe([waves[index] for index in audible], batch_size, context_seconds=context_seconds)
     for index, text in zip(audible, texts, strict=True):
         hypotheses[index] = text
     return compare(hypotheses, reference)
@@ -83,9 +81,7 @@ def compare(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, n
             }
         )
     names = ["wer", "cer", "wer_insertions", "wer_deletions", "wer_substitutions", "wer_words"]
-    return {
-        name: np.array([row[name] for row in rows], dtype=np.float64) for name in [*names, "wer_hallucinated"]
-    }
+    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in [*names, "wer_hallucinated"]}
 
 
 def normalise(text: str) -> str:

@@ -184,10 +184,7 @@ class FastSpeech2(nn.Module):
         batch: symbols, symbol_lengths, speaker, durations, pitch, energy, mel, frame_lengths.
         """
         x, mask = self.encode(batch["symbols"], batch["symbol_lengths"], batch["speaker"], hooks)
-        out = {
-            name: getattr(self, name)(x, mask, name, hooks)
-            for name in self.PREDICTORS
-        }
+        out = {name: getattr(self, name)(x, mask, name, hooks) for name in self.PREDICTORS}
         x = x + self._variance(batch["pitch"], batch["energy"]) * mask.unsqueeze(-1)
         x = expand(x, batch["durations"], batch["mel"].shape[1])
         out["mel"], out["mel_postnet"] = self.decode(x, batch["frame_lengths"], hooks)

@@ -27,9 +27,7 @@ class MelDims:
 
 @lru_cache(maxsize=8)
 def _filterbank(dims: MelDims) -> Tensor:
-    bank = librosa.filters.mel(
-        sr=dims.rate, n_fft=dims.n_fft, n_mels=dims.n_mels, fmin=dims.f_min, fmax=dims.f_max
-    )
+    bank = librosa.filters.mel(sr=dims.rate, n_fft=dims.n_fft, n_mels=dims.n_mels, fmin=dims.f_min, fmax=dims.f_max)
     return torch.from_numpy(bank).float()
 
 

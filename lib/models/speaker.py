@@ -110,9 +110,7 @@ def partial_starts(samples: int) -> list[int]:
     return starts[:-1] if len(starts) > 1 and covered < LEAST_COVERAGE else starts
 
 
-def mel_power(
-    waves: list[np.ndarray], starts: list[list[int]], owners: list[int], device: str = "cpu"
-) -> Tensor:
+def mel_power(waves: list[np.ndarray], starts: list[list[int]], owners: list[int], device: str = "cpu") -> Tensor:
     """Mel power (partials, 160, 40) of the partial utterances `starts[owner]` of each wave, in order."""
     last = max(starts[owner][-1] for owner in owners) + PARTIAL
     samples = max(last * HOP, max(len(wave) for wave in waves))

@@ -143,8 +143,7 @@ class Decoder:
         self.heads = network.config.decoder_attention_heads
         crosses = [layer.encoder_attn for layer in self.decoder.layers]
         self.cross = [
-            (self._split(cross.k_proj(encoded.states)), self._split(cross.v_proj(encoded.states)))
-            for cross in crosses
+            (self._split(cross.k_proj(encoded.states)), self._split(cross.v_proj(encoded.states))) for cross in crosses
         ]
         self.past: list[tuple[Tensor, Tensor] | None] = [None] * len(crosses)
 
@@ -170,9 +169,7 @@ class Decoder:
             values = torch.cat([self.past[index][1], values], dim=2)
         self.past[index] = keys, values
         query = self._split(attention.q_proj(hidden))
-        return attention.out_proj(
-            self._merge(nn.functional.scaled_dot_product_attention(query, keys, values))
-        )
+        return attention.out_proj(self._merge(nn.functional.scaled_dot_product_attention(query, keys, values)))
 
     def _split(self, hidden: Tensor) -> Tensor:
         return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -220,17 +217,13 @@ def log_mel(padded: Tensor) -> Tensor:
 
     log10 of the mel power spectrum, floored at 8 (80 dB) below the utterance's largest value.
     """
-    spectrum = torch.stft(
-        padded, 400, HOP, window=torch.hann_window(400, device=padded.device), return_complex=True
-    )
+    spectrum = torch.stft(padded, 400, HOP, window=torch.hann_window(400, device=padded.device), return_complex=True)
     power = spectrum[..., :-1].abs().square()
     levels = (_filters().to(padded.device).T @ power).clamp(min=1e-10).log10()
     return (torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
-def encode_features(
-    network: WhisperForConditionalGeneration, features: Tensor, positions: int = 1500
-) -> Encoded:
+def encode_features(network: WhisperForConditionalGeneration, features: Tensor, positions: int = 1500) -> Encoded:
     """Encoder states of log-mel (batch, 80, frames) that is silent after the first 2 `positions` frames.
 
     With all 1500 positions this is transformers' encoder on 3000 frames.

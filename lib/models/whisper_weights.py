@@ -131,6 +131,4 @@ def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def _layers(variables: dict[str, np.ndarray], side: str) -> int:
-    return len(
-        {name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"}
-    )
+    return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"})

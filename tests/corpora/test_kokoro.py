@@ -156,9 +156,7 @@ def test_one_sentence_that_cannot_be_spoken_does_not_stop_the_build(quick, tmp_p
 
 def test_a_speaker_left_with_nothing_is_named(quick, tmp_path, monkeypatch):
     def refuse(waves, texts, gate):
-        return [
-            {**quality, "reason": "predicted MOS 1.00 below 2.5"} for quality in passing(waves, texts, gate)
-        ]
+        return [{**quality, "reason": "predicted MOS 1.00 below 2.5"} for quality in passing(waves, texts, gate)]
 
     monkeypatch.setattr(kokoro, "judge", refuse)
     with pytest.raises(CorpusError, match="Speaker plain has no train utterance left .predicted MOS"):
@@ -187,9 +185,7 @@ def test_the_hash_covers_recipe_sentences_and_voices():
 
 def test_the_sentences_are_many_and_no_split_shares_one():
     sentences = recipe.read_sentences()
-    assert [
-        len(sentences[split]) >= least for split, least in (("train", 160), ("validation", 20), ("test", 40))
-    ]
+    assert [len(sentences[split]) >= least for split, least in (("train", 160), ("validation", 20), ("test", 40))]
     everything = [sentence for split in sentences.values() for sentence in split]
     assert len(everything) == len(set(everything)) >= 220
 
@@ -209,9 +205,7 @@ def test_speakers_sharing_a_base_take_turns_through_the_sentences():
     settings["speakers"]["second"] = {"role": "pretraining", "base": "joe"}
     settings["cast"].append("second")
     jobs = recipe.plan(recipe.resolve(settings), recipe.read_sentences(), {})
-    train = {
-        (job.speakers[0], job.sentence) for job in jobs if job.split == "train" and "high" not in job.speakers
-    }
+    train = {(job.speakers[0], job.sentence) for job in jobs if job.split == "train" and "high" not in job.speakers}
     assert {sentence for speaker, sentence in train if speaker == "second"} == {2, 3}
 
 

@@ -86,9 +86,7 @@ def test_mixing_is_convex_and_separate_for_timbre_and_prosody():
     assert set(style[128:]) == {1.0}
 
 
-@pytest.mark.parametrize(
-    "lengths", [[8000, 8000, 4000, 4000], [8000, 15_000, 500, 500], [8000, 7600, 4400, 4000]]
-)
+@pytest.mark.parametrize("lengths", [[8000, 8000, 4000, 4000], [8000, 15_000, 500, 500], [8000, 7600, 4400, 4000]])
 def test_trimming_gives_the_final_silence_to_punctuation_and_leaves_the_phone_its_sound(lengths):
     wave = np.concatenate([np.zeros(8000), np.sin(np.arange(8000) / 5), np.zeros(8000)])
     trimmed, lengths = voices.trim(wave, np.array(lengths), "|a.|")

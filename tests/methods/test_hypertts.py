@@ -21,9 +21,7 @@ def test_static_adapter_counts_are_those_of_table_1(paper_backbone):
     assert count(StaticAdapters(paper_backbone.sites("e"))) == 66_688  # 66.6 k in the paper
 
 
-@pytest.mark.parametrize(
-    ("modules", "published"), [("e", 151_104), ("d", 151_232), ("ed", 302_336), ("evd", 453_000)]
-)
+@pytest.mark.parametrize(("modules", "published"), [("e", 151_104), ("d", 151_232), ("ed", 302_336), ("evd", 453_000)])
 def test_hypernetwork_counts_are_those_of_table_1(paper_backbone, modules, published):
     assert count(hyper_adapters(paper_backbone, modules)) == pytest.approx(published, rel=0.005)
 
@@ -66,9 +64,7 @@ def literal_hyper_adapter(network: Hypernetwork, v_s, layer: int, h):
 @pytest.mark.parametrize("layer_embedding", [True, False])
 def test_batched_hyper_adapter_is_the_formula_for_each_utterance(biases, layer_embedding):
     torch.manual_seed(1)
-    network = Hypernetwork(
-        3, 6, bottleneck=4, d_s=5, biases=biases, layer_embedding=layer_embedding, init_std=0.5
-    )
+    network = Hypernetwork(3, 6, bottleneck=4, d_s=5, biases=biases, layer_embedding=layer_embedding, init_std=0.5)
     speaker, h = torch.nn.functional.normalize(torch.randn(4, 256), dim=1), torch.randn(4, 7, 6)
     for layer in range(3):
         out = apply_adapter(h, network(speaker), layer)

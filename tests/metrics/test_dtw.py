@@ -36,9 +36,7 @@ def batch():
 
 def path_of(warping, pair: int) -> list[tuple[int, int]]:
     length = int(warping.length[pair])
-    return list(
-        zip(warping.rows[pair, :length].tolist(), warping.columns[pair, :length].tolist(), strict=True)
-    )
+    return list(zip(warping.rows[pair, :length].tolist(), warping.columns[pair, :length].tolist(), strict=True))
 
 
 def test_cost_mean_and_path_are_those_of_the_literal_recurrence(batch):

@@ -60,9 +60,7 @@ def test_the_released_variant_compares_frame_by_frame_up_to_the_shorter(pairs):
         "centred": False,
     }
     for index in range(len(heard)):
-        tracks = [
-            yin(torch.from_numpy(w)[None], **settings)[0][0].numpy() for w in (heard[index], reference[index])
-        ]
+        tracks = [yin(torch.from_numpy(w)[None], **settings)[0][0].numpy() for w in (heard[index], reference[index])]
         one, other = (track[: min(map(len, tracks))] for track in tracks)
         voiced = (one > 0) & (other > 0)
         wrong = ((one > 0) != (other > 0)) | (voiced & (np.abs(one - other) > 0.2 * other))
@@ -85,8 +83,7 @@ def test_a_shift_of_the_pitch_by_a_third_is_a_gross_error(speech):
     f0, times = pyworld.harvest(wave, 16000)
     parts = pyworld.cheaptrick(wave, f0, times, 16000), pyworld.d4c(wave, f0, times, 16000)
     same, higher = (
-        pyworld.synthesize(f0 * factor, *parts, 16000).astype(np.float32)[: len(wave)]
-        for factor in (1.0, 1.33)
+        pyworld.synthesize(f0 * factor, *parts, 16000).astype(np.float32)[: len(wave)] for factor in (1.0, 1.33)
     )
     gpe = ffe.score([same, higher], [speech[0]] * 2)["gpe"]
     assert gpe[0] < 15

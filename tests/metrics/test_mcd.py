@@ -45,9 +45,7 @@ def test_the_released_formula_scores_identical_signals_above_zero_on_world_cepst
         frames = pysptk.sptk.mcep(envelope, min_det=0.0, **settings)[:, 1:]
         accumulated, _ = librosa.sequence.dtw(frames.T, frames.T)
         values.append(mcd.DECIBEL * accumulated.mean() / len(frames))
-    assert np.mean(values) == pytest.approx(
-        np.mean(mcd.score(speech[:3], speech[:3])["mcd_as_released"]), rel=0.4
-    )
+    assert np.mean(values) == pytest.approx(np.mean(mcd.score(speech[:3], speech[:3])["mcd_as_released"]), rel=0.4)
     assert min(values) > 1
 
 
@@ -65,9 +63,7 @@ def test_both_formulas_agree_with_librosas_dtw_on_real_speech(distorted):
 def test_cepstra_are_the_cosine_transform_of_librosas_log_mel(speech):
     wave = speech[0].astype(np.float64)
     magnitudes = np.abs(
-        librosa.stft(
-            wave, n_fft=512, hop_length=160, win_length=400, pad_mode="constant", dtype=np.complex128
-        )
+        librosa.stft(wave, n_fft=512, hop_length=160, win_length=400, pad_mode="constant", dtype=np.complex128)
     )
     mel = librosa.filters.mel(sr=16000, n_fft=512, n_mels=40, dtype=np.float64) @ magnitudes
     expected = scipy.fft.dct(np.log(np.maximum(mel, mel.max() * 1e-4)), axis=0)[1:26].T / 40
@@ -81,8 +77,7 @@ def test_mcd_is_the_rms_difference_in_db_of_smooth_spectra(speech):
     one, other = found[0, 40].numpy(), found[0, 80].numpy()
     bands = np.arange(40) + 0.5
     spectra = [
-        20 / np.log(10) * sum(c * np.cos(np.pi * (k + 1) * bands / 40) for k, c in enumerate(x))
-        for x in (one, other)
+        20 / np.log(10) * sum(c * np.cos(np.pi * (k + 1) * bands / 40) for k, c in enumerate(x)) for x in (one, other)
     ]
     rms = np.sqrt(np.mean((spectra[0] - spectra[1]) ** 2))
     assert mcd.DECIBEL * np.linalg.norm(one - other) == pytest.approx(rms, rel=1e-9)

@@ -79,9 +79,7 @@ def test_loss_counts_valid_positions_only(model):
     batch = make_batch()
     out = model(batch)
     parts = loss(out, batch)
-    errors = [
-        (out["mel"][i, :t] - batch["mel"][i, :t]).abs().flatten() for i, t in enumerate(batch["frame_lengths"])
-    ]
+    errors = [(out["mel"][i, :t] - batch["mel"][i, :t]).abs().flatten() for i, t in enumerate(batch["frame_lengths"])]
     torch.testing.assert_close(parts["mel"], torch.cat(errors).mean())
     logs = [
         (out["duration"][i, :n] - torch.log1p(batch["durations"][i, :n].float())).square()

@@ -39,9 +39,7 @@ def test_log_mel_is_that_of_the_transformers_feature_extractor(speech):
 
 
 def test_full_context_encoder_states_are_those_of_transformers(model, speech):
-    features = whisper.log_mel(
-        torch.nn.functional.pad(torch.from_numpy(speech[0])[None], (0, 480000))[:, :480000]
-    )
+    features = whisper.log_mel(torch.nn.functional.pad(torch.from_numpy(speech[0])[None], (0, 480000))[:, :480000])
     theirs = model.network.model.encoder(features).last_hidden_state
     ours = model.encode(speech[:1])
     assert ours.states.shape == (1, 1500, 384)
