@@ -83,7 +83,8 @@ def resolve(recipe: dict) -> dict:
 def digest(recipe: dict, versions: dict[str, str], sentences: dict[str, list[str]]) -> str:
     """Twelve hexadecimal digits that change with anything the audio or its gate depends on."""
     tools = {package: _version(package) for package in TOOLS}
-    parts = [FORMAT, recipe, versions, tools, sentences]
+    order = list(recipe["speakers"])  # decides whose turn takes which sentences
+    parts = [FORMAT, recipe, order, versions, tools, sentences]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -178,6 +178,8 @@ def test_the_hash_covers_recipe_sentences_and_voices():
     unused = small()
     unused["speakers"]["unused"]["warp"] = 0.9
     assert recipe.digest(recipe.resolve(unused), {"voice": "1"}, sentences) == base
+    turned = recipe.resolve(small(cast=["high", "plain"]))
+    assert recipe.digest(turned, {"voice": "1"}, sentences) != base
     assert recipe.digest(recipe.resolve(small(seed=1)), {"voice": "1"}, sentences) != base
     assert recipe.digest(recipe.resolve(small()), {"voice": "2"}, sentences) != base
     assert recipe.digest(recipe.resolve(small()), {"voice": "1"}, {**sentences, "test": []}) != base
