@@ -251,7 +251,7 @@ rule page:
     log: f"{R}/logs/page/{{chapter}}.log"
     wildcard_constraints: chapter="|".join(EXECUTED)
     shell:
-        MODULE + " nbconvert --to html --embed-images --output-dir {R}/notebooks --output {wildcards.chapter} {input}"
+        MODULE + " lib.page {input} {output}"
 
 
 rule report:

@@ -1,0 +1,62 @@
+"""An executed notebook as one HTML file that needs no network: audio and images inside, equations as MathML.
+
+    python -m lib.page results/demo/notebooks/02_hypertts_evaluate.ipynb results/demo/notebooks/02_hypertts_evaluate.html
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from lib.files import replace_file
+
+MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$\n]+?)\$(?![\w$])", re.DOTALL)
+CHAPTER_LINK = re.compile(r"\]\((?P<name>[\w-]+)\.ipynb(?P<anchor>#[\w-]+)?\)")
+FETCHED = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "widget_renderer_url")
+
+
+def offline(markdown: str) -> str:
+    """A text cell with its equations as MathML and its links to other chapters as links to their pages."""
+    markdown = MATH.sub(_mathml, markdown)
+    return CHAPTER_LINK.sub(lambda link: f"]({link['name']}.html{link['anchor'] or ''})", markdown)
+
+
+def _mathml(equation: re.Match) -> str:
+    from latex2mathml.converter import convert
+
+    if equation["block"]:
+        return convert(" ".join(equation["block"].split()), display="block")
+    return convert(equation["inline"])
+
+
+def render(notebook: Path, page: Path) -> None:
+    """Write the page of an executed notebook.
+
+    Raises:
+        ValueError: the file is missing or is not a notebook.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{notebook.name} is not an executed notebook: run the workflow again") from error
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = offline(cell.source)
+    exporter = HTMLExporter(embed_images=True, **dict.fromkeys(FETCHED, ""))
+    html, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
+    html = re.sub(r"<script[^>]*\bsrc=\"\"[^>]*>\s*</script>", "", html)
+    with replace_file(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def main() -> None:
+    try:
+        render(Path(sys.argv[1]), Path(sys.argv[2]))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
