@@ -1,0 +1,116 @@
+"""The committed reference run: its claims and figures in results/reference/, its tables in the README.
+
+    python -m lib.reference --profile demo
+
+copies claims.json and the figures of a finished run, writes its results table beside them as results.json, and
+puts the tables between the markers in README.md. Nothing in that part of the README is written by hand.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from lib import study, tables
+from lib.claims import load_claims
+from lib.files import replace_file, write_json
+from lib.provenance import ROOT
+
+REFERENCE = ROOT / "results" / "reference"
+BEGIN, END = "<!-- results: python -m lib.reference -->", "<!-- end of results -->"
+SHOWN = {
+    "cos": ("COS", 2),
+    "ffe": ("FFE %", 2),
+    "wer": ("WER", 3),
+    "mcd": ("MCD dB", 2),
+    "mos_predicted": ("predicted MOS", 2),
+}
+FACTS = ("device", "commit", "started", "data_hash", "vocoder")
+
+
+def collect(profile: dict, folder: Path = REFERENCE) -> None:
+    """Copy what a reader needs of a finished run into `folder`, replacing what was there.
+
+    Raises:
+        ValueError: the profile has no claims.json yet.
+    """
+    root = study.results_root(profile)
+    if not (root / "claims.json").exists():
+        raise ValueError(f"results/{profile['name']} has no claims yet: run ./run_all.sh --profile {profile['name']}")
+    rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile, "HT")
+    last = max(manifests.values(), key=lambda manifest: manifest["started"])
+    facts = {name: last.get(name) for name in FACTS} | {"profile": profile["name"], "runs": len(manifests)}
+    table = tables.results(rows, load_claims()["papers"]["HT"], profile)
+    check = tables.corpus_check(rows, profile)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "figures").mkdir(parents=True)
+    shutil.copy(root / "claims.json", folder / "claims.json")
+    for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
+        shutil.copy(figure, folder / "figures" / figure.name)
+    write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
+
+
+def markdown(results: dict, claims: list[dict]) -> str:
+    """The README's tables: one line per claim, then one line per system."""
+    facts = results["facts"]
+    lines = [
+        f"The reference run: profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
+        f"{facts['vocoder']} vocoder, commit `{(facts['commit'] or 'unknown')[:10]}`, corpus `{facts['data_hash']}`.",
+        "",
+        "| claim | statement | published | ours | 95 % interval | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_claim(record) for record in claims]
+    names = [f"{name} (published)" for name, _ in SHOWN.values()]
+    lines += ["", f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    lines += [_system(entry) for entry in results["table"]]
+    return "\n".join(lines)
+
+
+def _claim(record: dict) -> str:
+    interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
+    ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
+    value = (record["published"] or {}).get("value") if isinstance(record["published"], dict) else record["published"]
+    published = "–" if value is None else f"{value:g}"
+    return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {record['verdict']} |"
+
+
+def _system(entry: dict) -> str:
+    cells = []
+    for metric, (_, digits) in SHOWN.items():
+        cell = entry["cells"][metric]
+        ours = "–" if cell["value"] is None else f"{cell['value']:.{digits}f}"
+        cells.append(ours if cell["published"] is None else f"{ours} ({cell['published']:g})")
+    trainable = "–" if not entry["trainable"] else f"{entry['trainable']:,.0f}"
+    return f"| {entry['label']} | {trainable} | {' | '.join(cells)} |"
+
+
+def put_into_readme(text: str, readme: Path = ROOT / "README.md") -> None:
+    """Replace what stands between the two markers of the README.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    content = readme.read_text(encoding="utf-8")
+    if BEGIN not in content or END not in content:
+        raise ValueError(f"{readme.name} lacks the lines {BEGIN!r} and {END!r}: put them where the tables belong")
+    before, after = content.split(BEGIN)[0], content.split(END)[1]
+    with replace_file(readme) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    import json
+
+    parser = argparse.ArgumentParser(prog="python -m lib.reference", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="demo")
+    options = parser.parse_args()
+    try:
+        collect(study.load_profile(options.profile))
+        files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
+        put_into_readme(markdown(*files))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The committed reference run agrees with the claims' ids, and the README's tables are generated from it."""
+
+import json
+
+import pytest
+
+from lib import reference
+from lib.claims import load_claims
+
+needs_reference = pytest.mark.skipif(
+    not (reference.REFERENCE / "claims.json").exists(), reason="no reference run is committed"
+)
+
+
+def stored(name: str):
+    return json.loads((reference.REFERENCE / name).read_text())
+
+
+@needs_reference
+def test_reference_claims_have_the_ids_of_the_claims_file():
+    assert [record["id"] for record in stored("claims.json")] == [claim["id"] for claim in load_claims()["claims"]]
+
+
+@needs_reference
+def test_the_readmes_tables_are_those_of_the_reference_run():
+    readme = (reference.ROOT / "README.md").read_text()
+    inside = readme.split(reference.BEGIN)[1].split(reference.END)[0]
+    assert inside.strip() == reference.markdown(stored("results.json"), stored("claims.json"))
+
+
+@needs_reference
+def test_the_reference_run_is_small_enough_to_commit():
+    size = sum(path.stat().st_size for path in reference.REFERENCE.rglob("*") if path.is_file())
+    assert 0 < size < 15e6
+
+
+def test_a_readme_without_markers_is_named(tmp_path):
+    (tmp_path / "README.md").write_text("text")
+    with pytest.raises(ValueError, match="README.md lacks the lines"):
+        reference.put_into_readme("table", tmp_path / "README.md")
+
+
+def test_only_the_marked_part_of_the_readme_changes(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n")
+    reference.put_into_readme("new", readme)
+    assert readme.read_text() == f"before\n{reference.BEGIN}\nnew\n{reference.END}\nafter\n"
