@@ -68,6 +68,7 @@ def run(log: Path, command: list[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # a signal to the group must not end it before its kernel is found
         )
         try:
             while process.poll() is None:
