@@ -1,6 +1,6 @@
 """An executed notebook as one HTML file that needs no network: audio and images inside, equations as MathML.
 
-    python -m lib.page EXECUTED.ipynb PAGE.html
+python -m lib.page EXECUTED.ipynb PAGE.html
 """
 
 import re
