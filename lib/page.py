@@ -44,7 +44,7 @@ def render(notebook: Path, page: Path) -> None:
     for cell in content.cells:
         if cell.cell_type == "markdown":
             cell.source = offline(cell.source)
-    exporter = HTMLExporter(embed_images=True, **dict.fromkeys(FETCHED, ""))
+    exporter = HTMLExporter(**dict.fromkeys(FETCHED, ""))
     html, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     html = re.sub(r"<script[^>]*\bsrc=\"\"[^>]*>\s*</script>", "", html)
     with replace_file(page) as temporary:
