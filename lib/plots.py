@@ -29,7 +29,6 @@ from lib.drawing import (
     count,
     describe,
     difference,
-    family,
     label,
     legend_of,
     mark,
@@ -103,6 +102,15 @@ def cos_by_speaker(rows: pd.DataFrame, profile: dict, systems=COMPARED, role: st
     return describe(figure, caption, alt, count(table))
 
 
+def apart(sizes: pd.Series, near: float = 1.2, step: float = 1.09) -> pd.Series:
+    """Places on a log axis for sizes of which some are nearly equal: those are put `step` apart, in order of size."""
+    ordered = sizes.sort_values()
+    groups = (ordered / ordered.shift() > near).cumsum()
+    rank = ordered.groupby(groups).cumcount()
+    middle = (groups.map(groups.value_counts()) - 1) / 2
+    return ordered * step ** (rank - middle)
+
+
 def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
     """COS gained over TTS-0 against trainable parameters: all our systems, and the published ones beside."""
     table = tested(rows, "cos")
@@ -112,20 +120,22 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
         raise PlotError("COS against parameters needs TTS-0 and a trained system: score them first")
     figure, (ours, theirs) = canvas(2, 10.5, 4.6, sharey=True, width_ratios=[3, 2])
     gains = {system: difference(rows, system, "tts_0", profile) for system in systems}
+    places = apart(sizes[systems])
     for system in systems:
-        named = system in MAIN or system.endswith("_ds128")
-        mark(ours, sizes[system], gains[system], system, alpha=1.0 if named else 0.55)
+        named = "trainable" in written().get(system, {}) or system.endswith("_ds128")
+        mark(ours, places[system], gains[system], system, alpha=1.0 if named else 0.55)
         if named:
-            side = {"xytext": (-6, 4), "ha": "right"} if family(system) == "adaptertts" else {"xytext": (6, 4)}
-            place = side | {"textcoords": "offset points", "fontsize": 8}
+            below = system.endswith("_ds128")
             ours.annotate(
-                label(system).replace(", largest d_s", ", d_s 128"),
-                (sizes[system], gains[system].value),
-                **place,
+                label(system).replace(", largest d_s", ", d_s 128").removeprefix("HyperTTS " if below else ""),
+                (places[system], gains[system].value),
+                xytext=(6, -13 if below else 4),
+                textcoords="offset points",
+                fontsize=8,
             )
     swept = [system for system in SWEEP if system in gains]
     ours.plot(
-        [sizes[s] for s in swept],
+        [places[s] for s in swept],
         [gains[s].value for s in swept],
         color=colour("hypertts_d"),
         lw=1,
@@ -146,8 +156,8 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
     mine = tested(rows, "cos", systems)
     caption = (
         f"Speaker similarity gained over TTS-0 against trainable parameters (log axis): {sample(mine)}; "
-        f"{whiskers(profile)}. The line joins the d_s sweep of HyperTTS d. Hollow: published values; their "
-        "backbone has 35.7 M parameters."
+        f"{whiskers(profile)}. The line joins the d_s sweep of HyperTTS d. Systems of nearly the same size "
+        "stand side by side. Hollow: published values; their backbone has 35.7 M parameters."
     )
     alt = "Scatter of COS gain against trainable parameters, ours on the left, published on the right."
     return describe(figure, caption, alt, count(mine))
