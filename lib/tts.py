@@ -211,12 +211,14 @@ def train(bench: Bench, name: str, seed: int) -> Path:
         "backbone_parameters": sum(p.numel() for p in start.parameters()),
         "backbone_changed": int(_frozen_hash(model) != frozen_before) if system["method"] != "finetune" else 1,
         "seconds_trained": history[-1]["seconds"],
-        "session_seconds": time.time() - began,
+        "wall_seconds": time.time() - began,
         "validation": validation_loss(bench, model, role),
         "history": history,
     }
     with replace_file(path) as temporary:
-        save_file(saved_state(model), temporary, {"fingerprint": mark, "system": json.dumps(system)})
+        save_file(
+            saved_state(model), temporary, {"fingerprint": mark}
+        )  # one entry: their order in the file is not fixed
     write_json(path.with_suffix(".json"), facts)
     path.with_suffix(".resume.pt").unlink(missing_ok=True)
     return path
