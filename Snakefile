@@ -92,11 +92,10 @@ rule corpus_notebook:
 
 rule backbone:
     message: "backbone: pre-train"
-    input: f"{R}/corpus.json", notebook=chapter("01_hypertts_train")
+    input: f"{R}/corpus.json"
     output:
         f"{R}/checkpoints/ht-backbone-s0.safetensors",
         f"{R}/checkpoints/ht-backbone-s0.json",
-        notebook=f"{R}/notebooks/train/ht-backbone-s0.ipynb",
     log: f"{R}/logs/train/ht-backbone-s0.log"
     params:
         profile=settings(PROFILE, "features", "backbone", "pretrain"),
@@ -104,21 +103,17 @@ rule backbone:
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ALL_CORES
     resources: gpu=GPU
-    shell: NOTEBOOK + " system=backbone seed=0"
+    shell: MODULE + " lib.tts --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
 
 
-# The notebook of a training shows it as well; what only the pictures and the text depend on trains nothing again, but
-# makes the chapter again, which finds the weights there.
 rule train:
     message: "{wildcards.system}, seed {wildcards.seed}: train"
     input:
         f"{R}/corpus.json",
         f"{R}/checkpoints/ht-backbone-s0.safetensors",
-        notebook=chapter("01_hypertts_train"),
     output:
         f"{R}/checkpoints/ht-{{system}}-s{{seed}}.safetensors",
         f"{R}/checkpoints/ht-{{system}}-s{{seed}}.json",
-        notebook=f"{R}/notebooks/train/ht-{{system}}-s{{seed}}.ipynb",
     log: f"{R}/logs/train/ht-{{system}}-s{{seed}}.log"
     params:
         profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
@@ -126,7 +121,9 @@ rule train:
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ONE_JOB
     resources: gpu=GPU
-    shell: NOTEBOOK + " system={wildcards.system} seed={wildcards.seed}"
+    shell:
+        MODULE + " lib.tts --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        " --device {DEVICE} --threads {threads}"
 
 
 rule train_notebook:

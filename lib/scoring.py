@@ -29,12 +29,14 @@ UNITS = {
 }
 
 
-def test_utterances(bench: Bench, name: str) -> list[Utterance]:
+def test_utterances(bench: Bench, name: str, seed: int) -> list[Utterance]:
     """The test utterances that a system is measured on: per role, the first sentences of every speaker."""
     settings, chosen = bench.profile["evaluate"], []
     everywhere = name in bench.profile["headline"] or name in ("tts_0", "reference", "reference_vocoded")
     for role, per_speaker in settings["sentences"].items():
         if not everywhere and role not in settings["roles_of_every_system"]:
+            continue
+        if seed != bench.profile["seeds"][0] and role not in settings["roles_of_later_seeds"]:
             continue
         for speaker in bench.corpus.speakers(role):
             chosen += bench.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
@@ -116,7 +118,7 @@ def factors(bench: Bench, name: str, seed: int) -> dict:
 def score(bench: Bench, name: str, seed: int) -> pd.DataFrame:
     """Synthesise, measure, keep some audio for the players; writes the run's rows and manifest and returns the rows."""
     started, run = time.time(), tts.run_id(name, seed)
-    utterances = test_utterances(bench, name)
+    utterances = test_utterances(bench, name, seed)
     waves = speak(bench, name, seed, utterances)
     spoken = time.time() - started
     rows = measure(bench, name, seed, utterances, waves)
@@ -193,7 +195,7 @@ def ensure(bench: Bench) -> None:
 
 def _write(bench: Bench, run: str, rows: pd.DataFrame, seed: int, started: float, **facts) -> pd.DataFrame:
     study.write_rows(rows, run, bench.profile)
-    backbone = tts._metadata(bench.checkpoint("ht-backbone-s0")).get("fingerprint")
+    backbone = tts.metadata(bench.checkpoint("ht-backbone-s0")).get("fingerprint")
     study.write_manifest(
         run,
         bench.profile,

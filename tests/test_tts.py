@@ -76,7 +76,7 @@ def test_weights_of_another_configuration_are_refused_in_a_sentence(bench):
     path = tts.train(bench, "adaptertts_e", 0)
     model = tts.restore(bench, "hypertts_d", 0)
     with pytest.raises(tts.TTSError, match="belongs to another configuration .*delete it"):
-        tts._load_into(model, path)
+        tts.load_weights(model, path)
 
 
 def test_recordings_against_themselves_show_the_metric_audit(bench):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchaudio
 
 from lib.models import vocoder
 from lib.models.mel import MelDims, filterbank, log_mel
@@ -24,6 +25,30 @@ def test_griffin_lim_keeps_the_mel_and_is_the_same_each_time(speech):
     assert len(first) == (mel.shape[1] - 1) * 256
     back = log_mel(torch.from_numpy(first).unsqueeze(0))
     assert (back[0] - mel[0, : back.shape[1]]).abs().mean() < 0.35
+
+
+def test_griffin_lim_is_torchaudios_of_the_same_first_phase(monkeypatch):
+    dims = MelDims()
+    generator = torch.Generator().manual_seed(0)
+    magnitude = torch.rand(3, 40, 513, generator=generator).exp()
+    phase = torch.rand(3, 40, 513, dtype=torch.complex64, generator=generator)
+    ours = vocoder.griffin_lim(magnitude, phase, dims, iterations=5, momentum=0.99)
+    monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: phase.transpose(1, 2))
+    window = torch.hann_window(1024)
+    theirs = torchaudio.functional.griffinlim(
+        magnitude.transpose(1, 2), window, 1024, 256, 1024, 1.0, 5, 0.99, None, True
+    )
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_griffin_lim_of_an_utterance_does_not_depend_on_its_batch(speech):
+    mels = [log_mel(torch.from_numpy(wave[:16000]).unsqueeze(0))[0] for wave in speech[:2]]
+    mels[1] = mels[1][:40]
+    frames = torch.tensor([len(mel) for mel in mels])
+    speak = vocoder.GriffinLim()
+    together = speak(torch.nn.utils.rnn.pad_sequence(mels, batch_first=True), frames)
+    alone = [speak(mel.unsqueeze(0), torch.tensor([len(mel)]))[0] for mel in mels]
+    assert all((a == b).all() for a, b in zip(together, alone, strict=True))
 
 
 def test_missing_hifigan_checkpoint_is_named(tmp_path):
