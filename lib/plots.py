@@ -330,10 +330,8 @@ def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
     return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.plots", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo")
-    profile = study.load_profile(parser.parse_args().profile)
+def draw_all(profile: dict) -> None:
+    """Draw and save all figures that the rows of a profile allow, and say which they do not."""
     rows = study.read_rows(profile, "HT")
     for name in FIGURES:
         try:
@@ -341,6 +339,12 @@ def main() -> None:
             print(name)
         except (PlotError, StatisticsError) as error:
             print(f"{name} is left out: {error}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lib.plots", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="demo")
+    draw_all(study.load_profile(parser.parse_args().profile))
 
 
 if __name__ == "__main__":

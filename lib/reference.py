@@ -28,7 +28,7 @@ FACTS = ("device", "commit", "started", "data_hash", "vocoder")
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
-    """Copy what a reader needs of a finished run into `folder`, replacing what was there.
+    """Copy what a reader needs of a finished run into `folder`, replacing what an earlier run left.
 
     Raises:
         ValueError: the profile has no claims.json yet.
@@ -41,7 +41,7 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     facts = {name: last.get(name) for name in FACTS} | {"profile": profile["name"], "runs": len(manifests)}
     table = tables.results(rows, load_claims()["papers"]["HT"], profile)
     check = tables.corpus_check(rows, profile)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
     shutil.copy(root / "claims.json", folder / "claims.json")
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):

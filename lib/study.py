@@ -2,6 +2,9 @@
 
     python -m lib.study status --profile demo     what has run, what is missing, what is stale
     python -m lib.study claims --profile demo     the verdicts, written to results/demo/claims.json
+    python -m lib.study compare A B               what changed between two runs (profiles or folders)
+    python -m lib.study figures --profile demo    every figure again, from the rows alone
+    python -m lib.study clean --profile demo      what nothing needs any more
 
 A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not
 read.
@@ -175,7 +178,7 @@ def manifest_path(run_id: str, profile: dict | str) -> Path:
 def read_manifests(profile: dict | str, paper: str | None = None) -> dict[str, dict]:
     """Manifests of the finished runs by run id, sorted; raises StudyError for a damaged one."""
     manifests = {}
-    for path in sorted((results_root(profile) / "manifests").glob("*.json")):
+    for path in sorted((results_root(profile) / "manifests").glob("[!.]*.json")):
         try:
             manifest = json.loads(path.read_text())
             manifests[manifest["run_id"]] = manifest
@@ -210,7 +213,7 @@ def status(profile: dict) -> list[dict]:
     missing.
     """
     manifests, root = read_manifests(profile), results_root(profile)
-    written = {path.stem for path in (root / "rows").glob("*.parquet")}
+    written = {path.stem for path in (root / "rows").glob("[!.]*.parquet")}
     entries = []
     for run_id in sorted(expected_runs(profile) | set(manifests) | written):
         manifest = manifests.get(run_id, {})
@@ -318,19 +321,68 @@ def print_table(entries: list[dict], title: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lib.study", description="What has run, and what it shows.")
-    parser.add_argument("command", choices=("claims", "status"))
     parser.add_argument("--profile", default="demo")
+    commands = parser.add_subparsers(dest="command", required=True)
+    profiled = argparse.ArgumentParser(add_help=False)
+    profiled.add_argument("--profile", default=argparse.SUPPRESS)
+    for name, told in COMMANDS.items():
+        command = commands.add_parser(name, help=told, description=told, parents=[profiled])
+        if name == "compare":
+            command.add_argument("a", help="a profile that has run, or a folder of results")
+            command.add_argument("b", help="another one")
+        if name == "clean":
+            command.add_argument("--yes", action="store_true", help="remove what is listed")
     options = parser.parse_args(arguments)
     try:
-        profile = load_profile(options.profile)
-        if options.command == "status":
-            print_table(status(profile), f"Runs of profile {options.profile}")
-            return
-        from lib import claims
-
-        print_table(claims.summary(claims.write_claims(profile)), f"Claims in profile {options.profile}")
+        globals()[f"_{options.command}"](options)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
+
+
+COMMANDS = {
+    "status": "what has run, what is missing, what is stale",
+    "claims": "judge the claims on the rows and write claims.json",
+    "compare": "what changed between two runs: how they were made, verdicts, means of the rows",
+    "figures": "draw every figure again from the rows alone",
+    "clean": "list what nothing needs any more; with --yes, remove it",
+}
+
+
+def _status(options: argparse.Namespace) -> None:
+    print_table(status(load_profile(options.profile)), f"Runs of profile {options.profile}")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from lib import claims
+
+    records = claims.write_claims(load_profile(options.profile))
+    print_table(claims.summary(records), f"Claims in profile {options.profile}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from lib import compare
+
+    a, b = compare.locate(options.a), compare.locate(options.b)
+    for title in ("provenance", "verdicts", "means"):
+        print_table(getattr(compare, title)(a, b), f"{title} that differ: {options.a} (a), {options.b} (b)")
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from lib import plots
+
+    plots.draw_all(load_profile(options.profile))
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from lib import housekeeping
+
+    profile = load_profile(options.profile)
+    root, found = results_root(profile), housekeeping.leftovers(profile)
+    print_table([{"file": str(path.relative_to(root)), "why": why} for path, why in found], "No longer needed")
+    if found and options.yes:
+        housekeeping.remove([path for path, _ in found], root)
+    elif found:
+        print("Nothing was removed: add --yes to remove them.")
 
 
 if __name__ == "__main__":
