@@ -102,13 +102,13 @@ def test_gradients_reach_every_parameter(model):
 def test_loss_falls_in_a_few_steps():
     torch.manual_seed(0)
     model, batch = StyleSpeech(DIMS), make_batch()
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
     losses = []
     for _ in range(8):
         total = loss(model(batch), batch)["total"]
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
+        gradients = torch.autograd.grad(total, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter -= 0.02 * gradient
         losses.append(float(total.detach()))
     assert losses[-1] < 0.95 * losses[0]
 
@@ -217,7 +217,8 @@ def test_sizes_survive_a_profile():
 
 
 def test_parameter_counts_of_the_papers_sizes_and_the_demo():
-    paper, demo = parameters(StyleSpeech(StyleSpeechDims())), parameters(StyleSpeech(DEMO))
+    with torch.device("meta"):
+        paper, demo = parameters(StyleSpeech(StyleSpeechDims())), parameters(StyleSpeech(DEMO))
     print(f"paper {paper:,}, demo {demo:,}")
     assert paper == 26_952_275
     assert 1.3e6 < demo < 1.7e6
