@@ -58,3 +58,65 @@ def test_bad_speech_is_named(wave, sentence):
 def test_a_reference_is_refused(speech):
     with pytest.raises(MetricError, match="takes no reference"):
         mos.score(speech[:1], speech[:1])
+
+
+@pytest.fixture(scope="module")
+def speechmos_scores():
+    from speechmos import dnsmos
+
+    def score(wave):
+        found = dnsmos.run(wave, 16000)
+        return [found[name] for name in ("sig_mos", "bak_mos", "ovrl_mos", "p808_mos")]
+
+    return score
+
+
+def test_dnsmos_is_that_of_speechmos_below_and_above_one_segment(recordings, speechmos_scores):
+    long = np.concatenate([recordings[0].wave, recordings[1].wave, recordings[2].wave])
+    waves = [recordings[10].wave[:20000], long[: 16000 * 10 + 77]]
+    found = mos.dnsmos(waves, batch_size=2)
+    assert all(values.shape == (2,) and values.dtype == np.float64 for values in found.values())
+    for index, wave in enumerate(waves):
+        assert np.allclose([values[index] for values in found.values()], speechmos_scores(wave), atol=1e-4)
+
+
+def test_dnsmos_leaves_out_the_segments_that_speechmos_leaves_out():
+    wave = np.arange(16000 * 30 + 5, dtype=np.float32)
+    kept = []
+    for second in range(int(np.floor(len(wave) / 16000) - 9.01) + 1):
+        segment = wave[second * 16000 : int((second + 9.01) * 16000)]
+        if len(segment) >= int(9.01 * 16000):
+            kept.append(segment)
+    assert np.array_equal(mos.dnsmos_segments(wave), np.stack(kept))
+    assert len(kept) == 7
+
+
+def test_dnsmos_hears_noise(speech):
+    noise = np.random.default_rng(0).standard_normal(len(speech[0])).astype(np.float32)
+    found = mos.dnsmos([speech[0], speech[0] + 0.05 * noise])
+    for name in ("dnsmos_overall_predicted", "dnsmos_background_predicted", "dnsmos_p808_predicted"):
+        assert found[name][1] < found[name][0] - 0.3, name
+
+
+def test_dnsmos_refuses_what_it_cannot_score(speech):
+    with pytest.raises(MetricError, match="Speech 1 leaves \\[-1, 1\\]"):
+        mos.dnsmos([speech[0], speech[0] * 100])
+    with pytest.raises(MetricError, match="takes no reference"):
+        mos.dnsmos(speech[:1], speech[:1])
+    assert mos.dnsmos([])["dnsmos_p808_predicted"].shape == (0,)
+
+
+def test_correlation_of_known_scores():
+    found = mos.correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 4.0, 9.0, 16.0]))
+    assert found["spearman"] == pytest.approx(1)
+    assert found["pearson"] == pytest.approx(np.corrcoef([1, 2, 3, 4], [1, 4, 9, 16])[0, 1])
+    assert found["utterances"] == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "sentence"),
+    [([1.0, 2.0], "2 utterances and 3 references"), ([1.0, np.nan, 2.0], "finite"), ([2.0, 2.0, 2.0], "not all the")],
+)
+def test_a_correlation_that_is_not_defined_is_refused(one, sentence):
+    with pytest.raises(MetricError, match=sentence):
+        mos.correlation(np.array(one), np.array([1.0, 2.0, 3.0]))
