@@ -1,0 +1,242 @@
+"""The Piper voice in PyTorch against onnxruntime for the same noise, its steps, and training of its inverse."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lib import text
+from lib.corpora import voices
+from lib.models import vits, vits_weights
+from lib.models.vits_layers import inverse_spline
+from lib.pretrained import PretrainedError
+
+PHONEMES = [text.phonemize("An old map."), text.phonemize("Yes.")]
+SMALL = {"channels": 16, "latent": 8, "inner": 32, "layers": 2, "flows": 2, "flow_layers": 2, "decoder": 32}
+TINY = vits.VitsDims(symbols=20, rates=(4, 4), kernels=(8, 8), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def joe() -> vits.Vits:
+    return vits.load()
+
+
+@pytest.fixture(scope="module")
+def tiny() -> vits.Vits:
+    torch.manual_seed(0)
+    return vits.Vits(TINY).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def spoken(joe) -> vits.Synthesis:
+    ids, lengths, _ = joe.ids(PHONEMES[:1])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return joe(ids, lengths)
+
+
+@pytest.mark.parametrize(("scale", "duration_scale"), [(0.0, 0.0), (0.667, 0.8)])
+def test_output_equals_onnxruntime_for_the_same_noise(joe, scale, duration_scale, record_property):
+    ids, lengths, _ = joe.ids(PHONEMES[:1])
+    random = np.random.default_rng(3)
+    duration_noise = random.standard_normal((1, 2, ids.shape[1]), np.float32)
+    noise = random.standard_normal((1, 192, 1000), np.float32)
+    wave, frames = voices._joe()[0].run(
+        None,
+        {
+            "input": ids.numpy(),
+            "input_lengths": lengths.numpy(),
+            "scales": np.array([scale, 1, duration_scale], np.float32),
+            "duration_noise": duration_noise,
+            "latent_noise": noise,
+        },
+    )
+    with torch.no_grad():
+        prior = joe.encode(ids, lengths)
+        durations = joe.durations(prior, torch.from_numpy(duration_noise), duration_scale)
+        expanded = joe.expand(prior, durations)
+        z_p = joe.sample_prior(expanded, torch.from_numpy(noise)[:, :, : expanded.m.shape[2]], scale)
+        ours = joe.decode(joe.to_latent(z_p, expanded.lengths))[0].numpy()
+    np.testing.assert_array_equal(durations[0], frames.ravel())
+    error = float(np.abs(ours - wave.ravel()).max())
+    record_property("largest_error", error)
+    print(f"largest error of {len(ours)} samples at noise {scale}, {duration_scale}: {error:.1e}")
+    assert np.abs(wave).max() > 0.1
+    assert error < 1e-3
+
+
+def test_ids_are_those_the_corpus_speaks(joe):
+    _, id_map = voices._joe()
+    assert joe.id_map == id_map
+    assert vits_weights.SPELLING == voices.PIPER_SPELLING
+    ids, owner = vits_weights.spell("|aɪ|".replace("aɪ", "I"), id_map)
+    assert ids == [1, 0, *id_map["a"], 0, *id_map["ɪ"], 0, 2]
+    assert owner == [0, 0, 1, 1, 1, 1, 2]
+
+
+def test_flow_forward_undoes_its_inverse(joe, spoken):
+    z_p = joe.to_prior(spoken.z, spoken.frames)
+    torch.testing.assert_close(z_p, spoken.z_p, atol=1e-3, rtol=1e-3)
+    assert (z_p - spoken.z).abs().mean() > 0.1
+
+
+def test_waves_end_with_the_frames(joe, spoken):
+    assert spoken.waves.shape == (1, int(spoken.frames[0]) * 256)
+    assert int(spoken.durations.sum()) == int(spoken.frames[0])
+    assert joe.dims.hop == 256 and joe.dims.rate == 22050
+
+
+def test_alignment_finds_most_frames_of_the_durations_that_made_z(spoken):
+    found = vits.align(spoken.prior, spoken.z_p, spoken.frames)
+    assert int(found.sum()) == int(spoken.frames[0])
+    assert int(found.min()) >= 1
+    moved = (found.cumsum(1) - spoken.durations.cumsum(1)).abs().float().mean()
+    assert moved < 2  # frames
+
+
+def test_alignment_is_the_best_of_all_monotonic_ones():
+    torch.manual_seed(1)
+    m, logs, z = torch.randn(1, 3, 3), torch.randn(1, 3, 3) * 0.3, torch.randn(1, 3, 6)
+    prior = vits.Prior(m, m, logs, torch.tensor([3]))
+
+    def likelihood(durations) -> float:
+        index = torch.repeat_interleave(torch.arange(3), torch.tensor(durations))
+        return float(torch.distributions.Normal(m[:, :, index], logs[:, :, index].exp()).log_prob(z).sum())
+
+    every = [(a, b, 6 - a - b) for a in range(1, 5) for b in range(1, 6 - a)]
+    found = vits.align(prior, z, torch.tensor([6]))[0].tolist()
+    assert tuple(found) == max(every, key=likelihood)
+
+
+def test_an_utterance_does_not_depend_on_its_batch(tiny):
+    torch.manual_seed(2)
+    ids, lengths = torch.randint(0, 20, (2, 9)), torch.tensor([9, 5])
+    noise, duration_noise, durations = torch.randn(2, 8, 40), torch.randn(2, 2, 9), torch.randint(1, 5, (2, 9))
+    durations[1, 5:] = 7  # after the utterance: not counted
+    frames = [int(durations[0].sum()), int(durations[1, :5].sum())]
+    both = tiny(ids, lengths, noise=noise[:, :, : max(frames)], durations=durations)
+    alone = tiny(ids[1:, :5], lengths[1:], noise=noise[1:, :, : frames[1]], durations=durations[1:, :5])
+    assert both.frames.tolist() == frames and frames[1] < frames[0]
+    samples = frames[1] * 16
+    torch.testing.assert_close(both.waves[1, :samples], alone.waves[0], atol=1e-5, rtol=1e-5)
+    assert both.waves[1, samples:].abs().max() == 0
+    predicted = [
+        tiny.durations(tiny.encode(ids, lengths), duration_noise)[1, :5],
+        tiny.durations(tiny.encode(ids[1:, :5], lengths[1:]), duration_noise[1:, :, :5])[0],
+    ]
+    assert predicted[0].tolist() == predicted[1].tolist()
+
+
+def test_gradients_reach_the_latent_and_the_prior_through_frozen_weights(tiny):
+    ids, lengths = torch.randint(0, 20, (1, 6)), torch.tensor([6])
+    z = torch.randn(1, 8, 10, requires_grad=True)
+    tiny.decode(z).square().sum().backward()
+    assert (z.grad.abs().sum(1) > 0).all()
+    prior = tiny.encode(ids, lengths)
+    m = prior.m.clone().requires_grad_()
+    expanded = tiny.expand(vits.Prior(prior.hidden, m, prior.logs, lengths), torch.full((1, 6), 2))
+    tiny.to_latent(tiny.sample_prior(expanded, noise_scale=0.0), expanded.lengths).square().sum().backward()
+    assert (m.grad.abs().sum(1) > 0).all()
+    assert all(p.grad is None for p in tiny.parameters())
+
+
+def test_spline_is_inverted():
+    """The forward spline is written here from equation 4 of Durkan et al., in float64."""
+    torch.manual_seed(0)
+    y = torch.linspace(-6, 6, 97, dtype=torch.float64)
+    widths, heights, slopes = (torch.randn(10 - (i == 2), dtype=torch.float64) for i in range(3))
+    x = inverse_spline(y, *(part.expand(97, -1) for part in (widths, heights, slopes)))
+
+    def knots(logits):
+        return torch.cat([torch.zeros(1), (0.001 + 0.99 * logits.softmax(0)).cumsum(0)]) * 10 - 5
+
+    x_k, y_k = knots(widths), knots(heights)
+    d = torch.cat([torch.ones(1), 0.001 + F.softplus(slopes), torch.ones(1)])
+    for value, expected in zip(x, y, strict=True):
+        if abs(float(expected)) > 5:
+            assert value == expected
+            continue
+        k = min(int((value >= x_k[1:-1]).sum()), 9)
+        s, t = (y_k[k + 1] - y_k[k]) / (x_k[k + 1] - x_k[k]), (value - x_k[k]) / (x_k[k + 1] - x_k[k])
+        top = (y_k[k + 1] - y_k[k]) * (s * t**2 + d[k] * t * (1 - t))
+        assert y_k[k] + top / (s + (d[k + 1] + d[k] - 2 * s) * t * (1 - t)) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_posterior_encoder_has_the_authors_shapes_and_a_frame_per_frame():
+    encoder = vits.PosteriorEncoder(layers=2)
+    magnitudes = vits.spectrogram(torch.randn(2, 12 * 256) * 0.1)
+    assert magnitudes.shape == (2, 513, 12)
+    m, logs = encoder(magnitudes, torch.tensor([12, 7]))
+    assert m.shape == logs.shape == (2, 192, 12)
+    assert m[1, :, 7:].abs().max() == 0
+    alone, _ = encoder(magnitudes[1:, :, :7], torch.tensor([7]))
+    torch.testing.assert_close(m[1:, :, :7], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["latent", "mel"])
+def test_a_few_steps_lower_the_inversion_loss(name):
+    dims = vits.VitsDims(channels=16, latent=8, inner=32, layers=1, flows=1, flow_layers=1, decoder=16)
+    torch.manual_seed(0)
+    model = vits.Vits(dims).eval().requires_grad_(False)
+    model.decoder.conv_post.weight.mul_(30)  # an untrained decoder is almost silent
+    encoder = vits.PosteriorEncoder(8, 32, layers=2)
+    optimiser = torch.optim.Adam(encoder.parameters(), 3e-3)
+    z, frames = torch.randn(4, 8, 12), torch.tensor([12, 12, 12, 12])
+    waves = model.decode(z, frames)
+    values = []
+    for _ in range(20):
+        losses = vits.inversion_loss(model, encoder, z, frames, waves, segment=12 if name == "mel" else 0)
+        optimiser.zero_grad()
+        losses["total"].backward()
+        optimiser.step()
+        values.append({name: value.item() for name, value in losses.items()})
+    parts = sum(value for part, value in values[0].items() if part != "total")
+    assert values[0]["total"] == pytest.approx(parts, rel=1e-5)
+    assert values[-1][name] < 0.97 * values[0][name]
+
+
+def test_missing_and_damaged_voices_are_told_in_one_sentence(tmp_path):
+    with pytest.raises(PretrainedError, match="The voice is not at .*other.onnx: give a Piper .onnx file"):
+        vits.load(tmp_path / "other.onnx")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(vits_weights.find().path.read_bytes()[:100_000])
+    with pytest.raises(vits.VitsError, match="damaged.onnx cannot be read as ONNX"):
+        vits.load(damaged)
+    lonely = tmp_path / "lonely.onnx"
+    shutil.copy(vits_weights.find().path, lonely)
+    with pytest.raises(vits.VitsError, match="lonely.onnx.json is missing or damaged"):
+        vits.load(lonely)
+
+
+def test_an_onnx_file_that_is_no_voice_is_refused(tmp_path):
+    import onnx
+
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "empty.onnx")
+    (tmp_path / "empty.onnx.json").write_text('{"phoneme_id_map": {}, "audio": {"sample_rate": 22050}}')
+    with pytest.raises(vits.VitsError, match="give a single-speaker VITS voice"):
+        vits.load(tmp_path / "empty.onnx")
+
+
+def test_input_that_cannot_be_spoken_is_told_in_one_sentence(joe, tiny):
+    with pytest.raises(
+        vits.VitsError, match=r"The latent has shape \(1, 7, 5\): this voice needs \(batch, 8, frames\)"
+    ):
+        tiny.decode(torch.zeros(1, 7, 5))
+    with pytest.raises(vits.VitsError, match="nothing to speak"):
+        joe.ids(["||"])
+    with pytest.raises(vits.VitsError, match="has no symbol 'ж'"):
+        joe.ids(["|ж|"])
+    with pytest.raises(vits.VitsError, match="the voice knows 0 to 19"):
+        tiny.encode(torch.tensor([[20]]), torch.tensor([1]))
+    prior = tiny.encode(torch.tensor([[1, 2]]), torch.tensor([2]))
+    with pytest.raises(vits.VitsError, match="give one number of frames per symbol"):
+        tiny.expand(prior, torch.ones(1, 3))
+    with pytest.raises(vits.VitsError, match="give at least one frame"):
+        tiny.expand(prior, torch.zeros(1, 2))
+    with pytest.raises(vits.VitsError, match="Utterance 0 has 1 frames for 2 symbols"):
+        vits.align(prior, torch.zeros(1, 8, 1), torch.tensor([1]))
+    with pytest.raises(vits.VitsError, match="too short for a spectrogram"):
+        vits.spectrogram(torch.zeros(1, 300))
