@@ -1,0 +1,126 @@
+"""The benchmark on a few utterances: ours and every peer give the same answer, and the file has its fields."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from lib import bench
+from lib.benchmarks import Comparison, embedded_speech, largest, metrics
+
+ROWS = {build.__name__: build for build in bench.ROWS}
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return embedded_speech(bench.LEAST)
+
+
+@pytest.fixture(scope="module")
+def entries(speech):
+    return {name: bench.compare(build, speech, "cpu", 1) for name, build in ROWS.items()}
+
+
+def constant(answer, expected, packages=()) -> Comparison:
+    """A row whose two sides return what they are given."""
+    return Comparison("n", "p", "1", packages, lambda: [answer], lambda: [expected], largest, 0.5, "of any entry")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_ours_and_the_peer_give_the_same_answer(entries, name):
+    assert entries[name]["difference"] <= entries[name]["limit"]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_ratio_is_the_peers_time_over_ours(entries, name):
+    entry = entries[name]
+    assert entry["ours_s"] > 0 and entry["peer_s"] > 0
+    assert entry["ratio"] == pytest.approx(entry["peer_s"] / entry["ours_s"])
+
+
+def test_the_file_is_a_list_of_objects_with_the_documented_fields(entries, tmp_path):
+    path = bench.save(list(entries.values()), tmp_path, "cpu")
+    assert path.name == "bench-cpu.json"
+    written = json.loads(path.read_text())
+    assert len(written) == len(ROWS)
+    for entry in written:
+        assert set(entry) == {"name", "peer", "size", "ours_s", "peer_s", "ratio", "device", "versions"}
+        assert entry["device"].startswith("CPU") and "not installed" not in entry["versions"].values()
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_missing(speech, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resemblyzer", None)
+    entry = bench.compare(metrics.ge2e_resemblyzer, speech.head(2), "cpu", 1)
+    assert "not installed: resemblyzer" in entry["peer"]
+    assert entry["ours_s"] > 0
+    assert entry["peer_s"] is entry["ratio"] is entry["difference"] is None
+
+
+def test_what_is_reported_is_the_median_of_the_repeats(speech, monkeypatch):
+    seconds = iter([1.0, 8.0, 5.0, 20.0, 2.0, 4.0])
+    monkeypatch.setattr(bench, "timed", lambda work, device: (next(seconds), work()))
+    entry = bench.compare(lambda speech, device: constant(np.ones(2), np.ones(2)), speech, "cpu", 3)
+    assert (entry["ours_s"], entry["peer_s"], entry["ratio"]) == (2.0, 8.0, 4.0)
+
+
+def test_a_long_row_is_not_repeated(speech, monkeypatch):
+    monkeypatch.setattr(bench, "LONGEST", 0.0)
+    calls = []
+
+    def build(speech, device):
+        row = constant(np.ones(2), np.ones(2))
+        return Comparison(**{**vars(row), "ours": lambda: calls.append(len(speech)) or [np.ones(2)]})
+
+    bench.compare(build, speech, "cpu", 5)
+    assert calls == [bench.LEAST, bench.LEAST]
+
+
+def test_answers_that_differ_end_the_benchmark_with_their_names(speech, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "embedded_speech", lambda size: speech)
+    monkeypatch.setattr(bench, "ROWS", (lambda speech, device: constant(np.ones(2), np.zeros(2)),))
+    with pytest.raises(SystemExit, match=r"differ by more than their limit: n \(p\)"):
+        bench.main(["--device", "cpu", "--size", "6", "--output", str(tmp_path)])
+    assert "1 of any entry" in capsys.readouterr().out
+    assert (tmp_path / "bench-cpu.json").exists()
+
+
+def test_answers_of_different_shapes_are_infinitely_far_apart():
+    assert largest([np.ones(2)], [np.ones(3)]) == float("inf")
+
+
+def test_the_speech_is_the_same_every_time_and_has_the_given_lengths(speech):
+    again = embedded_speech(bench.LEAST)
+    for one, other in zip(speech.waves + speech.heard, again.waves + again.heard, strict=True):
+        assert np.array_equal(one, other)
+    assert [len(wave) / 16000 for wave in speech.waves] == [2.0, 2.5, 3.0, 3.5, 4.0, 2.0]
+    assert len({wave.tobytes() for wave in speech.waves}) == len(speech)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("NVIDIA H100 80GB HBM3", "nvidia-h100"), ("NVIDIA GeForce RTX 4090", "nvidia-geforce-rtx-4090")],
+)
+def test_a_gpus_file_is_named_after_it(monkeypatch, name, expected):
+    monkeypatch.setattr(bench, "device_name", lambda device: name)
+    assert bench.slug("cuda") == expected
+    assert bench.slug("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--size", "1"], "--size 1: give a number of utterances from 6"),
+        (["--repeats", "0"], "--repeats 0: give 1 or more"),
+        (["--output", __file__], "is a file; give a folder"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(arguments, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        bench.main(["--device", "cpu", *arguments])
+
+
+def test_a_gpu_that_is_not_there_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no CUDA device"):
+        bench.main(["--device", "cuda"])
