@@ -99,28 +99,32 @@ def _keys(valid: Tensor) -> Tensor:
     return valid.sum(1).clamp_min(1).to(torch.float32)[:, None, None, None]
 
 
+def _at_least(weights: Tensor, border: Tensor | float) -> Tensor:
+    """1 where a weight is at least the border, else 0; written as weights' own type, which is what makes it cheap."""
+    weights = weights.detach()
+    return torch.ge(weights, border, out=torch.empty_like(weights))
+
+
 def row_mean_mask(weights: Tensor, valid: Tensor, union: bool = True) -> Tensor:
-    """VP: True where a weight is at least the mean of its row.
+    """VP: 1 where a weight is at least the mean of its row, else 0.
 
     weights `(batch, heads, queries, keys)`, valid `(batch, keys)`; returns `(batch, heads, queries, keys)`, or
-    `(batch, 1, queries, keys)` with `union`: True where any head keeps the connection.
+    `(batch, 1, queries, keys)` with `union`: 1 where any head keeps the connection.
     """
-    weights = weights.detach()
-    return (weights.amax(1, keepdim=True) if union else weights) >= 1 / _keys(valid)
+    return _at_least(weights.detach().amax(1, keepdim=True) if union else weights, 1 / _keys(valid))
 
 
 def threshold_mask(weights: Tensor, threshold: float) -> Tensor:
-    """True where a weight is at least `threshold`, the same for every length; weights `(..., keys)`."""
-    return weights.detach() >= threshold
+    """1 where a weight is at least `threshold`, the same for every length, else 0; weights `(..., keys)`."""
+    return _at_least(weights, threshold)
 
 
 def hard_mask(weights: Tensor, valid: Tensor, theta: Tensor | float) -> Tensor:
-    """DP in phase 2: True where a weight is at least theta / N. No gradient passes.
+    """DP in phase 2: 1 where a weight is at least theta / N, else 0. No gradient passes.
 
     weights `(batch, heads, queries, keys)`, valid `(batch, keys)`, theta of the block; returns weights' shape.
     """
-    theta = theta.detach() if isinstance(theta, Tensor) else theta
-    return weights.detach() >= theta / _keys(valid)
+    return _at_least(weights, (theta.detach() if isinstance(theta, Tensor) else theta) / _keys(valid))
 
 
 def soft_mask(weights: Tensor, valid: Tensor, theta: Tensor, temperature: float = 0.01) -> Tensor:
@@ -132,14 +136,13 @@ def soft_mask(weights: Tensor, valid: Tensor, theta: Tensor, temperature: float 
 def mean_mask(mask: Tensor, valid: Tensor) -> Tensor:
     """Mean of a soft mask over the valid queries and keys: `(batch, heads, length, length)` to `(batch, heads)`."""
     keep = valid.to(mask.dtype)
-    with torch.autocast(mask.device.type, enabled=False):  # a bfloat16 mean is too coarse to steer theta by
-        rows = torch.matmul(mask, keep[:, None, :, None]).squeeze(-1)
+    rows = (mask * keep[:, None, None]).sum(-1)
     return (rows * keep[:, None]).sum(-1) / keep.sum(1, keepdim=True).clamp_min(1).square()
 
 
 def count_kept(mask: Tensor, valid: Tensor) -> Tensor:
-    """Kept connections between valid frames: a binary `(batch, heads, length, length)` to counts `(batch,)`."""
-    return (mask & valid[:, None, None] & valid[:, None, :, None]).sum((1, 2, 3))
+    """Kept connections between valid frames: a mask of 0 and 1 `(batch, heads, length, length)` to `(batch,)`."""
+    return (mask.bool() & valid[:, None, None] & valid[:, None, :, None]).sum((1, 2, 3))
 
 
 def sparsity_loss(means: Tensor, ratio: float) -> Tensor:
@@ -187,7 +190,7 @@ class Rule:
             soft = soft_mask(dense, valid, self.threshold(), s.temperature)
             self.mean = mean_mask(soft, valid)
             return dense * soft
-        return dense.masked_fill(~self.mask(dense, valid), 0)
+        return dense * self.mask(dense, valid)
 
 
 class SparseSelfAttention(SelfAttention):
@@ -319,7 +322,7 @@ class PrunedTTS(nn.Module):
             valid, heads = length_mask(lengths, weights.shape[-1]), weights.shape[1]
             if mask is None:  # top-k and entmax give zeros themselves; dropout and dense attention keep everything
                 sparse = self.settings.method in ("top_k", "entmax")
-                mask = weights > 0 if sparse else torch.ones_like(weights, dtype=torch.bool)
+                mask = weights > 0 if sparse else torch.ones_like(weights)
             counts = count_kept(mask.expand(-1, heads, -1, -1), valid).tolist()
             for i, (length, kept) in enumerate(zip(lengths.tolist(), counts, strict=True)):
                 total = heads * length**2
