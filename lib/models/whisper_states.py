@@ -146,7 +146,7 @@ def stack(states: list[Tensor], weights: list[Tensor]) -> Encoded:
     return Encoded(nn.utils.rnn.pad_sequence(states, batch_first=True), padded)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def mean_states(cache: EncoderStates, examples: Sequence[Example], batch_size: int = 16) -> Tensor:
     """Utterance embeddings (utterances, channels): the mean of the encoder states that hear the utterance."""
     means = []
@@ -156,7 +156,7 @@ def mean_states(cache: EncoderStates, examples: Sequence[Example], batch_size: i
         positions = torch.tensor([example.positions for example in batch], device=states.device)
         heard = torch.arange(states.shape[1], device=states.device) < positions[:, None]
         means.append((states * heard[..., None]).sum(1) / positions[:, None])
-    return torch.cat(means).clone()
+    return torch.cat(means)
 
 
 def by_speaker(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
