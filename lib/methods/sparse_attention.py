@@ -238,7 +238,7 @@ class PrunedTTS(nn.Module):
 
     The backbone keeps its parameter names: `backbone.load_state_dict` takes a dense checkpoint, strictly. DP adds
     one number per pruned block, `theta`. A new or restored model is in the last phase of its schedule; training
-    calls `at_step` before each batch.
+    calls `at_step` before each batch. In phase 2 theta gets no gradient, so an optimiser leaves it, decay included.
     """
 
     def __init__(self, backbone: stylespeech.StyleSpeech, settings: SparseSettings):
@@ -285,13 +285,18 @@ class PrunedTTS(nn.Module):
             rule.mean = None
 
     def loss(self, out: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """StyleSpeech's losses; in phase 1 of DP also "sparsity", part of "total" unless the variant is without it."""
+        """StyleSpeech's losses; in phase 1 of DP also "sparsity", part of "total" unless the variant is without it.
+
+        Under DP each block's theta goes with them ("theta_d0"), for the learning curve.
+        """
         parts = stylespeech.loss(out, batch)
-        if "mask" not in out:
+        if "mask" in out:
+            parts["sparsity"] = sparsity_loss(out["mask"], self.settings.ratio)
+            if self.settings.sparsity_loss:
+                parts["total"] = parts["total"] + parts["sparsity"]
+        if self.theta is None:
             return parts
-        sparsity = sparsity_loss(out["mask"], self.settings.ratio)
-        total = parts["total"] + sparsity if self.settings.sparsity_loss else parts["total"]
-        return {**parts, "total": total, "sparsity": sparsity}
+        return parts | {f"theta_{site}": rule.threshold().detach() for site, rule in self.rules.items()}
 
     @torch.no_grad()
     def observe(self, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor | None]]:

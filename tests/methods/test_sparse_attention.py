@@ -23,6 +23,7 @@ from lib.models import stylespeech
 from lib.models.attention_weights import entmax15, top_k
 from lib.models.fft_block import length_mask
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
+from lib.train import TrainConfig, fit
 
 DIMS = StyleSpeechDims(
     n_symbols=20, hidden=16, filter=24, kernels=(3, 1), encoder_layers=1, decoder_layers=2, predictor_filter=16,
@@ -257,6 +258,21 @@ def test_the_schedule_is_soft_with_the_loss_then_hard_without():
         assert model.phase == phase and ("sparsity" in parts) == (phase == 1)
     tts = stylespeech.loss(model(batch), batch)
     torch.testing.assert_close(parts["total"], tts["total"])
+
+
+def test_training_moves_theta_in_phase_1_and_leaves_it_in_phase_2(tmp_path):
+    model, batch = pruned(soft_steps=2).train(), make_batch()
+
+    def batch_at(step: int) -> dict[str, torch.Tensor]:
+        model.at_step(step)
+        return batch
+
+    config = TrainConfig(steps=4, batch_size=2, learning_rate=0.1, weight_decay=0.5)
+    history = fit(model, lambda b: model.loss(model(b), b), batch_at, config, tmp_path / "resume.pt", "mark")
+    thetas = [record["theta_d1"] for record in history]  # of the pass before each step
+    assert thetas[0] == 0 and thetas[0] != thetas[1] != thetas[2]
+    assert thetas[2] == thetas[3] == model.thresholds()["d1"]
+    assert ["sparsity" in record for record in history] == [True, True, False, False]
 
 
 def test_without_the_hard_phase_the_mask_stays_soft_to_the_end():
