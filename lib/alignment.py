@@ -1,0 +1,166 @@
+"""The aligner on the embedded corpus, whose exact durations tell how well it finds phoneme boundaries.
+
+    python -m lib.alignment --profile demo --device cuda
+
+trains `lib.models.aligner` on recordings and phonemes alone and writes its weights with the median boundary error
+beside them. A profile's `aligner:` section, where there is one, is laid over SETTINGS.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lib import study, text
+from lib.corpus import Utterance
+from lib.files import fingerprint, replace_file, write_json
+from lib.models import aligner
+from lib.models.aligner import Aligner, AlignerDims, AlignerError
+from lib.models.mel import MelDims
+from lib.systems import load_weights, metadata
+from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+from lib.tts import Bench, run_id
+
+ROLES = ("pretraining", "adaptation")
+SETTINGS = {
+    "dims": {},
+    "train": {"steps": 2000, "batch_size": 16, "learning_rate": 0.001, "schedule": "cosine", "warmup": 100},
+    "binarise_from": 0.5,  # share of the steps after which the binarisation loss is added
+}
+
+
+def settings_of(profile: dict) -> dict:
+    return study.merge(SETTINGS, profile.get("aligner", {}))
+
+
+def seconds_of(durations: Tensor, symbol_lengths: Tensor, dims: MelDims = MelDims()) -> list[np.ndarray]:
+    """Frames per symbol `(batch, symbols)` to seconds, one array `(symbols,)` per utterance."""
+    pairs = zip(durations.cpu().numpy(), symbol_lengths.tolist(), strict=True)
+    return [frames[:length] / dims.frames_per_second for frames, length in pairs]
+
+
+def boundary_error(durations: Sequence[Sequence[float]], exact: Sequence[Sequence[float]]) -> float:
+    """Median absolute error of the phoneme boundaries, in ms.
+
+    durations, exact: seconds per symbol, one sequence per utterance. The boundaries are those between two symbols;
+    an utterance's start and end do not count. Raises AlignerError for utterances that do not correspond, durations
+    that are not finite, and where there is no boundary.
+    """
+    if len(durations) != len(exact):
+        raise AlignerError(f"There are durations of {len(durations)} utterances and exact ones of {len(exact)}.")
+    errors = [np.zeros(0)]
+    for index, (found, true) in enumerate(zip(durations, exact, strict=True)):
+        if len(found) != len(true):
+            raise AlignerError(f"Utterance {index} has {len(found)} durations and {len(true)} exact ones.")
+        errors.append(np.abs(np.cumsum(found) - np.cumsum(true))[:-1])
+    together = np.concatenate(errors)
+    if len(together) == 0:
+        raise AlignerError("No utterance has two symbols: there is no boundary to measure.")
+    if not np.isfinite(together).all():
+        raise AlignerError("The durations hold numbers that are not finite: align the recordings again.")
+    return 1000 * float(np.median(together))
+
+
+def utterances_of(bench: Bench, split: str) -> list[Utterance]:
+    return [utterance for role in ROLES for utterance in bench.corpus.select(role=role, split=split)]
+
+
+def make(bench: Bench) -> Aligner:
+    """An untrained aligner of the profile's sizes."""
+    sizes = {"n_symbols": len(text.SYMBOLS), "n_mels": bench.mel.n_mels, **settings_of(bench.profile)["dims"]}
+    return Aligner(AlignerDims.from_dict(sizes)).to(bench.device)
+
+
+def train(bench: Bench, seed: int = 0) -> Path:
+    """Train the aligner, or find it trained; returns its safetensors file, beside which lies `<run_id>.json`.
+
+    Raises AlignerError for an utterance with fewer frames than symbols.
+    """
+    path, settings = bench.checkpoint(run_id("aligner", seed)), settings_of(bench.profile)
+    mark = fingerprint(bench.corpus.hash, bench.profile["features"], settings, seed, bench.device.split(":")[0])
+    if path.exists() and path.with_suffix(".json").exists() and metadata(path).get("fingerprint") == mark:
+        return path
+    config = TrainConfig.from_dict(settings["train"], seed=seed)
+    seed_everything(seed)
+    model, features, utterances = make(bench), bench.features, utterances_of(bench, "train")
+    rows = features.rows(utterances)
+    _check_frames(utterances, features.frames(rows))
+    sampler = BucketedBatches(features.frames(rows), config.batch_size, seed)
+    binarise_from = settings["binarise_from"] * config.steps * config.accumulate
+
+    def batch_at(micro: int) -> dict[str, Tensor]:
+        weight = torch.tensor(float(micro >= binarise_from))
+        return features.batch(rows[sampler(micro)], bench.device) | {"binarise": weight}
+
+    began = time.time()
+    resume = path.with_suffix(".resume.pt")
+    history = fit(
+        model.train(), lambda batch: aligner.loss(model, batch), batch_at, config, resume, mark, bench.device, path.stem
+    )
+    facts = {"seed": seed, "fingerprint": mark, "settings": settings, "history": history}
+    facts |= {"parameters": sum(p.numel() for p in model.parameters()), "wall_seconds": time.time() - began}
+    with replace_file(path) as temporary:
+        save_file(saved_state(model), temporary, {"fingerprint": mark})
+    write_json(path.with_suffix(".json"), facts | evaluate(bench, model))
+    resume.unlink(missing_ok=True)
+    return path
+
+
+def evaluate(bench: Bench, model: Aligner, batch_size: int = 16) -> dict[str, float]:
+    """`boundary_error_ms` on the validation utterances against the corpus's exact durations, and their number."""
+    utterances = utterances_of(bench, "validation")
+    durations = [d for i in range(0, len(utterances), batch_size)
+                 for d in align(bench, model, utterances[i : i + batch_size])]  # fmt: skip
+    error = boundary_error(durations, [utterance.durations for utterance in utterances])
+    return {"boundary_error_ms": error, "validation_utterances": len(utterances)}
+
+
+def align(bench: Bench, model: Aligner, utterances: list[Utterance]) -> list[np.ndarray]:
+    """Seconds per symbol of some utterances, as the aligner hears them."""
+    batch = bench.features.batch(bench.features.rows(utterances), bench.device)
+    return seconds_of(aligner.durations_of(model.eval(), batch), batch["symbol_lengths"], bench.mel)
+
+
+def restore(bench: Bench, seed: int = 0) -> Aligner:
+    """The trained aligner in evaluation mode, trained now if it is not there."""
+    path, model = train(bench, seed), make(bench)
+    load_weights(model, path)
+    return model.eval()
+
+
+def _check_frames(utterances: list[Utterance], frames: np.ndarray) -> None:
+    for utterance, length in zip(utterances, frames, strict=True):
+        if length < len(utterance.phonemes):
+            raise AlignerError(
+                f"{utterance.utterance} has {length} frames for {len(utterance.phonemes)} symbols: "
+                "give a recording of the whole text."
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lib.alignment", description="Train the aligner and measure it.")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        bench = Bench(study.load_profile(options.profile), options.device)
+        measured = evaluate(bench, restore(bench, options.seed))
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+    print(
+        f"median phoneme-boundary error {measured['boundary_error_ms']:.1f} ms "
+        f"on {measured['validation_utterances']} validation utterances"
+    )
+
+
+if __name__ == "__main__":
+    main()
