@@ -1,0 +1,1 @@
+"""Parts of the simulation of atypical speech: segments of a recording, speaker profiles, fluency, and voice."""
