@@ -8,6 +8,7 @@ Griffin-Lim, the voice by another speaker of the same sentence.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -86,11 +87,11 @@ def distort(
         case "noise":
             changed = with_noise(wave, level)
         case "pitch":
-            changed = _world(analysis or world.analyse(wave), f0_scale=2 ** (level / 12))
+            changed = _world(analysis or analyse(wave), f0_scale=2 ** (level / 12))
         case "tempo":
-            changed = _world(analysis or world.analyse(wave), tempo=level)
+            changed = _world(analysis or analyse(wave), tempo=level)
         case "world":
-            changed = _world(analysis or world.analyse(wave))
+            changed = _world(analysis or analyse(wave))
         case "griffin_lim":
             mel = log_mel(torch.from_numpy(wave)[None], dims)
             changed = GriffinLim(dims, int(level))(mel, torch.tensor([mel.shape[1]]))[0]
@@ -108,6 +109,13 @@ def with_noise(wave: np.ndarray, snr: float, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(len(wave))
     level = np.sqrt(np.mean(np.square(wave, dtype=np.float64)) / np.mean(noise**2)) * 10 ** (-snr / 20)
     return wave + level * noise
+
+
+def analyse(wave: np.ndarray) -> world.Analysis:
+    """WORLD's analysis of (samples,) at 16 kHz, without the warning that pyworld gives on its first import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return world.analyse(wave)
 
 
 def _world(analysis: world.Analysis, f0_scale: float = 1.0, tempo: float = 1.0) -> np.ndarray:
@@ -148,7 +156,7 @@ def measure(
     keys, heard, reference, texts = [], [], [], []
     for spoken, other in pairs:
         wave = corpus.wave(spoken)
-        analysis, voice = world.analyse(wave), corpus.wave(other)
+        analysis, voice = analyse(wave), corpus.wave(other)
         for distortion in distortions:
             keys.append((distortion.kind, distortion.name, spoken.speaker, spoken.utterance))
             heard.append(distort(wave, distortion, voice, analysis, dims))
@@ -172,7 +180,9 @@ def yin_track(wave: np.ndarray, device: str = "cpu") -> np.ndarray:
 
 def harvest_track(wave: np.ndarray) -> np.ndarray:
     """WORLD's Harvest with StoneMask (Morise, Interspeech 2017)."""
-    import pyworld
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pyworld
 
     signal = wave.astype(np.float64)
     limits = {"f0_floor": F0_MIN, "f0_ceil": F0_MAX, "frame_period": 1000 * HOP / audio.RATE}

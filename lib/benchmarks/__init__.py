@@ -15,7 +15,6 @@ import numpy as np
 from lib import audit
 from lib.audio import RATE
 from lib.corpora import kokoro
-from lib.corpora.world import analyse
 from lib.study import load_profile
 
 SECONDS = (2.0, 2.5, 3.0, 3.5, 4.0)
@@ -77,7 +76,9 @@ def embedded_speech(size: int) -> Speech:
     for index, wave in enumerate(waves):
         change = CHANGES[index % len(CHANGES)]
         other = _cut(recorded[(index + 7) % len(recorded)][0], 0, SECONDS[(index + 1) % len(SECONDS)])
-        heard.append(other if change is None else audit.distort(wave, audit.BY_NAME[change], analysis=analyse(wave)))
+        heard.append(
+            other if change is None else audit.distort(wave, audit.BY_NAME[change], analysis=audit.analyse(wave))
+        )
     return Speech(waves, heard, [recorded[i % len(recorded)][1] for i in range(size)])
 
 
