@@ -33,7 +33,7 @@ GPU = int(DEVICE == "cuda")
 TRAINED = trained_runs(PROFILE)
 CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
 ROWS = [*sorted(expected_runs(PROFILE)), "ht-generated_parameters-s0"]
-CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "90_report")
+CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "05_metric_audit", "90_report")
 EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in CHAPTERS}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
@@ -58,7 +58,7 @@ rule all:
     input:
         f"{R}/index.html",
         EXECUTED.values(),
-        expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", *ROWS]),
+        expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", "audit-metrics-s0", *ROWS]),
         expand(f"{R}/checkpoints/{{run}}.safetensors", run=["ht-backbone-s0", *TRAINED]),
 
 
@@ -85,6 +85,23 @@ rule corpus_notebook:
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS),
         code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
+
+
+rule metric_audit:
+    message: "metrics: audit on known distortions"
+    input: f"{R}/corpus.json", notebook=chapter("05_metric_audit")
+    output:
+        f"{R}/rows/audit-metrics-s0.parquet",
+        f"{R}/manifests/audit-metrics-s0.json",
+        notebook=EXECUTED["05_metric_audit"],
+    log: f"{R}/logs/05_metric_audit.log"
+    params:
+        profile=settings(PROFILE, *SHARED_SECTIONS, "statistics"),
+        device=DEVICE,
+        code=code_digest("notebooks/05_metric_audit.ipynb", without="lib.corpora", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK

@@ -18,7 +18,10 @@ from lib.dependencies import code_digest, modules
 from lib.study import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "90_report")
+CHAPTERS = (
+    *("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations"),
+    *("05_metric_audit", "90_report"),
+)
 PROFILES = sorted(path.stem for path in (ROOT / "notebooks/profiles").glob("*.yaml") if path.stem != "base")
 
 
@@ -116,6 +119,7 @@ def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile
     for rule in (
         "corpus",
         "corpus_notebook",
+        "metric_audit",
         "backbone",
         "evaluate",
         "ablations",
