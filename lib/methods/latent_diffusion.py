@@ -36,8 +36,8 @@ def _per_item(values: Tensor, t: Tensor) -> Tensor:
 class Palette:
     """Denoising diffusion (Ho et al. 2020): `signal[t]` is a_t (alpha-bar), 1 at t = 0.
 
-    Published schedules end at an a_T of 1e-5 or less, where x_0 is the noise estimate's error a few hundred times
-    enlarged; a short training cannot pay for that. Here a_T is `least` more than theirs.
+    Published schedules end at an a_T below 1e-4, where an error of the noise estimate is more than a hundred times
+    as large in x_0, too much for a short training. Here a_t is mixed with a constant so that a_T is about `least`.
     """
 
     steps: int = 1000
