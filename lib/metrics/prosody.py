@@ -47,9 +47,10 @@ def score(
     f0_mean (Hz), f0_mean_semitones (above 100 Hz), f0_range (semitones from the 5th to the 95th percentile) and
     f0_slope (semitones/s, least squares) of the voiced frames; voiced_share (0 to 1) of the frames from the first
     to the last sounding one; jitter (%), shimmer (%) and hnr (dB) of `lib.metrics.voice_quality`.
-    A gain moves energy_mean by its decibels and nothing else. Silence before (a multiple of 10 ms) and after the
-    speech changes nothing. Raises MetricError for silent, NaN or too short waves, for one without voice (`timing`
-    takes that), and for phonemes as `timing` does.
+    A gain moves energy_mean by its decibels and nothing else. More silence around speech that has 50 ms of it at
+    both ends changes nothing (before it, in steps of 10 ms); without that, windows that reach past the wave's ends
+    count as up to three more frames. Raises MetricError for silent, NaN or too short waves, for one without voice
+    (`timing` takes that), and for phonemes as `timing` does.
     """
     return _measured(speech, reference, device, batch_size, phonemes, durations, voice=True)
 
