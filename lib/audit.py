@@ -66,6 +66,13 @@ DISTORTIONS = (
     Distortion("speaker", None, "Another speaker"),
 )
 BY_NAME = {distortion.name: distortion for distortion in DISTORTIONS}
+BRIEF = [  # one or two of each kind, where time is short: DNSMOS alone takes a second for each
+    BY_NAME[name]
+    for name in (
+        *("identical", "noise_20", "noise_0", "pitch_2", "pitch_4", "tempo_1.25"),
+        *("world", "griffin_lim_60", "speaker"),
+    )
+]
 
 
 def distort(
@@ -281,6 +288,6 @@ def correlation(rows: pd.DataFrame, a: str, b: str, draws: int = 500, level: flo
 def write(rows: pd.DataFrame, profile: dict, corpus: Corpus, device: str, started: float | None = None) -> None:
     """Write the audit's rows and manifest: run `audit-metrics-s0`, whose paper, AUDIT, no claim reads."""
     study.write_rows(rows, RUN, profile)
-    names = {"distortions": [distortion.name for distortion in DISTORTIONS]}
+    names = {"distortions": [name for name in BY_NAME if name in set(rows["system"])]}
     facts = {"device": device, "corpus": corpus.name, "data_hash": corpus.hash}
     study.write_manifest(RUN, profile, profile | names, started or time.time(), **facts)
