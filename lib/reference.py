@@ -1,12 +1,15 @@
 """The committed reference run: its claims and figures in results/reference/, its tables in the README.
 
     python -m lib.reference --profile demo
+    python -m lib.reference --benchmarks
 
-copies claims.json and the figures of a finished run, writes its results table beside them as results.json, and
-puts the tables between the markers in README.md. Nothing in that part of the README is written by hand.
+The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json,
+and puts the tables between the markers in README.md. The second puts the tables of the committed benchmarks
+(bench-<device>.json, written by `python -m lib.bench`) there. Nothing in those parts is written by hand.
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from lib.provenance import ROOT
 
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- results: python -m lib.reference -->", "<!-- end of results -->"
+BENCH_BEGIN, BENCH_END = "<!-- benchmarks: python -m lib.reference --benchmarks -->", "<!-- end of benchmarks -->"
 SHOWN = {
     "cos": ("COS", 2),
     "ffe": ("FFE %", 2),
@@ -84,27 +88,46 @@ def _system(entry: dict) -> str:
     return f"| {entry['label']} | {trainable} | {' | '.join(cells)} |"
 
 
-def put_into_readme(text: str, readme: Path = ROOT / "README.md") -> None:
-    """Replace what stands between the two markers of the README.
+def benchmarks(folder: Path = REFERENCE) -> str:
+    """One table for each bench-<device>.json: what, beside which library, seconds, how many times as fast."""
+    tables = []
+    for path in sorted(folder.glob("bench-*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        lines = [f"Measured on {rows[0]['device']}:", "", "| what | beside | size | ours, s | theirs, s | ratio |"]
+        lines += ["|---|---|---|---|---|---|", *(_timing(row) for row in rows)]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def _timing(row: dict) -> str:
+    seconds = ["–" if row[key] is None else f"{row[key]:.3g}" for key in ("ours_s", "peer_s")]
+    ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2g}"
+    return f"| {row['name']} | {row['peer']} | {row['size']} | {' | '.join(seconds)} | {ratio} |"
+
+
+def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = BEGIN, end: str = END) -> None:
+    """Replace what stands between two markers of the README.
 
     Raises:
         ValueError: a marker is missing.
     """
     content = readme.read_text(encoding="utf-8")
-    if BEGIN not in content or END not in content:
-        raise ValueError(f"{readme.name} lacks the lines {BEGIN!r} and {END!r}: put them where the tables belong")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
+    if begin not in content or end not in content:
+        raise ValueError(f"{readme.name} lacks the lines {begin!r} and {end!r}: put them where the tables belong")
+    before, after = content.split(begin)[0], content.split(end)[1]
     with replace_file(readme) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
-    import json
-
     parser = argparse.ArgumentParser(prog="python -m lib.reference", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="demo")
+    parser.add_argument("--benchmarks", action="store_true", help="the tables of the committed benchmarks only")
     options = parser.parse_args()
     try:
+        if options.benchmarks:
+            put_into_readme(benchmarks(), begin=BENCH_BEGIN, end=BENCH_END)
+            return
         collect(study.load_profile(options.profile))
         files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
         put_into_readme(markdown(*files))

@@ -28,6 +28,13 @@ def test_the_readmes_tables_are_those_of_the_reference_run():
     assert inside.strip() == reference.markdown(stored("results.json"), stored("claims.json"))
 
 
+@pytest.mark.skipif(not list(reference.REFERENCE.glob("bench-*.json")), reason="no benchmark is committed")
+def test_the_readmes_benchmarks_are_the_committed_ones():
+    readme = (reference.ROOT / "README.md").read_text()
+    inside = readme.split(reference.BENCH_BEGIN)[1].split(reference.BENCH_END)[0]
+    assert inside.strip() == reference.benchmarks()
+
+
 @needs_reference
 def test_the_reference_run_is_small_enough_to_commit():
     size = sum(path.stat().st_size for path in reference.REFERENCE.rglob("*") if path.is_file())
