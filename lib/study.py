@@ -12,12 +12,10 @@ read.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -300,90 +298,7 @@ def _short(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else "/".join(path.parts[-3:])
 
 
-def print_table(entries: list[dict], title: str) -> None:
-    """A rich table in a terminal, tab-separated lines with a header when piped."""
-    cells = [["" if value is None else str(value) for value in entry.values()] for entry in entries]
-    if not entries:
-        print(f"{title}: none")
-        return
-    header = list(entries[0])
-    if not sys.stdout.isatty():
-        print("\n".join("\t".join(line) for line in [header, *cells]))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, title=title)
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.study", description="What has run, and what it shows.")
-    parser.add_argument("--profile", default="demo")
-    commands = parser.add_subparsers(dest="command", required=True)
-    profiled = argparse.ArgumentParser(add_help=False)
-    profiled.add_argument("--profile", default=argparse.SUPPRESS)
-    for name, told in COMMANDS.items():
-        command = commands.add_parser(name, help=told, description=told, parents=[profiled])
-        if name == "compare":
-            command.add_argument("a", help="a profile that has run, or a folder of results")
-            command.add_argument("b", help="another one")
-        if name == "clean":
-            command.add_argument("--yes", action="store_true", help="remove what is listed")
-    options = parser.parse_args(arguments)
-    try:
-        globals()[f"_{options.command}"](options)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
-
-
-COMMANDS = {
-    "status": "what has run, what is missing, what is stale",
-    "claims": "judge the claims on the rows and write claims.json",
-    "compare": "what changed between two runs: how they were made, verdicts, means of the rows",
-    "figures": "draw every figure again from the rows alone",
-    "clean": "list what nothing needs any more; with --yes, remove it",
-}
-
-
-def _status(options: argparse.Namespace) -> None:
-    print_table(status(load_profile(options.profile)), f"Runs of profile {options.profile}")
-
-
-def _claims(options: argparse.Namespace) -> None:
-    from lib import claims
-
-    records = claims.write_claims(load_profile(options.profile))
-    print_table(claims.summary(records), f"Claims in profile {options.profile}")
-
-
-def _compare(options: argparse.Namespace) -> None:
-    from lib import compare
-
-    a, b = compare.locate(options.a), compare.locate(options.b)
-    for title in ("provenance", "verdicts", "means"):
-        print_table(getattr(compare, title)(a, b), f"{title} that differ: {options.a} (a), {options.b} (b)")
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from lib import plots
-
-    plots.draw_all(load_profile(options.profile))
-
-
-def _clean(options: argparse.Namespace) -> None:
-    from lib import housekeeping
-
-    profile = load_profile(options.profile)
-    root, found = results_root(profile), housekeeping.leftovers(profile)
-    print_table([{"file": str(path.relative_to(root)), "why": why} for path, why in found], "No longer needed")
-    if found and options.yes:
-        housekeeping.remove([path for path, _ in found], root)
-    elif found:
-        print("Nothing was removed: add --yes to remove them.")
-
-
 if __name__ == "__main__":
+    from lib.commands import main
+
     main()

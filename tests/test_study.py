@@ -8,7 +8,7 @@ import pytest
 import yaml
 from synthetic_study import PROFILE, write_run
 
-from lib import study
+from lib import commands, study
 from lib.provenance import ROOT, portable
 from lib.study import StudyError
 
@@ -171,12 +171,12 @@ def test_status_tells_finished_stale_unfinished_and_missing():
 
 
 def test_status_is_plain_when_piped(profiles, capsys):
-    study.main(["status", "--profile", "small"])
+    commands.main(["status", "--profile", "small"])
     assert capsys.readouterr().out == "Runs of profile small: none\n"
-    study.print_table([{"run": "ht-tts_0-s0", "seconds": None}], "Runs")
+    commands.print_table([{"run": "ht-tts_0-s0", "seconds": None}], "Runs")
     assert capsys.readouterr().out == "run\tseconds\nht-tts_0-s0\t\n"
 
 
 def test_command_line_ends_with_one_sentence(profiles):
     with pytest.raises(SystemExit, match="there is no profile"):
-        study.main(["status", "--profile", "huge"])
+        commands.main(["status", "--profile", "huge"])

@@ -1,7 +1,9 @@
 """The backbone's shapes, masks, length regulator and losses."""
 
 import pytest
+import synthetic_batch
 import torch
+from synthetic_batch import alone
 
 from lib.methods.hypertts import HyperAdapters
 from lib.models.conditioning import ConcatenationAdapters, ConditionalLayerNorm, PrefixTuning
@@ -21,29 +23,7 @@ def model() -> FastSpeech2:
 
 
 def make_batch(symbol_counts=(5, 9), seed=0) -> dict[str, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    counts = torch.tensor(symbol_counts)
-    shape = (len(counts), int(counts.max()))
-    keep = length_mask(counts)
-    durations = torch.randint(1, 5, shape, generator=g) * keep
-    frames = durations.sum(1)
-    mel = torch.randn(len(counts), int(frames.max()), 80, generator=g)
-    return {
-        "symbols": torch.randint(1, 20, shape, generator=g) * keep,
-        "symbol_lengths": counts,
-        "speaker": torch.nn.functional.normalize(torch.randn(len(counts), 256, generator=g), dim=1),
-        "durations": durations,
-        "pitch": torch.randn(shape, generator=g) * keep,
-        "energy": torch.randn(shape, generator=g) * keep,
-        "mel": mel * length_mask(frames).unsqueeze(-1),
-        "frame_lengths": frames,
-    }
-
-
-def alone(batch: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
-    n, t = int(batch["symbol_lengths"][i]), int(batch["frame_lengths"][i])
-    cut = {"mel": t, "symbols": n, "durations": n, "pitch": n, "energy": n}
-    return {k: v[i : i + 1, : cut[k]] if k in cut else v[i : i + 1] for k, v in batch.items()}
+    return synthetic_batch.make_batch(symbol_counts, seed, speaker=True)
 
 
 def test_an_utterance_gives_the_same_output_alone_and_in_a_batch(model):
