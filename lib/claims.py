@@ -12,13 +12,14 @@ import yaml
 from lib import study
 from lib.files import write_json
 from lib.provenance import ROOT
-from lib.statistics import Estimate, StatisticsError, holm, interval, paired_difference, slope
+from lib.statistics import Estimate, StatisticsError, holm, interval, paired_difference, reduction, slope
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
 FIELDS = ("id", "paper", "statement", "published", "scale", "figure", "notebook", "anchor", "needs", "parts")
 TYPES = {
     "difference": {"a", "b", "expect"},
+    "reduction": {"a", "b", "expect"},
     "value": {"expect"},
     "slope": {"systems", "x", "expect"},
     "equals": {"value", "tolerance"},
@@ -194,33 +195,62 @@ def _measure(part: Part, rows: pd.DataFrame, **options: float) -> None:
     spec = part.spec
     rows = select(rows, spec["where"], metric=spec["metric"])
     names = spec.get("systems") or [spec[key] for key in ("a", "b") if key in spec]
-    tables = {name: select(rows, {"system": name}) for name in names} or {"": rows}
+    tables = {_shown(name): select(rows, {spec.get("factor", "system"): name}) for name in names} or {"": rows}
     missing = [name for name, table in tables.items() if table.empty]
     if missing:
-        where = ", ".join(f"{key} {value}" for key, value in spec["where"].items())
+        where = ", ".join(f"{key} {_shown(value)}" for key, value in spec["where"].items())
         part.reason = f"no {spec['metric']} rows{' of ' if names else ''}{', '.join(missing)}"
         part.reason += f" for {where}" if where else ""
         return
     part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
-    chosen = list(tables.values())
     try:
-        if spec["type"] == "difference":
-            part.estimate = paired_difference(*chosen, on=spec["pair_on"], **options)
-        elif spec["type"] == "slope":
-            sizes = {float(table[spec["x"]].iloc[0]): table for table in chosen}
-            part.estimate = slope(sizes, on=spec["pair_on"], **options)
-        elif spec["type"] == "value":
-            part.estimate = interval(chosen[0], **options)
-        elif spec["type"] == "share":
-            part.value = float(100 * chosen[0]["value"].mean() / chosen[1]["value"].mean())
+        if spec["type"] not in ("share", "equals"):
+            several = [isinstance(name, list) for name in names] or [False]
+            tables = [_units(t, spec.get("unit_of"), s) for t, s in zip(tables.values(), several, strict=True)]
         else:
-            values = pd.concat(chosen)["value"].to_numpy(dtype=float)
-            part.value = float(values[np.abs(values - spec["value"]).argmax()])
+            tables = list(tables.values())
+        _compare(part, tables, options)
     except (StatisticsError, TypeError) as error:
         part.reason = str(error)
         return
     if part.estimate is not None:
         part.value = part.estimate.value
+
+
+def _compare(part: Part, chosen: list[pd.DataFrame], options: dict) -> None:
+    """Set the part's estimate, or its value where the comparison has no interval."""
+    spec = part.spec
+    if spec["type"] == "difference":
+        part.estimate = paired_difference(*chosen, on=spec["pair_on"], **options)
+    elif spec["type"] == "reduction":
+        part.estimate = reduction(*chosen, on=spec["pair_on"], **options)
+    elif spec["type"] == "slope":
+        sizes = {float(table[spec["x"]].iloc[0]): table for table in chosen}
+        part.estimate = slope(sizes, on=spec["pair_on"], log=spec.get("log", True), **options)
+    elif spec["type"] == "value":
+        part.estimate = interval(chosen[0], **options)
+    elif spec["type"] == "share":
+        part.value = float(100 * chosen[0]["value"].mean() / chosen[1]["value"].mean())
+    else:
+        values = pd.concat(chosen)["value"].to_numpy(dtype=float)
+        part.value = float(values[np.abs(values - spec["value"]).argmax()])
+
+
+def _units(table: pd.DataFrame, column: str | None, several: bool) -> pd.DataFrame:
+    """The rows with `column` (a layer, for example) in the place of the utterance, where a part names one.
+
+    Where a part compares the mean of several systems, or a unit has several rows, one mean per seed, speaker and unit.
+    """
+    table = table if column is None else table.assign(utterance=table[column].astype("string"))
+    if column is None and not several:
+        return table
+    unit = ["seed", "speaker", "utterance"]
+    means = table.groupby(unit, dropna=False)["value"].transform("mean")
+    return table.assign(value=means).drop_duplicates(unit)
+
+
+def _shown(name: object) -> str:
+    return " and ".join(map(str, name)) if isinstance(name, list) else str(name)
 
 
 def _correct(parts: list[Part]) -> None:
@@ -310,7 +340,7 @@ def _numbers(part: Part) -> dict:
 
 def _record(part: Part) -> dict:
     spec = {name: part.spec[name] for name in ("name", "type", "metric", "unit")}
-    compared = {name: part.spec[name] for name in ("a", "b", "systems") if name in part.spec}
+    compared = {name: part.spec[name] for name in ("a", "b", "systems", "factor", "unit_of") if name in part.spec}
     return (
         spec
         | compared

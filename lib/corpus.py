@@ -11,7 +11,7 @@ from lib.files import replace_file
 
 ROLES = ("pretraining", "adaptation", "never_seen")
 SPLITS = ("train", "validation", "test")
-CONDITIONS = ("typical",)
+CONDITIONS = ("typical", "stuttering", "dysarthria", "parkinsons", "cluttering", "dysphonia", "mixed")
 
 
 class CorpusError(ValueError):
@@ -22,8 +22,9 @@ class CorpusError(ValueError):
 class Utterance:
     """One recording and all that is known about it.
 
-    durations: seconds, one per symbol of `phonemes`, summing to `seconds`; path: relative to the corpus root;
-    recipe: how it was made (voice, timbre, prosody, rate, envelope warp, F0 scale, quality).
+    durations: seconds, one per symbol of `phonemes`, summing to `seconds`; both are empty where no alignment is known.
+    path: relative to the corpus root; recipe: how it was made (voice, timbre, prosody, rate, envelope warp, F0 scale,
+    quality), or what a recorded corpus says of it (severity, style).
     """
 
     utterance: str
@@ -46,7 +47,8 @@ class Utterance:
             raise CorpusError(
                 f"{self.utterance}: {len(self.durations)} durations for {len(self.phonemes)} phoneme symbols."
             )
-        if min(self.durations, default=0) < 0 or abs(sum(self.durations) - self.seconds) > 1e-3:
+        aligned = bool(self.durations)
+        if aligned and (min(self.durations) < 0 or abs(sum(self.durations) - self.seconds) > 1e-3):
             raise CorpusError(f"{self.utterance}: the durations do not sum to its {self.seconds} s.")
         if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
             raise CorpusError(f"{self.utterance}: the path {self.path} leaves the corpus folder.")

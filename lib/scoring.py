@@ -186,7 +186,7 @@ def score_generated_parameters(bench: Bench) -> pd.DataFrame:
 def ensure(bench: Bench) -> None:
     """Score every run that the profile expects and that has no rows yet (a notebook opened on its own)."""
     finished = study.read_manifests(bench.profile, "HT")
-    for run in sorted(study.expected_runs(bench.profile) - set(finished)):
+    for run in sorted(study.expected_runs(bench.profile, "HT") - set(finished)):
         _, name, seed = run.split("-")
         score(bench, name, int(seed.removeprefix("s")))
     if "ht-generated_parameters-s0" not in finished:

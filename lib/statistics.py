@@ -15,7 +15,7 @@ deserve caution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -95,15 +95,40 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACT
     return interval(pair({"a": a, "b": b}, on).assign(value=lambda t: t["a"] - t["b"]), **options)
 
 
-def slope(tables: dict[float, pd.DataFrame], on: Sequence[str] = FACTORS, **options: float) -> Estimate:
-    """Mean least-squares slope of the value on log2 of the keys, one slope per pair, with `options` of
-    `interval`.
+def reduction(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:
+    """By how many percent the mean of a is below the mean of b, 100 (1 - mean a / mean b), over the pairs that agree
+    in `on`, with `options` of `interval`.
 
-    In the unit of the values per doubling of the key. Raises StatisticsError for fewer than two keys.
+    A ratio of means: both are taken over the same draw. `dz` is that of the differences b - a. Raises StatisticsError
+    when nothing pairs or the mean of b is not above zero.
+    """
+    joined = pair({"a": a, "b": b}, on)
+    means = joined[["a", "b"]].mean()
+    if not means["b"] > 0:
+        raise StatisticsError(f"a share of a mean of {means['b']:g} says nothing; compare a positive quantity")
+    level, draws, seed = options.get("level", 0.95), options.get("draws", 2000), options.get("seed", 0)
+    plain = interval(joined.assign(value=joined["b"] - joined["a"]), level=level, draws=draws, seed=seed)
+    sampled, _ = resample(joined, ["a", "b"], draws=draws, seed=seed)
+    sampled = sampled[sampled[:, 1] > 0]
+    shares = 100 * (1 - sampled[:, 0] / sampled[:, 1])
+    low, high = _percentiles(shares, level) if plain.ci_low is not None else (None, None)
+    value = float(100 * (1 - means["a"] / means["b"]))
+    return replace(plain, value=value, ci_low=low, ci_high=high, draws=shares)
+
+
+def slope(
+    tables: dict[float, pd.DataFrame], on: Sequence[str] = FACTORS, log: bool = True, **options: float
+) -> Estimate:
+    """Mean least-squares slope of the value on log2 of the keys, one slope per pair, with `options` of
+    `interval`; without `log`, on the keys themselves.
+
+    In the unit of the values per doubling of the key, or per unit of it. Raises StatisticsError for fewer than two
+    keys.
     """
     if len(tables) < 2:
         raise StatisticsError(f"a slope needs two or more sizes, not {sorted(tables)}; run the missing systems")
-    x = np.log2(np.array(sorted(tables), dtype=float))
+    x = np.array(sorted(tables), dtype=float)
+    x = np.log2(x) if log else x
     weights = (x - x.mean()) / np.square(x - x.mean()).sum()
     joined = pair({key: tables[key] for key in sorted(tables)}, on)
     return interval(joined.assign(value=joined[sorted(tables)].to_numpy() @ weights), **options)

@@ -27,14 +27,16 @@ from lib.provenance import ROOT, device_name, git_state, package_versions, peak_
 
 PROFILES = ROOT / "notebooks" / "profiles"
 SHARED_SECTIONS = ("corpus", "features", "backbone", "pretrain", "adapt", "evaluate")
+PER_RUN = ("systems", "headline", "seeds")  # keys of a paper's section that say which runs there are
 FACTORS = (
     *("run_id", "profile", "paper", "method", "system", "modules", "d_s", "bottleneck", "layer_embedding"),
     *("trainable", "seed", "speaker", "role", "utterance", "split", "metric"),
+    *("cohort", "severity", "target", "variant", "layer", "rank", "x"),
 )
 COLUMNS = [*FACTORS, "value", "unit"]
-INTEGERS = ("d_s", "bottleneck", "trainable", "seed")
+INTEGERS = ("d_s", "bottleneck", "trainable", "seed", "rank")
 TYPES = {name: "Int64" if name in INTEGERS else "string" for name in COLUMNS}
-TYPES |= {"layer_embedding": "boolean", "value": "float64"}
+TYPES |= {"layer_embedding": "boolean", "value": "float64", "x": "float64"}
 
 
 class StudyError(ValueError):
@@ -43,6 +45,9 @@ class StudyError(ValueError):
 
 def load_profile(name: str, overrides: dict | None = None) -> dict:
     """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
+
+    HyperTTS's parameters are sections of these files. Another paper's are one section, "ha" for example: what
+    papers/ha.yaml holds under `base`, then under the profile's name.
 
     Raises StudyError for a profile that does not exist and for an override of a section no profile has.
     """
@@ -53,10 +58,17 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     for stem in ("base", name):
         path = PROFILES / f"{stem}.yaml"
         profile = merge(profile, _read_yaml(path)) if path.exists() else profile
+    for paper, parts in paper_settings().items():
+        profile[paper] = merge(parts.get("base") or {}, parts.get(name) or {})
     unknown = sorted(set(overrides or {}) - set(profile))
     if unknown:
         raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")
     return merge(profile, overrides or {}) | {"name": name}
+
+
+def paper_settings() -> dict[str, dict]:
+    """The files papers/<paper>.yaml, read: `base` and the profiles' parts, by the paper's lower-case id."""
+    return {path.stem: _read_yaml(path) for path in sorted((PROFILES / "papers").glob("[!.]*.yaml"))}
 
 
 def merge(base: dict, changes: dict) -> dict:
@@ -74,9 +86,13 @@ def results_root(profile: dict | str) -> Path:
     return Path(os.environ.get("STUDY_RESULTS") or ROOT / "results") / name
 
 
-def profile_hash(profile: dict) -> str:
-    """Hash of the sections that the runs of a profile share: data, features, backbone, training, scoring."""
-    return fingerprint({section: profile.get(section) for section in SHARED_SECTIONS})
+def profile_hash(profile: dict, paper: str = "HT") -> str:
+    """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring."""
+    section = profile.get(paper.lower())
+    if section is None:
+        return fingerprint({name: profile.get(name) for name in SHARED_SECTIONS})
+    shared = {key: value for key, value in section.items() if key not in PER_RUN}
+    return fingerprint({"corpus": profile.get("corpus"), "features": profile.get("features"), paper.lower(): shared})
 
 
 def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> Path:
@@ -146,7 +162,7 @@ def write_manifest(
         "run_id": run_id,
         "profile": profile["name"],
         "paper": _paper(run_id),
-        "profile_hash": profile_hash(profile),
+        "profile_hash": profile_hash(profile, _paper(run_id)),
         "seed": seed,
         "parameters": parameters,
         "corpus": corpus,
@@ -216,7 +232,8 @@ def status(profile: dict) -> list[dict]:
     for run_id in sorted(expected_runs(profile) | set(manifests) | written):
         manifest = manifests.get(run_id, {})
         if manifest:
-            state = "finished" if manifest.get("profile_hash") == profile_hash(profile) else "stale"
+            current = profile_hash(profile, manifest.get("paper") or "HT")
+            state = "finished" if manifest.get("profile_hash") == current else "stale"
         else:
             state = "unfinished" if run_id in written else "missing"
         entries.append(
@@ -232,14 +249,17 @@ def status(profile: dict) -> list[dict]:
     return entries
 
 
-def expected_runs(profile: dict) -> set[str]:
-    """Run ids of the profile's systems: headline systems with every seed, the others with the first."""
-    seeds, headline = profile.get("seeds") or [0], profile.get("headline") or []
-    return {
-        f"ht-{system}-s{seed}"
-        for system in profile.get("systems") or {}
-        for seed in (seeds if system in headline else seeds[:1])
-    }
+def expected_runs(profile: dict, paper: str | None = None) -> set[str]:
+    """Run ids of a paper's systems (None: of all papers): headline systems with every seed, others with the first."""
+    sections = {"ht": profile} | {name: profile[name] for name in paper_settings() if name in profile}
+    runs = set()
+    for name, section in sections.items():
+        if paper is not None and paper.lower() != name:
+            continue
+        seeds, headline = section.get("seeds") or [0], section.get("headline") or []
+        for system in section.get("systems") or {}:
+            runs |= {f"{name}-{system}-s{seed}" for seed in (seeds if system in headline else seeds[:1])}
+    return runs
 
 
 def _paper(run_id: str) -> str:
@@ -254,7 +274,7 @@ def _typed(table: pd.DataFrame, run_id: str) -> pd.DataFrame:
     except (TypeError, ValueError) as error:
         raise StudyError(
             f"{run_id}: a column has values of the wrong type ({error}); write whole numbers for "
-            f"{', '.join(INTEGERS)}, true or false for layer_embedding, a number for value"
+            f"{', '.join(INTEGERS)}, true or false for layer_embedding, numbers for x and value"
         ) from error
 
 
@@ -274,7 +294,9 @@ def _check_values(table: pd.DataFrame, run_id: str) -> None:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return _typed(pd.read_parquet(path)[COLUMNS], path.stem)
+        table = pd.read_parquet(path)
+        needed = table[["run_id", "metric", "value", "unit"]]
+        return _typed(table.reindex(columns=COLUMNS).assign(**needed), path.stem)
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(
             f"{_short(path)} is damaged ({type(error).__name__}); delete it and run {path.stem} again"

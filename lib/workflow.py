@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from lib.files import replace_file, write_json
-from lib.study import ROOT, expected_runs, load_profile
+from lib.study import PER_RUN, ROOT, expected_runs, load_profile
 
 UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -33,7 +33,7 @@ SHOWN_LINES = 40
 def trained_runs(profile: dict) -> list[str]:
     """Those of a profile's runs whose system has weights of its own, sorted."""
     return sorted(
-        run for run in expected_runs(profile) if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
+        run for run in expected_runs(profile, "HT") if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
     )
 
 
@@ -49,6 +49,17 @@ def settings(profile: dict, *sections: str) -> str:
             value = (value or {}).get(key)
         chosen[section] = value
     return json.dumps(chosen, sort_keys=True)
+
+
+def paper_sections(profile: dict, paper: str, system: str | None = None) -> str:
+    """What a step of a paper reads of the profile, as `settings` gives it: data, features and the paper's section.
+
+    Of the section's systems only the named one counts; which systems and seeds there are does not.
+    """
+    shared = [f"{paper}.{key}" for key in profile[paper] if key not in PER_RUN]
+    return settings(
+        profile, "corpus", "features", "vocoder", *shared, *([f"{paper}.systems.{system}"] if system else [])
+    )
 
 
 def run(log: Path, command: list[str]) -> int:

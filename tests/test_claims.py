@@ -225,3 +225,68 @@ def test_a_run_on_other_parameters_stops_the_claims(tmp_path, monkeypatch):
     write_run("ht-tts_ft-s0", [row], vocoder="hifi-gan")
     with pytest.raises(ValueError, match="their vocoder differs"):
         claims.write_claims(PROFILE)
+
+
+def table_of(rows):
+    return pd.DataFrame(rows).assign(paper="HT").reindex(columns=study.COLUMNS).astype(study.TYPES)
+
+
+def judge_rows(rows, **part):
+    base = {"name": "part", "metric": "wer", "unit": "%", "where": {}, "primary": True, "pair_on": list(PAIRED)}
+    claim = {key: "" for key in claims.FIELDS} | {"id": "X1", "paper": "HT", "needs": {}, "published": {"value": None}}
+    claim["parts"] = [base | {"threshold": 0.0, "smallest": 0.0} | part]
+    return claims.judge({"rules": {"HT": "rule"}, "claims": [claim]}, table_of(rows), {}, PROFILE)[0]
+
+
+PAIRED = ("seed", "speaker", "utterance")
+
+
+def word_errors(system, values, **more):
+    return [
+        {"system": system, "seed": 0, "speaker": f"s{i % 6}", "utterance": f"u{i}", "metric": "wer", "value": value}
+        | {"unit": "ratio"}
+        | more
+        for i, value in enumerate(values)
+    ]
+
+
+def test_a_reduction_is_one_minus_the_ratio_of_the_means_and_its_interval_holds_it():
+    before = np.abs(noisy(0.4, spread=0.1))
+    record = judge_rows(
+        word_errors("before", before) + word_errors("after", 0.25 * before),
+        type="reduction",
+        a="after",
+        b="before",
+        expect="greater",
+        threshold=50.0,
+    )
+    assert record["value"] == pytest.approx(75.0)
+    assert record["ci_low"] == pytest.approx(75.0) and record["verdict"] == "reproduced"
+    varied = judge_rows(
+        word_errors("before", before) + word_errors("after", before * noisy(0.5, spread=0.2)),
+        type="reduction",
+        a="after",
+        b="before",
+        expect="greater",
+    )
+    assert varied["ci_low"] < varied["value"] < varied["ci_high"]
+
+
+def test_a_part_may_compare_values_of_another_column_with_layers_as_units():
+    rows = [
+        {"system": "ft", "seed": seed, "target": target, "layer": f"decoder.{layer}", "metric": "angle", "unit": "rad"}
+        | {"value": (0.3 if target == "fc1" else 0.1) + 0.01 * layer}
+        for seed in range(2)
+        for target in ("fc1", "fc2", "query")
+        for layer in range(4)
+    ]
+    part = {"metric": "angle", "factor": "target", "unit_of": "layer", "type": "difference", "expect": "greater"}
+    record = judge_rows(rows, a="fc1", b=["fc2", "query"], **part)
+    assert record["value"] == pytest.approx(0.2) and record["n"] == 4 and record["seeds"] == 2
+    assert "has two values" in judge_rows(rows, a="fc1", b="fc2", **part | {"unit_of": None})["reason"]
+
+
+def test_a_slope_without_log_is_per_unit_of_x():
+    rows = [row for x in (0.0, 1.0, 3.0) for row in word_errors(f"g{x:g}", 0.1 + 0.2 * x + np.zeros(12), x=x)]
+    record = judge_rows(rows, type="slope", systems=["g0", "g1", "g3"], x="x", log=False, expect="greater")
+    assert record["value"] == pytest.approx(0.2)
