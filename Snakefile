@@ -16,7 +16,7 @@ sys.path.insert(0, workflow.basedir)
 
 from lib.dependencies import code_digest
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
-from lib.workflow import settings, trained_runs
+from lib.workflow import paper_sections, settings, trained_runs
 
 PROFILE = load_profile(config.get("profile", "demo"))
 DEVICE = config.get("device", "cpu")
@@ -32,9 +32,31 @@ GPU = int(DEVICE == "cuda")
 
 TRAINED = trained_runs(PROFILE)
 CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
-ROWS = [*sorted(expected_runs(PROFILE)), "ht-generated_parameters-s0"]
+ROWS = [*sorted(expected_runs(PROFILE, "HT")), "ht-generated_parameters-s0"]
 CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "05_metric_audit", "90_report")
-EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in CHAPTERS}
+
+# The other papers: the module that prepares and runs their systems, and the chapters that read the rows.
+MODULES = {"ha": "lib.asr", "sp": "lib.zero_shot", "ld": "lib.latents"}
+CHAPTERS_OF = {
+    "ha": (
+        "10_asr_adapt",
+        "11_subspace_angles",
+        "12_parameter_budget",
+        "13_hypernet_zero_shot",
+        "14_conditioning_probes",
+    ),
+    "sp": ("20_pruning_train", "21_pruning_sweep", "22_attention_maps", "23_phase_and_mismatch"),
+    "ld": (
+        "30_latent_diagnostics",
+        "31_latent_diffusion_train",
+        "32_guidance_sweep",
+        "33_decoder_and_alignment",
+        "34_clap_and_prosody",
+    ),
+}
+PAPERS = [paper for paper in MODULES if paper in PROFILE]
+PAPER_OF = {chapter: paper for paper in PAPERS for chapter in CHAPTERS_OF[paper]}
+EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *PAPER_OF)}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
 MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
@@ -49,15 +71,21 @@ def chapter(name):
     return ancient(f"notebooks/{name}.ipynb")
 
 
+def runs_of(paper):
+    return sorted(expected_runs(PROFILE, paper))
+
+
 wildcard_constraints:
     system=r"\w+",
     seed=r"\d+",
+    paper="|".join(MODULES),
 
 
 rule all:
     input:
         f"{R}/index.html",
         EXECUTED.values(),
+        f"{R}/hypertts.html",
         expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", "audit-metrics-s0", *ROWS]),
         expand(f"{R}/checkpoints/{{run}}.safetensors", run=["ht-backbone-s0", *TRAINED]),
 
@@ -71,6 +99,7 @@ rule corpus:
         profile=settings(PROFILE, "corpus"),
         code=code_digest("lib.corpora.kokoro:build", without="lib.metrics"),
     threads: ALL_CORES
+    priority: 10
     shell: MODULE + " lib.workflow corpus {NAME} {threads} {output}"
 
 
@@ -87,6 +116,7 @@ rule corpus_notebook:
         code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell: NOTEBOOK
 
 
@@ -120,6 +150,7 @@ rule backbone:
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ALL_CORES
     resources: gpu=GPU
+    priority: 10
     shell: MODULE + " lib.tts --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
 
 
@@ -138,6 +169,7 @@ rule train:
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell:
         MODULE + " lib.tts --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
@@ -153,6 +185,7 @@ rule train_notebook:
         code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell: NOTEBOOK + " system=hypertts_d seed=0"
 
 
@@ -177,6 +210,7 @@ rule score:
         code=code_digest("lib.scoring:score", without="lib.corpora"),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell:
         MODULE + " lib.scoring --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
@@ -195,6 +229,7 @@ rule generated_parameters:
         code=code_digest("lib.scoring:score_generated_parameters", without="lib.corpora"),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell:
         MODULE + " lib.scoring --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
 
@@ -216,6 +251,7 @@ rule evaluate:
         code=code_digest("notebooks/02_hypertts_evaluate.ipynb", without="lib.corpora", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
+    priority: 10
     shell: NOTEBOOK
 
 
@@ -233,12 +269,80 @@ use rule evaluate as ablations with:
         code=code_digest("notebooks/03_hypertts_ablations.ipynb", without="lib.corpora", prose=True),
 
 
+rule first_report:
+    message: "report: HyperTTS, before the other papers are done"
+    input:
+        "notebooks/claims.yaml",
+        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
+        expand(f"{R}/notebooks/{{chapter}}.html", chapter=CHAPTERS[:4]),
+    output: f"{R}/hypertts.html"
+    log: f"{R}/logs/first_report.log"
+    params:
+        code=code_digest("lib.report:write_report"),
+    priority: 20
+    shell: MODULE + " lib.report --profile {NAME} --paper HT"
+
+
+rule paper_prepare:
+    message: "{wildcards.paper}: prepare what its systems share"
+    input: f"{R}/corpus.json"
+    output: f"{R}/prepared/{{paper}}.json"
+    log: f"{R}/logs/{{paper}}/prepare.log"
+    params:
+        profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper),
+        device=DEVICE,
+        module=lambda wildcards: MODULES[wildcards.paper],
+        code=lambda wildcards: code_digest(f"{MODULES[wildcards.paper]}:prepare", without="lib.corpora.kokoro"),
+    threads: ALL_CORES
+    resources: gpu=GPU
+    shell: MODULE + " {params.module} prepare --profile {NAME} --device {DEVICE} --threads {threads}"
+
+
+rule paper_run:
+    message: "{wildcards.paper} {wildcards.system}, seed {wildcards.seed}: train and score"
+    input: f"{R}/corpus.json", f"{R}/prepared/{{paper}}.json"
+    output:
+        f"{R}/rows/{{paper}}-{{system}}-s{{seed}}.parquet",
+        f"{R}/manifests/{{paper}}-{{system}}-s{{seed}}.json",
+    log: f"{R}/logs/{{paper}}/{{system}}-s{{seed}}.log"
+    params:
+        profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper, wildcards.system),
+        device=DEVICE,
+        module=lambda wildcards: MODULES[wildcards.paper],
+        code=lambda wildcards: code_digest(f"{MODULES[wildcards.paper]}:run", without="lib.corpora.kokoro"),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell:
+        MODULE + " {params.module} run --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        " --device {DEVICE} --threads {threads}"
+
+
+rule paper_chapter:
+    message: "chapter {wildcards.chapter}"
+    input:
+        lambda wildcards: expand(f"{R}/rows/{{run}}.parquet", run=runs_of(PAPER_OF[wildcards.chapter])),
+        notebook=lambda wildcards: chapter(wildcards.chapter),
+    output: notebook=f"{R}/notebooks/{{chapter}}.ipynb"
+    log: f"{R}/logs/{{chapter}}.log"
+    wildcard_constraints: chapter="|".join(PAPER_OF) or "none"
+    params:
+        profile=lambda wildcards: paper_sections(PROFILE, PAPER_OF[wildcards.chapter]),
+        statistics=settings(PROFILE, "statistics"),
+        code=lambda wildcards: code_digest(
+            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.kokoro", prose=True
+        ),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
+
+
 rule claims:
     message: "claims: verdicts"
     input:
         "notebooks/claims.yaml",
-        [EXECUTED[name] for name in ("00_corpus", "02_hypertts_evaluate", "03_hypertts_ablations")],
-        expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
+        [path for name, path in EXECUTED.items() if name != "90_report"],
+        expand(f"{R}/rows/{{run}}.parquet", run=[*ROWS, *(run for paper in PAPERS for run in runs_of(paper))]),
     output: f"{R}/claims.json"
     log: f"{R}/logs/claims.log"
     params:

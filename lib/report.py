@@ -1,6 +1,7 @@
 """The report a reviewer opens first: results/<profile>/index.html, one file without external requests.
 
     python -m lib.report --profile demo
+    python -m lib.report --profile demo --paper HT     one paper's, to hypertts.html, before the others are done
 
 It reads rows, manifests, claims.json, the figures with their captions and the audio of the runs; what is
 missing is said to be missing.
@@ -17,38 +18,44 @@ import jinja2
 import pandas as pd
 
 from lib import study, tables
-from lib.claims import VERDICTS, load_claims, scale
+from lib.claims import VERDICTS, judge, load_claims, scale
 from lib.evidence import claim_view, exists, limits, provenance, read_figures, read_json, sentences
 from lib.files import replace_file
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+SINGLE = {"HT": "hypertts.html"}
 DECIMALS = {"cos": 2, "ffe": 2, "wer": 3, "mcd": 2, "mos_predicted": 2}
 
 
-def write_report(profile: dict) -> Path:
+def write_report(profile: dict, paper: str | None = None) -> Path:
     """Write R/index.html from what the profile's runs left; returns the path.
 
-    Raises ValueError, one sentence, for damaged rows, manifests, claims or captions.
+    With `paper`, the report of one paper on the rows there are now, in a file of its own (`SINGLE`). Raises
+    ValueError, one sentence, for damaged rows, manifests, claims or captions and for a paper that is not in
+    claims.yaml.
     """
-    root = study.results_root(profile)
-    rows, manifests = study.read_rows(profile), study.read_manifests(profile)
-    written = load_claims()
+    root, written = study.results_root(profile), load_claims()
+    chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
+    if not chosen:
+        raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
+    rows, manifests = study.read_rows(profile, paper), study.read_manifests(profile, paper)
+    claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
     figures = read_figures(root)
-    path = root / "claims.json"
-    records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
-    players = sentences(root, rows, manifests, written["papers"])
+    if paper:
+        records = judge(written | {"claims": claims}, rows, manifests, profile)
+    else:
+        path = root / "claims.json"
+        records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
+    players = sentences(root, rows, manifests, chosen)
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             profile=profile["name"],
-            papers=[
-                _paper(name, paper, written, records, rows, manifests, profile)
-                for name, paper in written["papers"].items()
-            ],
+            papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
             claims=[claim_view(record, root, figures, bool(players)) for record in records],
             counts={verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS},
-            expected=[claim["id"] for claim in written["claims"]],
+            expected=[claim["id"] for claim in claims],
             figures=figures,
             sentences=players,
             provenance=provenance(root, manifests),
@@ -57,9 +64,10 @@ def write_report(profile: dict) -> Path:
             decimals=DECIMALS,
         )
     )
-    with replace_file(root / "index.html") as temporary:
+    target = root / (SINGLE.get(paper, f"{paper.lower()}.html") if paper else "index.html")
+    with replace_file(target) as temporary:
         temporary.write_text(page.lstrip(), encoding="utf-8")
-    return root / "index.html"
+    return target
 
 
 def _paper(
@@ -136,9 +144,10 @@ def duration(seconds: float | None) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lib.report", description="Write results/<profile>/index.html.")
     parser.add_argument("--profile", default="demo")
+    parser.add_argument("--paper", help="only this one's claims, such as HT")
     options = parser.parse_args(arguments)
     try:
-        print(write_report(study.load_profile(options.profile)))
+        print(write_report(study.load_profile(options.profile), options.paper))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
 
