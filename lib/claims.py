@@ -116,9 +116,12 @@ def bootstrap_options(profile: dict) -> dict:
 
 
 def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
-    """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone."""
+    """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone.
+
+    The corpus checks of a paper, rows of no method, do not count.
+    """
     rows = rows[(rows["paper"] == paper).fillna(False)]
-    heard = select(rows, {"metric": "cos"})
+    heard = rows[rows["utterance"].notna() & rows["method"].notna()]
     corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [

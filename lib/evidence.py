@@ -15,7 +15,7 @@ IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 IMAGE_BYTES = 1_500_000  # a larger figure is linked instead of embedded
 AUDIO_BYTES = 6_000_000  # audio embedded in all; what exceeds it is linked
 PAPER_BACKBONE = 35.7e6  # parameters of the HyperTTS paper's backbone
-SENTENCES = {"adaptation": 3, "never_seen": 2, "pretraining": 1}  # players by role, one sentence a speaker
+SENTENCES = {"adaptation": 3, "never_seen": 2, "pretraining": 1}  # players of a paper by role, one sentence a speaker
 
 
 def claim_view(record: dict, root: Path, figures: list[dict], audio: bool) -> dict:
@@ -78,22 +78,24 @@ def read_figures(root: Path) -> list[dict]:
     return figures
 
 
-def sentences(root: Path, rows: pd.DataFrame, manifests: dict, papers: dict) -> list[dict]:
-    """Sentences that several systems speak: speaker, role, text, and one audio source per system, in the
-    papers' order.
+def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper: dict, budget: int) -> list[dict]:
+    """Sentences that several systems of a paper speak: speaker, role, text, and one audio source per system, in the
+    paper's order.
 
-    At most `SENTENCES` of each role, one a speaker, those that most systems speak first.
+    At most `SENTENCES` of each role, one a speaker, those that most systems speak first. Audio beyond `budget` bytes is
+    linked instead of embedded.
     """
-    labels = {system: facts["label"] for paper in papers.values() for system, facts in paper["systems"].items()}
+    labels = {system: facts["label"] for system, facts in paper["systems"].items()}
+    rows = rows[(rows["paper"] == name).fillna(False)]
     heard: dict[str, dict[str, Path]] = {}
-    for path in sorted((root / "audio").glob("*/*.wav")):
+    for path in sorted((root / "audio").glob(f"{name.lower()}-*/*.wav")):
         named = re.fullmatch(r"[a-z]+-(.+)-s\d+", path.parent.name)
         if named and named[1] in labels:
             heard.setdefault(path.stem, {}).setdefault(named[1], path)
     known = rows.dropna(subset=["utterance"]).drop_duplicates("utterance").set_index("utterance")
     texts = {key: text for manifest in manifests.values() for key, text in (manifest.get("texts") or {}).items()}
     ranked = sorted((name for name in heard if name in known.index), key=lambda name: (-len(heard[name]), name))
-    chosen, speakers, left, budget = [], set(), dict(SENTENCES), AUDIO_BYTES
+    chosen, speakers, left = [], set(), dict(SENTENCES)
     for name in ranked:
         speaker, role = known.loc[name, "speaker"], known.loc[name, "role"]
         if speaker in speakers or not left.get(role):
@@ -153,8 +155,10 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
     }
 
 
-def limits(rows: pd.DataFrame, manifests: dict[str, dict]) -> list[str]:
-    """What these numbers cannot say, in plain sentences, each from a fact of the rows or manifests."""
+def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list[str]:
+    """What these numbers cannot say, in plain sentences: each from a fact of the rows or manifests, then those that
+    claims.yaml states of each paper that has rows.
+    """
     corpora = {str(m.get("corpus")) for m in manifests.values() if m.get("corpus")}
     vocoders = {str(m.get("vocoder")).lower() for m in manifests.values() if m.get("vocoder")}
     size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)]["value"]
@@ -180,7 +184,8 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict]) -> list[str]:
     told.append(
         f"Adaptation ran with {again} on one pre-trained backbone: no interval holds variation between pre-trainings."
     )
-    return told
+    there = set(rows["paper"].dropna())
+    return told + [f"{name}: {limit}" for name in papers if name in there for limit in papers[name].get("limits", [])]
 
 
 def _embedded(path: Path) -> str:

@@ -19,12 +19,11 @@ import pandas as pd
 
 from lib import study, tables
 from lib.claims import VERDICTS, judge, load_claims, scale
-from lib.evidence import claim_view, exists, limits, provenance, read_figures, read_json, sentences
+from lib.evidence import AUDIO_BYTES, claim_view, exists, limits, provenance, read_figures, read_json, sentences
 from lib.files import replace_file
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SINGLE = {"HT": "hypertts.html"}
-DECIMALS = {"cos": 2, "ffe": 2, "wer": 3, "mcd": 2, "mos_predicted": 2}
 
 
 def write_report(profile: dict, paper: str | None = None) -> Path:
@@ -46,22 +45,22 @@ def write_report(profile: dict, paper: str | None = None) -> Path:
     else:
         path = root / "claims.json"
         records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
-    players = sentences(root, rows, manifests, chosen)
+    budget = AUDIO_BYTES // len(written["papers"])
+    players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             profile=profile["name"],
             papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
-            claims=[claim_view(record, root, figures, bool(players)) for record in records],
+            claims=[claim_view(record, root, figures, bool(players.get(record["paper"]))) for record in records],
             counts={verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS},
             expected=[claim["id"] for claim in claims],
             figures=figures,
-            sentences=players,
+            players=players,
+            verdicts=VERDICTS,
             provenance=provenance(root, manifests),
-            limits=limits(rows, manifests),
-            metrics=tables.METRICS,
-            decimals=DECIMALS,
+            limits=limits(rows, manifests, chosen),
         )
     )
     target = root / (SINGLE.get(paper, f"{paper.lower()}.html") if paper else "index.html")
@@ -76,10 +75,12 @@ def _paper(
     mine = rows[(rows["paper"] == name).fillna(False)]
     return paper | {
         "id": name,
+        "columns": paper["table"]["columns"],
         "rule": written["rules"][name],
         "scale": scale(rows, manifests, profile, name) if len(mine) else None,
         "judged": any(record["paper"] == name for record in records),
         "table": tables.results(mine, paper, profile) if len(mine) else [],
+        "checked": "tts_0" in paper["systems"],
         "check": tables.corpus_check(mine, profile) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
     }

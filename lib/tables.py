@@ -8,27 +8,29 @@ import pandas as pd
 from lib.claims import bootstrap_options, select
 from lib.statistics import StatisticsError, interval, pair, resample
 
-METRICS = ("cos", "ffe", "wer", "mcd", "mos_predicted")
 
-
-def results(rows: pd.DataFrame, paper: dict, profile: dict, role: str = "adaptation") -> list[dict]:
+def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
     """One entry per system of the paper or of the rows: label, share of weights, and each metric's mean,
     interval, n and published value.
 
-    `paper` is the paper's section of claims.yaml. WER is the mean over utterances, as a ratio.
+    `paper` is the paper's section of claims.yaml, whose `table` says which rows count and which metrics are columns.
+    WER is the mean over utterances, as a ratio.
     """
-    heard = select(rows, {"role": role, "split": "test"})
+    metrics = paper["table"]["columns"]
+    heard = select(rows, paper["table"]["where"])
+    heard = heard[heard["metric"].isin(list(metrics))]
     measured = [name for name in heard["system"].dropna().unique() if name not in paper["systems"]]
-    full = _mean(select(rows, {"metric": "trainable_parameters", "system": "tts_ft"}))
+    full = _mean(select(rows, {"metric": "trainable_parameters", "system": paper["table"].get("whole", "tts_ft")}))
     table = []
     for system in [*paper["systems"], *measured]:
         published = paper["systems"].get(system, {})
         trainable = _mean(select(rows, {"metric": "trainable_parameters", "system": system}))
         cells = {
             metric: _cell(select(heard, {"system": system, "metric": metric}), published.get(metric), profile)
-            for metric in METRICS
+            for metric in metrics
         }
-        if any(cell["value"] is not None or cell["published"] is not None for cell in cells.values()):
+        heads = [cell for cell in cells.values() if cell["value"] is not None]
+        if heads or any(cell["published"] is not None for cell in cells.values()):
             table.append(
                 {
                     "system": system,
@@ -38,6 +40,8 @@ def results(rows: pd.DataFrame, paper: dict, profile: dict, role: str = "adaptat
                     "published_trainable": published.get("trainable"),
                     "published_share": published.get("share"),
                     "cells": cells,
+                    "n": heads[0]["n"] if heads else None,
+                    "seeds": heads[0]["seeds"] if heads else None,
                 }
             )
     return table

@@ -202,3 +202,12 @@ def test_numbers_keep_three_digits_and_a_true_minus(value, shown):
 def test_counts_and_times_are_short():
     assert [report.count(v) for v in (453_000, 35_700_000, 12, None)] == ["453 k", "35.7 M", "12", "–"]
     assert [report.duration(v) for v in (12.3, 600, 9000, None)] == ["12 s", "10 min", "2.5 h", "–"]
+
+
+def test_one_paper_s_report_is_a_file_of_its_own_and_judges_on_the_rows_there_are(complete):
+    path = report.write_report(PROFILE, "HT")
+    page = path.read_text()
+    assert path.name == "hypertts.html"
+    assert 'id="HT1"' in page and 'id="claims"' in page
+    with pytest.raises(ValueError, match="there is no paper XX; choose one of HT"):
+        report.write_report(PROFILE, "XX")
