@@ -156,7 +156,7 @@ def test_an_empty_study_says_what_is_missing(tmp_path, monkeypatch):
         "The claims are missing: HT1, HT2",
         "The results of HT are missing",
         "The figures are missing",
-        "The audio is missing",
+        "The audio of HT is missing",
         "The costs of HT are missing",
         "Provenance is missing",
     ):
@@ -176,10 +176,9 @@ def test_a_large_figure_is_linked_not_embedded(tmp_path):
     assert evidence.read_figures(tmp_path)[0]["source"] == "figures/large.svg"
 
 
-def test_audio_past_the_budget_is_linked(complete, monkeypatch):
-    monkeypatch.setattr(evidence, "AUDIO_BYTES", 4000)
+def test_audio_past_the_budget_is_linked(complete):
     rows, papers = study.read_rows(PROFILE), claims.load_claims()["papers"]
-    players = evidence.sentences(complete, rows, {}, papers)[0]["players"]
+    players = evidence.sentences(complete, rows, {}, "HT", papers["HT"], budget=4000)[0]["players"]
     assert players[0]["source"].startswith("data:audio/wav")
     assert players[-1]["source"] == "audio/ht-tts_ft-s0/ad0-0.wav"
 
