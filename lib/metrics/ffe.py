@@ -21,6 +21,7 @@ from lib.pitch import yin
 
 HOP = 160
 TOLERANCE = 0.2
+CPU_BATCH = 4  # waves at once: the frames of 32 leave the cache and take four times as long per wave
 RELEASED_FRAME = 400
 RELEASED = {"frame": RELEASED_FRAME, "f0_min": 100.0, "f0_max": 500.0, "threshold": 0.1, "voicing": 0.1}
 
@@ -75,6 +76,8 @@ def f0(
     """F0 (frames,) in Hz of each wave, 0 where unvoiced: every 10 ms, or in the released frames."""
     tracks: list[np.ndarray] = [np.zeros(0)] * len(waves)
     order = np.argsort([len(wave) for wave in waves])
+    if torch.device(device).type == "cpu":
+        batch_size = min(batch_size, CPU_BATCH)
     for start in range(0, len(waves), batch_size):
         batch = [int(index) for index in order[start : start + batch_size]]
         padded = torch.zeros(len(batch), len(waves[batch[-1]]))
