@@ -76,9 +76,9 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from lib import plots
+    from lib import figures
 
-    plots.draw_all(study.load_profile(options.profile))
+    figures.draw_all(study.load_profile(options.profile))
 
 
 def _clean(options: argparse.Namespace) -> None:

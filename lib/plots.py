@@ -6,7 +6,6 @@ Figures of signals and embeddings are in `lib.pictures`, the style and the helpe
 function takes a profile's rows and the profile, and returns a figure that carries its caption.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib import study
 from lib.ablation_plots import ablations, conditionings, cos_against_ds
 from lib.claims import select
 from lib.drawing import (
@@ -41,7 +39,7 @@ from lib.drawing import (
     whiskers,
     written,
 )
-from lib.statistics import StatisticsError, interval
+from lib.statistics import interval
 
 MAIN = (
     *("reference_vocoded", "tts_0", "adaptertts_e", "adaptertts_v", "adaptertts_d", "adaptertts_evd"),
@@ -328,24 +326,3 @@ def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
     """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
     drawing = FIGURES[name]
     return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
-
-
-def draw_all(profile: dict) -> None:
-    """Draw and save all figures that the rows of a profile allow, and say which they do not."""
-    rows = study.read_rows(profile, "HT")
-    for name in FIGURES:
-        try:
-            draw(name, rows, profile)
-            print(name)
-        except (PlotError, StatisticsError) as error:
-            print(f"{name} is left out: {error}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.plots", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo")
-    draw_all(study.load_profile(parser.parse_args().profile))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,33 @@
+"""Every figure that is made from rows alone, of all papers: drawn again without running anything."""
+
+from importlib import import_module
+from types import ModuleType
+
+from lib import study
+from lib.drawing import PlotError
+from lib.statistics import StatisticsError
+
+PAPERS = ("HT", "HA", "SP", "LD")
+
+
+def draw_all(profile: dict) -> None:
+    """Draw and save all figures that the rows of a profile allow, and say which they do not."""
+    for paper in PAPERS:
+        rows = study.read_rows(profile, paper)
+        if rows.empty:
+            print(f"{paper} has no rows in profile {profile['name']}")
+            continue
+        module = plots_of(paper)
+        for name in module.FIGURES:
+            try:
+                module.draw(name, rows, profile)
+                print(name)
+            except (PlotError, StatisticsError) as error:
+                print(f"{name} is left out: {error}")
+
+
+def plots_of(paper: str) -> ModuleType:
+    """The module with a paper's `FIGURES` and `draw`."""
+    # The names stand in full, so that whoever reads the imports finds them.
+    modules = {"HT": "lib.plots", "HA": "lib.asr_plots", "SP": "lib.zero_shot_plots", "LD": "lib.latents_plots"}
+    return import_module(modules[paper])
