@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import concurrent.futures.process
 import hashlib
 import itertools
 import json
@@ -160,7 +161,9 @@ def make(source: Corpus, job: Job, snr: float | None) -> tuple[np.ndarray, Utter
 def changed(profile: Profile) -> dict:
     """Cohort, severity and the parameters of a profile that are not their defaults."""
     named = {"cohort": profile.cohort, "severity": profile.severity}
-    return named | {f.name: getattr(profile, f.name) for f in fields(profile)[2:] if getattr(profile, f.name) != f.default}
+    return named | {
+        f.name: getattr(profile, f.name) for f in fields(profile)[2:] if getattr(profile, f.name) != f.default
+    }
 
 
 def pink_noise(samples: int, random: np.random.Generator) -> np.ndarray:
@@ -227,6 +230,8 @@ def _make_all(jobs: list[Job], source: Corpus, snr: float | None, folder: Path, 
             try:
                 for future in concurrent.futures.as_completed(futures):
                     bar.update(future.result())
+            except concurrent.futures.process.BrokenProcessPool:
+                raise CorpusError("A worker process was killed; run again with fewer cores or more memory.") from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -272,7 +277,9 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     minutes = sum(item.seconds for item in corpus.utterances) / 60
-    print(f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, {len(corpus.speakers())} speakers")
+    print(
+        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, {len(corpus.speakers())} speakers"
+    )
 
 
 if __name__ == "__main__":

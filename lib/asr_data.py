@@ -1,0 +1,186 @@
+"""What all recognisers of a profile share: corpus, Whisper, prepared utterances, encoder states, embeddings.
+
+The frozen encoder's states of every utterance are files, made once (`lib.models.whisper_states`). So are the two
+embeddings that hypernetworks are conditioned on: the mean encoder state of the utterance itself, and GE2E.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lib import study, tts
+from lib.corpora import simulated
+from lib.corpus import Corpus, Utterance
+from lib.files import fingerprint, replace_file
+from lib.models import speaker, whisper
+from lib.models.whisper import Whisper
+from lib.models.whisper_states import EncoderStates, Example, mean_states, prepare
+
+CONDITIONINGS = ("whisper", "ge2e")
+CHUNK = 8  # utterances a worker encodes together
+FEW = 32  # fewer are encoded without a pool
+LATIN = 0.9  # least share of Latin letters in an English transcript
+
+
+class AsrError(ValueError):
+    """A recogniser, utterance or setting that cannot be used; the message names it and the fix."""
+
+
+@dataclass
+class Bench:
+    """A profile's parameters, corpus and Whisper on one device; `given` is a corpus other than the simulated one.
+
+    set_aside: utterances that Whisper cannot be trained on or tested with, and why; the others are used.
+    """
+
+    profile: dict
+    device: str = "cpu"
+    cores: int | None = None
+    given: Corpus | None = None
+    set_aside: list[dict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = tts.resolve_device(self.device)
+        self.cores = self.cores or len(os.sched_getaffinity(0))
+        if self.settings["language"] != "en":
+            raise AsrError(
+                f"The language {self.settings['language']!r} is not English: this study's Whisper is English-only, "
+                "set ha.language to en and give English recordings."
+            )
+
+    @property
+    def settings(self) -> dict:
+        return self.profile["ha"]
+
+    @property
+    def root(self) -> Path:
+        return study.results_root(self.profile)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        if self.given is not None:
+            return self.given
+        source = tts.Bench(self.profile, self.device, self.cores).corpus
+        return simulated.build(self.settings["corpus"], source, cores=self.cores)
+
+    @cached_property
+    def model(self) -> Whisper:
+        return whisper.load(self.settings["whisper"]["name"], self.device, self.settings["whisper"].get("path"))
+
+    @cached_property
+    def identity(self) -> str:
+        """Everything that encoder states and embeddings depend on, in twelve digits."""
+        return fingerprint(self.corpus.hash, self.model.pretrained.sha256, self.settings["context"])
+
+    @cached_property
+    def folder(self) -> Path:
+        return Path(os.environ.get("STUDY_CACHE") or study.ROOT / "data" / "cache") / f"asr-{self.identity}"
+
+    @cached_property
+    def cache(self) -> EncoderStates:
+        return EncoderStates(self.model, self.folder / "states")
+
+    @cached_property
+    def examples(self) -> dict[str, Example]:
+        """Every usable utterance by its id, in the corpus's order. Raises AsrError when none is left."""
+        found = {}
+        for item in self.corpus.utterances:
+            try:
+                check_english(item.utterance, item.text)
+                wave = self.corpus.wave(item)
+                found[item.utterance] = prepare(self.model, item.utterance, wave, item.text, self.settings["context"])
+            except ValueError as error:
+                self.set_aside.append({"utterance": item.utterance, "speaker": item.speaker, "reason": str(error)})
+        if not found:
+            reasons = [entry["reason"] for entry in self.set_aside]
+            raise AsrError(f"{self.corpus.name}: no utterance can be used{f': {reasons[0]}' if reasons else '.'}")
+        return found
+
+    @cached_property
+    def utterances(self) -> list[Utterance]:
+        """The manifest entries of `examples`, in their order."""
+        return [item for item in self.corpus.utterances if item.utterance in self.examples]
+
+    def select(self, role: str | None = None, split: str | None = None) -> list[Utterance]:
+        return [u for u in self.utterances if role in (None, u.role) and split in (None, u.split)]
+
+    def embeddings(self, kind: str, level: str = "utterance") -> dict[str, Tensor]:
+        """The conditioning embedding (size,) of every utterance by its id.
+
+        kind: "whisper" or "ge2e"; level: "utterance", or "speaker" for the mean over the speaker's utterances of the
+        same split (a speaker's test utterances are transcribed together, without transcripts).
+        """
+        if kind not in CONDITIONINGS or level not in ("utterance", "speaker"):
+            raise AsrError(f"There is no conditioning {kind!r} by {level!r}: choose whisper or ge2e, "
+                           "utterance or speaker.")  # fmt: skip
+        table = torch.from_numpy(self._stored(kind)).to(self.device)
+        rows = dict(zip(self.examples, table, strict=True))
+        if level == "utterance":
+            return rows
+        groups: dict[tuple[str, str], list[Tensor]] = {}
+        for item in self.utterances:
+            groups.setdefault((item.speaker, item.split), []).append(rows[item.utterance])
+        return {u.utterance: torch.stack(groups[u.speaker, u.split]).mean(0) for u in self.utterances}
+
+    def _stored(self, kind: str) -> np.ndarray:
+        """Embeddings (utterances, size) in the order of `examples`, from their file if it is there."""
+        path = self.folder / f"{kind}-{fingerprint(list(self.examples))}.npy"
+        if not path.exists():
+            if kind == "whisper":
+                table = mean_states(self.cache, list(self.examples.values())).cpu().numpy()
+            else:
+                table = speaker.embed([example.wave for example in self.examples.values()], self.device)
+            with replace_file(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, table, allow_pickle=False)
+        return np.load(path, allow_pickle=False)
+
+
+def check_english(name: str, text: str) -> None:
+    """Raise AsrError for a transcript that is missing or written in another alphabet than English's."""
+    letters = [c for c in unicodedata.normalize("NFKD", text) if c.isalpha()]
+    if not letters:
+        raise AsrError(f"Utterance {name} has no transcript: write one or leave the utterance out.")
+    if sum(c.isascii() for c in letters) < LATIN * len(letters):
+        raise AsrError(
+            f"The transcript of utterance {name} is not English ({text[:30]!r}): this Whisper writes English only, "
+            "leave the utterance out."
+        )
+
+
+def fill(bench: Bench) -> int:
+    """Make the encoder states and embeddings that are missing; returns how many utterances were encoded."""
+    missing = [example for example in bench.examples.values() if not bench.cache.path(example).exists()]
+    chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+    with tqdm(total=len(missing), desc="encoder states", unit="utt", disable=not missing) as bar:
+        if bench.cores == 1 or len(missing) < FEW or bench.device != "cpu":
+            for chunk in chunks:
+                bench.cache.read(chunk)
+                bar.update(len(chunk))
+        else:
+            context = multiprocessing.get_context("spawn")
+            options = bench.settings["whisper"]["name"], bench.settings["whisper"].get("path"), bench.cache.root
+            with concurrent.futures.ProcessPoolExecutor(bench.cores, context) as pool:
+                for future in concurrent.futures.as_completed(
+                    [pool.submit(_encode, chunk, *options) for chunk in chunks]
+                ):
+                    bar.update(future.result())
+    for kind in CONDITIONINGS:
+        bench._stored(kind)
+    return len(missing)
+
+
+def _encode(chunk: list[Example], name: str, path: str | None, root: Path) -> int:
+    torch.set_num_threads(1)
+    EncoderStates(whisper.load(name, "cpu", path), root).read(chunk)
+    return len(chunk)
