@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CONTEXT = 8.0  # seconds of padded audio Whisper hears first; a failure is judged again with its full 30 s
+CONTEXT = 4.0  # seconds of padded audio, or a multiple, Whisper hears first; a failure is judged again with its full 30 s
 
 
 def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
@@ -14,7 +14,7 @@ def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
     from lib.models import whisper
 
     recogniser = whisper.load("tiny.en")
-    heard = recogniser.transcribe(waves, context_seconds=CONTEXT)
+    heard = recogniser.transcribe(waves, batch_size=8, context_seconds=CONTEXT)
     rates = wer.compare(heard, texts)["wer"]
     doubtful = np.flatnonzero(rates > gate["wer"])
     if len(doubtful):

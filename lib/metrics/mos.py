@@ -26,6 +26,7 @@ SEGMENT = 122880
 LARGEST_HOP = 16000
 FEATURE_HOP = 320
 REACH = 5
+CPU_BATCH = 2  # segments at once: what a CPU computes for more leaves its cache, and takes half as long again
 RATE = 16000
 DNSMOS_SECONDS = 9.01
 DNSMOS_SEGMENT = 144160
@@ -59,6 +60,8 @@ def score(
     lengths = torch.tensor([min(len(wave), SEGMENT) for wave in waves]).repeat_interleave(
         torch.tensor([len(cut) for cut in cuts])
     )
+    if torch.device(device).type == "cpu":
+        batch_size = min(batch_size, CPU_BATCH)
     stacked, order = torch.cat(cuts), lengths.argsort(stable=True)
     values = torch.zeros(len(order))
     for batch in order.split(batch_size):
