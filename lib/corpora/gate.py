@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CONTEXT = 4.0  # seconds of padded audio, or a multiple, Whisper hears first; a failure is judged again with its full 30 s
+CONTEXT = 4.0  # seconds of audio, or a multiple, that Whisper hears first; a failure is judged again with its full 30 s
 
 
 def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
