@@ -40,7 +40,7 @@ LONGEST_KEPT = 12.0  # s of audio kept for a player
 def prepare(profile: dict, device: str = "auto", cores: int | None = None) -> None:
     """Make what all runs of a profile share, and R/prepared/ha.json, which says what that is."""
     started, bench = time.time(), Bench(profile, device, cores)
-    encoded = fill(bench)
+    fill(bench)
     write_json(
         bench.root / "prepared" / "ha.json",
         {
@@ -49,7 +49,6 @@ def prepare(profile: dict, device: str = "auto", cores: int | None = None) -> No
             "set_aside": [*bench.corpus.set_aside, *bench.set_aside],
             "whisper": bench.model.pretrained.manifest(),
             "states": bench.identity,
-            "encoded_now": encoded,
             "seconds": round(time.time() - started, 1),
         },
     )
@@ -302,13 +301,15 @@ def main() -> None:
     parser.add_argument("--system", default="whisper_0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; results depend on it in the last bits")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads (prepare: processes); results depend on it in the last bits"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
-            prepare(profile, options.device)
+            prepare(profile, options.device, options.threads)
         else:
             run(profile, options.system, options.seed, options.device)
     except (ValueError, OSError, FloatingPointError) as error:

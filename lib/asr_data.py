@@ -10,8 +10,9 @@ import concurrent.futures
 import multiprocessing
 import os
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ class AsrError(ValueError):
 
 @dataclass
 class Bench:
-    """A profile's parameters, corpus and Whisper on one device; `given` is a corpus other than the simulated one.
+    """A profile's parameters, corpus and Whisper on one device.
 
+    given: a corpus other than the simulated one; place: where results go other than the profile's own folder.
     set_aside: utterances that Whisper cannot be trained on or tested with, and why; the others are used.
     """
 
@@ -48,6 +50,7 @@ class Bench:
     device: str = "cpu"
     cores: int | None = None
     given: Corpus | None = None
+    place: Path | None = None
     set_aside: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Bench:
 
     @property
     def root(self) -> Path:
-        return study.results_root(self.profile)
+        return self.place or study.results_root(self.profile)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -134,16 +137,13 @@ class Bench:
         return {u.utterance: torch.stack(groups[u.speaker, u.split]).mean(0) for u in self.utterances}
 
     def _stored(self, kind: str) -> np.ndarray:
-        """Embeddings (utterances, size) in the order of `examples`, from their file if it is there."""
-        path = self.folder / f"{kind}-{fingerprint(list(self.examples))}.npy"
-        if not path.exists():
-            if kind == "whisper":
-                table = mean_states(self.cache, list(self.examples.values())).cpu().numpy()
-            else:
-                table = speaker.embed([example.wave for example in self.examples.values()], self.device)
-            with replace_file(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, table, allow_pickle=False)
-        return np.load(path, allow_pickle=False)
+        """Embeddings (utterances, size) in the order of `examples`, from their file, which is made if need be."""
+        if not self.table_path(kind).exists():
+            fill(self)
+        return np.load(self.table_path(kind), allow_pickle=False)
+
+    def table_path(self, kind: str) -> Path:
+        return self.folder / f"{kind}-{fingerprint(list(self.examples))}.npy"
 
 
 def check_english(name: str, text: str) -> None:
@@ -158,29 +158,40 @@ def check_english(name: str, text: str) -> None:
         )
 
 
-def fill(bench: Bench) -> int:
-    """Make the encoder states and embeddings that are missing; returns how many utterances were encoded."""
-    missing = [example for example in bench.examples.values() if not bench.cache.path(example).exists()]
-    chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
-    with tqdm(total=len(missing), desc="encoder states", unit="utt", disable=not missing) as bar:
-        if bench.cores == 1 or len(missing) < FEW or bench.device != "cpu":
-            for chunk in chunks:
-                bench.cache.read(chunk)
-                bar.update(len(chunk))
-        else:
-            context = multiprocessing.get_context("spawn")
-            options = bench.settings["whisper"]["name"], bench.settings["whisper"].get("path"), bench.cache.root
-            with concurrent.futures.ProcessPoolExecutor(bench.cores, context) as pool:
-                for future in concurrent.futures.as_completed(
-                    [pool.submit(_encode, chunk, *options) for chunk in chunks]
-                ):
-                    bar.update(future.result())
+def fill(bench: Bench) -> None:
+    """Make the encoder states and embeddings that are missing, in the same portions however often it was stopped."""
+    examples = list(bench.examples.values())
+    whole = all(bench.table_path(kind).exists() for kind in CONDITIONINGS)
+    if whole and all(bench.cache.path(example).exists() for example in examples):
+        return
+    chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
+    made: list[dict[str, np.ndarray]] = []
+    with tqdm(total=len(examples), desc="encoder states", unit="utt") as bar:
+        for tables in _encode_all(bench, chunks):
+            made.append(tables)
+            bar.update(len(tables["ge2e"]))
     for kind in CONDITIONINGS:
-        bench._stored(kind)
-    return len(missing)
+        with replace_file(bench.table_path(kind)) as temporary, open(temporary, "wb") as file:
+            np.save(file, np.concatenate([tables[kind] for tables in made]), allow_pickle=False)
 
 
-def _encode(chunk: list[Example], name: str, path: str | None, root: Path) -> int:
+def _encode_all(bench: Bench, chunks: list[list[Example]]) -> Iterator[dict[str, np.ndarray]]:
+    """The embeddings of each portion in order: in this process on a GPU or for few utterances, else in a pool."""
+    if bench.cores == 1 or len(bench.examples) < FEW or bench.device != "cpu":
+        yield from (_encode(chunk, bench.cache, bench.device) for chunk in chunks)
+        return
+    name, path = bench.settings["whisper"]["name"], bench.settings["whisper"].get("path")
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(bench.cores, context) as pool:
+        work = partial(_encode_alone, name=name, path=path, root=bench.cache.root)
+        yield from pool.map(work, chunks)
+
+
+def _encode(chunk: list[Example], cache: EncoderStates, device: str) -> dict[str, np.ndarray]:
+    mean = mean_states(cache, chunk).cpu().numpy()
+    return {"whisper": mean, "ge2e": speaker.embed([example.wave for example in chunk], device)}
+
+
+def _encode_alone(chunk: list[Example], name: str, path: str | None, root: Path) -> dict[str, np.ndarray]:
     torch.set_num_threads(1)
-    EncoderStates(whisper.load(name, "cpu", path), root).read(chunk)
-    return len(chunk)
+    return _encode(chunk, EncoderStates(whisper.load(name, "cpu", path), root), "cpu")
