@@ -183,6 +183,20 @@ def facts_of(bench: ZeroShotBench, name: str, seed: int) -> dict:
     return json.loads(bench.checkpoint(run_id(name, seed)).with_suffix(".json").read_text())
 
 
+def parameter_counts(bench: ZeroShotBench) -> dict[str, dict[str, int]]:
+    """Weights of every system of the paper's size: at the paper's sizes and in this profile ("here")."""
+    paper = StyleSpeechDims(n_symbols=bench.dims.n_symbols)
+    counts = {}
+    for name, entry in bench.settings["systems"].items():
+        if entry["method"] != "cost" and "model" not in entry:
+            models = {
+                "at the paper's sizes": PrunedTTS(StyleSpeech(paper), bench.sparse(name)),
+                "here": bench.build(name),
+            }
+            counts[name] = {size: sum(p.numel() for p in model.parameters()) for size, model in models.items()}
+    return counts
+
+
 def bench_of(profile: dict, device: str) -> ZeroShotBench:
     """The bench of a profile. Raises StudyError for one without the section sp."""
     if "sp" not in profile:
