@@ -125,7 +125,7 @@ def train(bench: Bench, name: str, seed: int) -> Systems:
 def train_config(bench: Bench, system: dict, seed: int) -> TrainConfig:
     """The profile's training settings with what the system sets itself."""
     section = {key: value for key, value in bench.settings["train"].items() if key != "rates"}
-    section |= {key: system[key] for key in ("steps", "batch_size") if key in system}
+    section |= {key: system[key] for key in ("steps", "batch_size", "checkpoint_every") if key in system}
     return TrainConfig.from_dict(section | {"learning_rate": rate_of(bench.settings, system)}, seed=seed)
 
 

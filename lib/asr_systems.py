@@ -1,10 +1,11 @@
 """The recognisers of the HA study by the names of a profile: which adaptation, of what size, for whom.
 
-    none    Whisper as it is
-    full    fine-tuning of everything, or of one side
-    bias    fine-tuning of the biases
-    lora    a learned low-rank update of some matrices
-    hyper   a hypernetwork that makes such an update for each utterance from its embedding
+    none      Whisper as it is
+    full      fine-tuning of everything, or of one side
+    matrices  fine-tuning of whole matrices
+    bias      fine-tuning of the biases
+    lora      a learned low-rank update of some matrices
+    hyper     a hypernetwork that makes such an update for each utterance from its embedding
 
 A system has one adaptation for everybody, or one for each cohort or speaker (`level`).
 """
@@ -22,11 +23,11 @@ from lib.corpus import Utterance
 from lib.methods import hyperlora
 from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
 
-METHODS = ("none", "full", "bias", "lora", "hyper")
+METHODS = ("none", "full", "matrices", "bias", "lora", "hyper")
 LEVELS = ("all", "cohort", "speaker")
 KEYS = {
     *("name", "method", "targets", "budget", "rank", "level", "conditioning", "embedding", "hidden", "side", "without"),
-    *("steps", "batch_size", "rate"),
+    *("steps", "batch_size", "rate", "checkpoint_every"),
 }
 LARGEST_RANK = 64
 EVERYBODY = "all"
@@ -169,6 +170,8 @@ def _adaptation(bench: Bench, system: dict) -> Adaptation:
     if system["method"] == "bias":
         return hyperlora.bias_only(network, system.get("side"))
     targets = system["targets"]
+    if system["method"] == "matrices":
+        return hyperlora.matrix_fine_tuning(network, targets)
     if "rank" in system:
         options = {"rank": system["rank"]}
     else:
@@ -183,7 +186,7 @@ def _adaptation(bench: Bench, system: dict) -> Adaptation:
 
 def rate_of(settings: dict, system: dict) -> float:
     """The learning rate of a system: its own, or its method's."""
-    kind = system["method"]
+    kind = {"matrices": "full"}.get(system["method"], system["method"])
     if kind == "hyper":
         kind = "hyper_mlp" if system["hidden"] else "hyper_linear"
     return system.get("rate") or settings["train"]["rates"][kind]

@@ -1,0 +1,71 @@
+"""Adapting Whisper to a folder of one's own: recordings in, PEFT adapter and scores out."""
+
+import json
+
+import pandas as pd
+import pytest
+from synthetic_corpus import speech
+
+from lib import asr_folder, audio, study
+from lib.asr_data import AsrError
+
+TEXTS = [f"The number {word} is written on the door." for word in ("one", "two", "three", "four", "five", "six")]
+TEXTS += [f"He bought {word} apples at the market." for word in ("seven", "eight", "nine", "ten", "eleven", "twelve")]
+
+
+@pytest.fixture(scope="module")
+def profile():
+    profile = study.load_profile("smoke")
+    train = profile["ha"]["train"] | {"steps": 1, "batch_size": 1}
+    return profile | {"ha": profile["ha"] | {"train": train}}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Twelve recordings of two speakers, in a CSV that says which are for testing, and one of them unusable."""
+    folder = tmp_path_factory.mktemp("own")
+    lines = ["path,text,speaker,split"]
+    for number, text in enumerate(TEXTS[:5]):
+        audio.write(folder / f"{number}.wav", speech(120 + 10 * number, number % 2))
+        lines.append(f"{number}.wav,{text},{'ab'[number % 2]},{'test' if number < 2 else 'train'}")
+    audio.write(folder / "foreign.wav", speech(150, 0))
+    lines.append("foreign.wav,Привет как дела сегодня,a,train")
+    (folder / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(recordings, profile, tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield asr_folder.adapt(recordings, profile, "lora_w1", 0, "cpu", tmp_path_factory.mktemp("out") / "adapter")
+    patch.undo()
+
+
+def test_an_adapter_that_peft_reads_comes_out(made):
+    from peft import PeftConfig
+
+    assert PeftConfig.from_pretrained(str(made.adapter)).peft_type == "LORA"
+    assert (made.adapter / "adapter_model.safetensors").stat().st_size > 1000
+
+
+def test_errors_before_and_after_are_kept_for_every_test_utterance(made):
+    assert set(made.scores["reference"]) == set(TEXTS[:2])
+    assert {"wer_before", "wer_after", "before", "after"} <= set(made.scores)
+    assert list(made.summary()["speaker"]) == ["a", "b", "all"]
+    assert len(pd.read_csv(made.adapter / "scores.csv")) == len(made.scores)
+    assert len(json.loads((made.adapter / "transcripts.json").read_text())) == len(made.scores)
+
+
+def test_a_transcript_in_another_language_is_set_aside(made):
+    assert [entry["reason"] for entry in made.set_aside if "not English" in entry["reason"]]
+
+
+def test_a_system_without_an_adapter_is_refused(recordings, profile):
+    with pytest.raises(AsrError, match="no PEFT adapter can be made of it"):
+        asr_folder.adapt(recordings, profile, "full")
+
+
+def test_a_folder_that_is_not_there_is_refused(profile, tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        asr_folder.adapt(tmp_path / "nowhere", profile)
