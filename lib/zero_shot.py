@@ -59,7 +59,7 @@ def run(profile: dict, system: str, seed: int, device: str) -> pd.DataFrame:
     if bench.system(system)["method"] == "cost":
         return _write(bench, COST, seed, cost_rows(bench).assign(seed=seed), started)
     model = restore(bench, system, seed)
-    spoken, waves, set_aside = speech_rows(bench, model, system)
+    spoken, waves, set_aside = speech_rows(bench, model, system, seed)
     tables = [spoken, kept_rows(bench, model), training_rows(facts_of(bench, system, seed))]
     if system in bench.settings["reference_systems"]:
         tables += [reference_rows(bench, model), other_rows(bench, model)]

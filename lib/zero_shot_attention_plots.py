@@ -8,7 +8,7 @@ from lib.claims import select
 from lib.drawing import PlotError, canvas, count, describe, mark, sample, settings, whiskers
 from lib.methods.sparse_attention import PrunedTTS
 from lib.statistics import interval
-from lib.zero_shot_figure_parts import LAYERS, colour, label, learned
+from lib.zero_shot_figure_parts import LAYERS, block, colour, label, learned
 
 RULES = {
     **{"dense": ("Dense (fused)", "#7F7F7F"), "vp": ("VP", "#E69F00"), "dp_soft": ("DP, phase 1", "#56B4E9")},
@@ -39,7 +39,7 @@ def kept(rows: pd.DataFrame, profile: dict) -> Figure:
     left.set(ylabel="Kept under the hard mask", title="By block", ylim=(-0.03, 1.03))
     right.set(ylabel="Queries that keep no key", title="Empty rows", ylim=(-0.03, 1.03))
     for axis in (left, right):
-        axis.set_xticks(range(len(LAYERS)), [name.replace("d", "block ") for name in LAYERS])
+        axis.set_xticks(range(len(LAYERS)), [block(name) for name in LAYERS])
     figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
     drawn = select(fractions, {"system": chosen, "layer": "all"})
     caption = (
@@ -111,7 +111,7 @@ def maps(
         for axis, layer in zip(row, LAYERS, strict=True):
             weights = frames * observed[layer][1][0, head, :frames, :frames].float().cpu()
             image = axis.imshow(weights, cmap="Greys", vmin=0, vmax=gain, interpolation="nearest")
-            axis.set_title(layer.replace("d", "block ") if system == next(iter(models)) else "")
+            axis.set_title(block(layer) if system == next(iter(models)) else "")
             axis.grid(visible=False)
             axis.set_xticks([])
             axis.set_yticks([])

@@ -41,6 +41,11 @@ def colour(system: str) -> str:
     return COLOURS.get(system, prefix)
 
 
+def block(layer: str) -> str:
+    """A block's name, counted from 1: "d0" is decoder block 1."""
+    return f"{'decoder' if layer[0] == 'd' else 'encoder'} {int(layer[1:]) + 1}"
+
+
 def measured(rows: pd.DataFrame, role: str = "never_seen") -> pd.DataFrame:
     """The test sentences of a role. Raises PlotError when nothing was measured."""
     found = select(rows, {"variant": "zero_shot", "role": role, "split": "test"})

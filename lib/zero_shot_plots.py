@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from lib import zero_shot_attention_plots as attention
 from lib import zero_shot_speaker_plots as speakers
@@ -20,6 +21,7 @@ from lib.zero_shot_figure_parts import (
     BASELINE,
     LAYERS,
     against,
+    block,
     colour,
     has,
     label,
@@ -52,7 +54,9 @@ def quality(rows: pd.DataFrame, profile: dict) -> Figure:
         ours.plot(means.index, means, color=colour("dp_r45"), lw=1, alpha=0.6)
         ours.set(ylabel=AXES[metric], title="Ours")
         _published(theirs, metric)
-        theirs.set(ylabel=TITLES[metric], xlabel="R (lower prunes more)", title="Published", xlim=ours.get_xlim())
+        theirs.set(ylabel=TITLES[metric], xlabel="R (lower prunes more)", title="Published")
+        for axis in (ours, theirs):
+            axis.set_xlim(0.15, 0.85)
     handles = [Line2D([], [], color=colour(s), ls=ls, label=label(s)) for s, ls in (("baseline", "--"), ("vp", ":"))]
     handles.append(Line2D([], [], color=colour("dp_r45"), marker="o", label="DP"))
     figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=3)
@@ -107,6 +111,7 @@ def systems(rows: pd.DataFrame, profile: dict) -> Figure:
             if gain is not None:
                 axis.plot(gain, place, "D", color=colour(system), markerfacecolor="none", markersize=6)
         axis.set_xlabel(FORESTS[metric])
+        axis.xaxis.set_major_locator(MaxNLocator(4))
         name_rows(axis, [label(system) for system, _ in pairs])
     drawn = select(table, {"metric": "cos", "system": [system for system, _ in pairs]})
     caption = (
@@ -148,8 +153,8 @@ def theta(rows: pd.DataFrame, profile: dict) -> Figure:
             theirs.plot(range(len(values)), values, **look)
     for axis, title in ((ours, "Ours"), (theirs, "Published (Table 3)")):
         axis.axhline(1, color="0.4", lw=1, ls="--")
-        axis.set(title=title, xlabel="Decoder block", ylabel="θ")
-        axis.set_xticks(range(len(LAYERS)), [name.replace("d", "block ") for name in LAYERS])
+        axis.set(title=title, ylabel="θ")
+        axis.set_xticks(range(len(LAYERS)), [block(name) for name in LAYERS])
     figure.legend(*ours.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize="small")
     n = found[found["system"].isin(chosen)]["run_id"].nunique()
     caption = (
@@ -170,7 +175,7 @@ def curves(rows: pd.DataFrame, profile: dict) -> Figure:
     shown = "dp_r45" if "dp_r45" in chosen else chosen[0]
     for place, (layer, group) in enumerate(select(curve, {"metric": "curve_theta", "system": shown}).groupby("layer")):
         means = group.groupby("x")["value"].mean()
-        axes[0].plot(means.index, means, color=f"C{place}", label=layer.replace("d", "block ").replace("e", "encoder "))
+        axes[0].plot(means.index, means, color=f"C{place}", label=block(layer))
     axes[0].legend(frameon=False, fontsize="small")
     axes[0].set(title=f"θ of {label(shown)}", ylabel="θ")
     for metric, axis in (("curve_theta", axes[1]), ("curve_sparsity", axes[2])):

@@ -115,7 +115,7 @@ def mel_l1(bench: ZeroShotBench, model: PrunedTTS, utterances: list[Utterance], 
 
 
 def speech_rows(
-    bench: ZeroShotBench, model: PrunedTTS, name: str
+    bench: ZeroShotBench, model: PrunedTTS, name: str, seed: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], list[str]]:
     """Every test sentence of a system measured; its waves by utterance, and what could not be judged."""
     spoken = test_utterances(bench, name)
@@ -125,7 +125,7 @@ def speech_rows(
     tables = [_tidy({"mel_l1": mel_l1(bench, model, spoken)}, spoken)]
     if good:
         tables.append(_tidy(judge(bench, waves_good, spoken_good), spoken_good))
-    listened = [i for i in good if spoken[i].role == "never_seen"] if _is_listened(bench, name) else []
+    listened = [i for i in good if spoken[i].role == "never_seen"] if _is_listened(bench, name, seed) else []
     if listened:
         judged = heard(bench, [waves[i] for i in listened], [spoken[i] for i in listened])
         tables.append(_tidy(judged, [spoken[i] for i in listened]))
@@ -136,9 +136,9 @@ def speech_rows(
     return rows, {u.utterance: wave for u, wave in zip(spoken, waves, strict=True)}, silent
 
 
-def _is_listened(bench: ZeroShotBench, name: str) -> bool:
-    listed = bench.settings["heard_systems"]
-    return listed == "all" or name in listed
+def _is_listened(bench: ZeroShotBench, name: str, seed: int) -> bool:
+    listed, seeds = (bench.settings[key] for key in ("heard_systems", "heard_seeds"))
+    return seed in seeds and (listed == "all" or name in listed)
 
 
 def reference_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:

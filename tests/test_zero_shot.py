@@ -1,0 +1,227 @@
+"""The zero-shot study on random features: systems, references, rows, figures, and input that it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from synthetic_zero_shot import PHONEMES, make_bench
+
+from lib import audio, study, zero_shot, zero_shot_plots, zero_shot_rows
+from lib.drawing import PlotError
+from lib.models.mel_style import ReferenceSpeechError
+from lib.zero_shot_rows import attention_rows, mel_l1, mismatch, training_rows, usable
+from lib.zero_shot_speech import checked, joined, recordings_of, reference_mel, sentences, speak
+from lib.zero_shot_systems import DENSE, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
+
+TIMES = ("seconds_trained", "seconds_per_step")
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    return make_bench(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The tiny study, run once: its bench and all its rows."""
+    root = tmp_path_factory.mktemp("zero_shot")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(root / "results"))
+        bench = make_bench(root)
+        patch.setattr(zero_shot, "bench_of", lambda profile, device: bench)
+        zero_shot.prepare(bench.profile, "cpu")
+        for system in bench.settings["systems"]:
+            zero_shot.run(bench.profile, system, 0, "cpu")
+        yield bench, study.read_rows(bench.profile, "SP")
+
+
+def test_the_same_seed_gives_the_same_rows(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "again"))
+    again = make_bench(tmp_path)
+    monkeypatch.setattr(zero_shot, "bench_of", lambda profile, device: again)
+    second = zero_shot.run(again.profile, "dp_r45", 0, "cpu").reset_index(drop=True)
+    first = finished[1][finished[1]["system"] == "dp_r45"].reset_index(drop=True)
+    kept = ~first["metric"].isin(TIMES).to_numpy()
+    assert len(first) == len(second)
+    assert first["metric"][kept].tolist() == second["metric"][kept].tolist()
+    assert first["value"][kept].tolist() == second["value"][kept].tolist()
+
+
+def test_a_trained_system_is_found_and_not_trained_again(bench):
+    path = train(bench, "vp", 0)
+    written = path.stat().st_mtime_ns
+    assert train(bench, "vp", 0) == path and path.stat().st_mtime_ns == written
+
+
+def test_systems_go_on_from_the_dense_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    bench = make_bench(tmp_path, train={"steps": 1, "batch_size": 4, "learning_rate": 0.0})
+    dense, pruned = restore(bench, DENSE, 0), restore(bench, "dp_r45", 0)
+    for name, weight in dense.backbone.state_dict().items():
+        assert torch.equal(weight, pruned.backbone.state_dict()[name]), name
+
+
+def test_from_scratch_no_system_needs_the_dense_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    systems = {"baseline": {"method": "dense"}, "small": {"method": "dense", "model": {"decoder_layers": 2}}}
+    bench = make_bench(tmp_path, from_scratch=True, systems=systems)
+    assert len(restore(bench, "small", 0).backbone.decoder) == 2
+    assert not bench.checkpoint(run_id(DENSE, 0)).exists()
+
+
+def test_dp_adds_one_weight_for_each_pruned_block(bench):
+    counts = parameter_counts(bench)
+    for size in ("here", "at the paper's sizes"):
+        assert counts["dp_r45"][size] - counts["baseline"][size] == 4
+        assert counts["vp"][size] == counts["baseline"][size]
+
+
+def test_theta_moves_in_phase_one_and_its_curve_ends_at_the_final_value(finished):
+    bench, rows = finished
+    mine = rows[(rows["system"] == "dp_r45").fillna(False)]
+    final = mine[mine["metric"] == "theta"].set_index("layer")["value"]
+    assert set(final.index) == {"d0", "d1", "d2", "d3", "all"} and (final.abs() > 0).all()
+    assert (mine[mine["metric"] == "theta"]["x"] == 0.45).all()
+    curve = mine[(mine["metric"] == "curve_theta") & (mine["layer"] == "d0")].sort_values("x")
+    assert curve["x"].tolist() == [1, 2, 3, 4]
+    assert curve["value"].iloc[-1] == pytest.approx(final["d0"])
+    assert len(mine[mine["metric"] == "curve_sparsity"]) == bench.settings["soft_steps"]
+
+
+def test_rows_cover_unseen_and_seen_speakers_and_references(finished):
+    _, rows = finished
+    mine = rows[(rows["system"] == "dp_r45").fillna(False)]
+    spoken = mine[(mine["variant"] == "zero_shot") & (mine["metric"] == "cos")]
+    assert spoken.groupby("role")["utterance"].nunique().to_dict() == {"adaptation": 1, "never_seen": 4}
+    assert set(spoken["cohort"]) == {"near", "far", "seen"}
+    parts = mine[(mine["variant"] == "reference_length") & (mine["metric"] == "cos")]
+    assert set(parts["x"]) == {0.5} and parts["utterance"].nunique() == 2
+    assert {"joined_1", "joined_2"} <= set(mine["variant"].dropna())
+    assert set(rows["metric"]) >= {"mismatch", "mel_l1", "time_ratio", "memory_ratio", "trainable_parameters"}
+
+
+def test_only_listed_systems_speak_as_seen_speakers(bench):
+    assert {u.role for u in zero_shot_rows.test_utterances(bench, "vp")} == {"never_seen"}
+    assert {u.role for u in zero_shot_rows.test_utterances(bench, "baseline")} == {"never_seen", "adaptation"}
+
+
+def test_the_dense_model_keeps_every_connection(finished):
+    _, rows = finished
+    mine = rows[(rows["system"] == "baseline") & (rows["metric"] == "kept_fraction")]
+    assert len(mine) and (mine["value"] == 1).all()
+
+
+def test_a_mask_that_removes_whole_rows_leaves_finite_speech(bench):
+    model = restore(bench, "dp_r45", 0)
+    with torch.no_grad():
+        model.theta.fill_(1e6)
+    chosen = bench.corpus.select(role="never_seen", split="test")[:2]
+    batch = bench.features.batch(bench.features.rows(chosen))
+    found = attention_rows(model, batch)["all"]
+    assert found["kept_fraction"].tolist() == [0, 0] and found["empty_rows"].tolist() == [1, 1]
+    assert np.isfinite(mel_l1(bench, model, chosen)).all()
+    assert all(np.isfinite(wave).all() for wave in speak(bench, model, sentences(bench, chosen)))
+
+
+def test_empty_rows_count_queries_without_a_key(bench):
+    model = restore(bench, "vp", 0)
+    batch = bench.features.batch(bench.features.rows(bench.corpus.select(role="never_seen", split="test")[:1]))
+    assert attention_rows(model, batch)["d0"]["empty_rows"].tolist() == [0]
+
+
+def test_joined_utterances_are_their_features_one_after_the_other(bench):
+    rows = bench.features.rows(bench.corpus.select(role="never_seen", split="test")[:3])
+    batch = joined(bench.features, [rows[:2], rows[2:]], "cpu")
+    frames = 5 * len(PHONEMES)
+    assert batch["frame_lengths"].tolist() == [2 * frames, frames]
+    assert torch.equal(batch["mel"][0, frames:], torch.tensor(bench.features.item(int(rows[1]))["mel"]))
+    assert (batch["mel"][1, frames:] == 0).all()
+    assert batch["durations"].sum(1).tolist() == batch["frame_lengths"].tolist()
+
+
+def test_references_have_the_seconds_asked_for(bench):
+    whole = reference_mel(bench, "new_c")
+    assert len(whole) == 5 * len(PHONEMES)
+    assert len(reference_mel(bench, "new_c", 0.5)) == round(0.5 * bench.mel.frames_per_second)
+    longer = 1.5 * len(whole) / bench.mel.frames_per_second
+    assert len(reference_mel(bench, "new_c", longer)) == round(1.5 * len(whole))
+
+
+def test_references_that_no_style_can_be_read_from_are_refused_by_name(bench):
+    with pytest.raises(ReferenceSpeechError, match=r"new_c: .* give a longer reference"):
+        reference_mel(bench, "new_c", 0.1)
+    with pytest.raises(ReferenceSpeechError, match=r"new_c: .* is silent"):
+        checked(bench, torch.full((50, 80), np.log(1e-5)), "new_c")
+    with pytest.raises(ZeroShotError, match=r"new_c has .* s of reference speech, not 60 s"):
+        reference_mel(bench, "new_c", 60.0)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.2, 1.7])
+def test_a_ratio_outside_zero_to_one_is_refused(tmp_path, ratio):
+    bench = make_bench(tmp_path, systems={"dp": {"method": "learned", "ratio": ratio}})
+    with pytest.raises(ValueError, match=r"choose R inside \(0, 1\)"):
+        bench.sparse("dp")
+
+
+def test_what_the_profile_does_not_have_is_named(tmp_path):
+    bench = make_bench(tmp_path, systems={"wide": {"method": "dense", "model": {"hidden": 32}}})
+    with pytest.raises(ZeroShotError, match="no system 'dp_r45'"):
+        bench.sparse("dp_r45")
+    with pytest.raises(ZeroShotError, match="wide changes the model's size"):
+        bench.build("wide")
+
+
+def test_recordings_of_another_data_set_are_one_for_each_speaker(tmp_path):
+    wave = 0.1 * np.sin(np.arange(8000) / 5).astype(np.float32)
+    for name in ("b/two.wav", "b/one.wav", "a/one.wav"):
+        audio.write(tmp_path / name, wave)
+    (tmp_path / "empty").mkdir()
+    assert list(recordings_of(tmp_path)) == ["a", "b"]
+    with pytest.raises(ZeroShotError, match="holds no <speaker>"):
+        recordings_of(tmp_path / "empty")
+
+
+def test_silent_and_tiny_waves_are_set_aside():
+    speech = 0.1 * np.ones(1600, dtype=np.float32)
+    assert usable([speech, np.zeros(5000, dtype=np.float32), speech[:100]]) == [0]
+
+
+def test_half_of_the_unseen_speakers_are_far(bench):
+    found = mismatch(bench)
+    (near,), (far,) = ([v for v, c in found.values() if c == cohort] for cohort in ("near", "far"))
+    assert 0 <= near < far
+
+
+def test_training_rows_thin_a_long_history(bench):
+    train(bench, "baseline", 0)
+    facts = facts_of(bench, "baseline", 0)
+    facts["history"] = [{"step": i, "mel": 1.0, "total": 2.0} for i in range(1, 1001)]
+    curve = training_rows(facts).query("variant == 'curve'")
+    assert 40 <= len(curve) <= 50 and curve["x"].iloc[-1] == 1000
+
+
+@pytest.mark.parametrize("name", list(zero_shot_plots.FIGURES))
+def test_every_figure_is_drawn_from_rows_and_refuses_none(finished, name, monkeypatch):
+    bench, rows = finished
+    figure = zero_shot_plots.FIGURES[name].draw(rows, bench.profile)
+    assert figure.description["n"] > 0 and "n = " in figure.description["caption"]
+    with pytest.raises(PlotError):
+        zero_shot_plots.FIGURES[name].draw(rows.iloc[:0], bench.profile)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "demo", "full", "paper"])
+def test_every_system_of_a_profile_can_be_built(profile, tmp_path):
+    section = study.load_profile(profile)["sp"]
+    bench = make_bench(tmp_path, **section)
+    for name, entry in section["systems"].items():
+        if entry["method"] != "cost":
+            assert bench.sparse(name).method == entry["method"]
+    listed = {*section["headline"], *section["seen_systems"], *section["reference_systems"]}
+    assert listed <= set(section["systems"])
+    assert section["soft_steps"] < section["train"]["steps"]
+
+
+def test_the_command_line_answers_bad_input_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["zero_shot", "run", "--profile", "smoke", "--system", "none_such"])
+    with pytest.raises(SystemExit, match="there is no system 'none_such' in this profile"):
+        zero_shot.main()
