@@ -16,6 +16,7 @@ IMAGE_BYTES = 1_500_000  # a larger figure is linked instead of embedded
 AUDIO_BYTES = 6_000_000  # audio embedded in all; what exceeds it is linked
 PAPER_BACKBONE = 35.7e6  # parameters of the HyperTTS paper's backbone
 SENTENCES = {"adaptation": 3, "never_seen": 2, "pretraining": 1}  # players of a paper by role, one sentence a speaker
+OTHER_SENTENCES = 3  # of any other role, or of a paper with one voice
 
 
 def claim_view(record: dict, root: Path, figures: list[dict], audio: bool) -> dict:
@@ -95,12 +96,13 @@ def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper:
     known = rows.dropna(subset=["utterance"]).drop_duplicates("utterance").set_index("utterance")
     texts = {key: text for manifest in manifests.values() for key, text in (manifest.get("texts") or {}).items()}
     ranked = sorted((name for name in heard if name in known.index), key=lambda name: (-len(heard[name]), name))
+    voices = known.loc[ranked, "speaker"].nunique()
     chosen, speakers, left = [], set(), dict(SENTENCES)
     for name in ranked:
-        speaker, role = known.loc[name, "speaker"], known.loc[name, "role"]
-        if speaker in speakers or not left.get(role):
+        speaker, role = (str(each) for each in known.loc[name, ["speaker", "role"]].fillna(""))
+        if speaker in speakers or not left.setdefault(role, OTHER_SENTENCES):
             continue
-        speakers.add(speaker)
+        speakers |= {speaker} if voices > 1 else set()
         left[role] -= 1
         players = []
         for system in (system for system in labels if system in heard[name]):
@@ -110,7 +112,7 @@ def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper:
             players.append({"label": labels[system], "source": source})
         chosen.append({"utterance": name, "speaker": speaker, "role": role, "text": texts.get(name)})
         chosen[-1]["players"] = players
-    order = list(SENTENCES)
+    order = list(left)
     return sorted(chosen, key=lambda sentence: (order.index(sentence["role"]), sentence["speaker"]))
 
 
