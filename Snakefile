@@ -99,7 +99,7 @@ rule corpus:
         profile=settings(PROFILE, "corpus"),
         code=code_digest("lib.corpora.kokoro:build", without="lib.metrics"),
     threads: ALL_CORES
-    priority: 10
+    priority: 30
     shell: MODULE + " lib.workflow corpus {NAME} {threads} {output}"
 
 
@@ -150,7 +150,7 @@ rule backbone:
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ALL_CORES
     resources: gpu=GPU
-    priority: 10
+    priority: 30
     shell: MODULE + " lib.tts --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
 
 
