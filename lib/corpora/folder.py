@@ -20,9 +20,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from lib.corpora import recorded
-from lib.corpora.recorded import BUILT, Clip, safe_name
+from lib.corpora.clip import Clip, safe_name
+from lib.corpora.layout import About, transcript
+from lib.corpora.recorded import BUILT
 from lib.corpus import CONDITIONS, ROLES, SPLITS, Corpus, CorpusError
 
+ABOUT = About("folder", "A folder of one's own", "its owner's", "any", "Nothing to fetch: record or collect it.")
 SUFFIXES = (".wav", ".flac")
 COLUMNS = ("path", "text", "speaker", "condition", "split")
 
@@ -42,22 +45,22 @@ def read(
     role becomes never_seen; cores: worker processes. Unusable utterances are set aside with the reason. Raises
     `CorpusError` naming the file and the fix where the folder cannot be a corpus.
     """
-    clips = with_roles(list_clips(folder, condition), role, never_seen, Path(folder))
-    return recorded.prepare(clips, safe_name(_name(Path(folder))), root, cores)
+    found = with_roles(clips(folder, condition), role, never_seen, Path(folder))
+    return recorded.prepare(found, safe_name(_name(Path(folder))), root, cores)
 
 
-def with_roles(clips: Sequence[Clip], role: str, never_seen: Sequence[str], folder: Path) -> list[Clip]:
+def with_roles(found: Sequence[Clip], role: str, never_seen: Sequence[str], folder: Path) -> list[Clip]:
     """Clips with the role given, those of the speakers `never_seen` with that one."""
     if role not in ROLES:
         raise CorpusError(f"{folder}: the role {role!r} is not one of {', '.join(ROLES)}.")
-    speakers = sorted({clip.speaker for clip in clips})
+    speakers = sorted({clip.speaker for clip in found})
     for speaker in never_seen:
         if speaker not in speakers:
             raise CorpusError(f"{folder}: there is no speaker {speaker!r}; its speakers are {', '.join(speakers)}.")
-    return [replace(clip, role="never_seen" if clip.speaker in never_seen else role) for clip in clips]
+    return [replace(clip, role="never_seen" if clip.speaker in never_seen else role) for clip in found]
 
 
-def list_clips(folder: str | Path, condition: str = "typical") -> list[Clip]:
+def clips(folder: str | Path, condition: str = "typical") -> list[Clip]:
     """What a folder or CSV holds. Raises `CorpusError` naming the file and the fix for a wrong layout."""
     folder = Path(folder)
     if condition not in CONDITIONS:
@@ -69,10 +72,10 @@ def list_clips(folder: str | Path, condition: str = "typical") -> list[Clip]:
     tables = sorted(folder.glob("*.csv"))
     if len(tables) > 1:
         raise CorpusError(f"{folder}: holds {len(tables)} CSV files; name the one to use instead of the folder.")
-    clips = list(_from_csv(tables[0], condition) if tables else _from_folder(folder, condition))
-    if not clips:
+    found = list(_from_csv(tables[0], condition) if tables else _from_folder(folder, condition))
+    if not found:
         raise CorpusError(f"{folder}: no wav or flac files; put recordings there, each with a .txt of the same name.")
-    return clips
+    return found
 
 
 def _name(folder: Path) -> str:
@@ -98,17 +101,6 @@ def _from_folder(folder: Path, condition: str) -> Iterator[Clip]:
         yield Clip(_id(path), _speaker(path, folder), sentence, file, condition=condition, problem=problem)
 
 
-def transcript(file: Path) -> tuple[str, str]:
-    """The sentence of a transcript file on one line and "", or "" and why there is none."""
-    try:
-        sentence = " ".join(file.read_text(encoding="utf-8-sig").split())
-    except FileNotFoundError:
-        return "", f"{file.name}: no such transcript; write it beside the recording."
-    except UnicodeDecodeError:
-        return "", f"{file.name}: not UTF-8 text; save it as UTF-8."
-    return (sentence, "") if sentence else ("", f"{file.name}: the transcript is empty; write down what is said.")
-
-
 def rows(table: Path, columns: Sequence[str] = ("path", "text")) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV whose header has `columns`; empty lines are left out, values are stripped.
 
@@ -117,7 +109,7 @@ def rows(table: Path, columns: Sequence[str] = ("path", "text")) -> Iterator[tup
     if not table.is_file():
         raise CorpusError(f"{table}: no such file; it should have the columns {', '.join(columns)}.")
     try:
-        content = table.read_text(encoding="utf-8-sig")
+        content = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CorpusError(f"{table}: not UTF-8 text; save it as UTF-8.") from None
     reader, header = _reader(table, content, columns)
@@ -167,10 +159,10 @@ def _from_csv(table: Path, condition: str) -> Iterator[Clip]:
         yield Clip(
             _id(path),
             row.get("speaker") or _speaker(path, folder),
-            row["text"],
+            " ".join(row["text"].split()),
             folder / path,
             **entry,
-            recipe={name: value for name, value in row.items() if name not in COLUMNS and value},
+            recipe={name: " ".join(value.split()) for name, value in row.items() if name not in COLUMNS and value},
         )
     if empty:
         raise CorpusError(f"{table}: no rows; add one per recording.")

@@ -10,170 +10,58 @@ damaged file is made again.
 import concurrent.futures
 import concurrent.futures.process
 import errno
-import hashlib
 import json
-import math
 import multiprocessing
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from lib import audio, text
+from lib.corpora.clip import Clip, safe_name, samples, with_splits
 from lib.corpus import Corpus, CorpusError, Utterance, write_text
 from lib.files import file_hash, fingerprint
 
 BUILT = Path(__file__).resolve().parents[2] / "data" / "built"
 FORMAT = 1  # raise it when the code makes other audio from the same clips
-KEPT_SILENCE = 0.1  # seconds left at either end
-SHORTEST, LONGEST = 0.2, 30.0  # seconds of usable speech; Whisper hears 30
+RECOGNISER = "Whisper tiny.en"
 LONGEST_ID = 200  # bytes
 CHUNK = 16  # clips a worker takes together
 ALONE = 32  # so few clips are faster without worker processes
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One utterance as a corpus's files describe it, before its recording is read.
-
-    split: empty where the sentence's hash decides it; start, end: seconds of `file` (None: its end); mix: average
-    the channels of a recording that has several; language: phonemes are checked for English ("en") only; recipe: what
-    the corpus says of the utterance; problem: why it is set aside, empty where it is usable.
-    """
-
-    utterance: str
-    speaker: str
-    text: str
-    file: Path
-    role: str = "adaptation"
-    split: str = ""
-    condition: str = "typical"
-    start: float = 0.0
-    end: float | None = None
-    mix: bool = False
-    language: str = "en"
-    recipe: dict = field(default_factory=dict)
-    problem: str = ""
-
-    @property
-    def path(self) -> str:
-        """Where the prepared recording lies in the corpus folder."""
-        return f"audio/{safe_name(self.speaker)}/{self.utterance}.flac"
-
-
-def safe_name(name: str) -> str:
-    """A file name without separators, spaces or a leading dot; letters of any script stay."""
-    return re.sub(r"[^\w.-]+", "-", name).lstrip(".") or "-"
-
-
-def normalise(sentence: str) -> str:
-    """A sentence without case, punctuation and repeated spaces; two that are equal here are the same sentence."""
-    plain = " ".join(re.sub(r"[^\w']+", " ", sentence.casefold().replace("’", "'")).split())
-    return plain or sentence.strip()
-
-
-def split_sentences(sentences: Iterable[str], test: float = 0.1, validation: float = 0.1) -> dict[str, str]:
-    """The split of each normalised sentence: those with the smallest hashes are test, the next validation.
-
-    test, validation: their shares of the distinct sentences, rounded up; one sentence is train, two are test and train.
-    """
-    keys = sorted(
-        {normalise(sentence) for sentence in sentences}, key=lambda key: hashlib.sha256(key.encode()).digest()
-    )
-    tested = math.ceil(test * len(keys)) if len(keys) > 1 else 0
-    validated = math.ceil(validation * len(keys)) if len(keys) > 2 else 0
-    names = ["test"] * tested + ["validation"] * validated
-    return dict(zip(keys, names + ["train"] * (len(keys) - len(names)), strict=True))
-
-
-def with_splits(clips: Sequence[Clip]) -> list[Clip]:
-    """Clips with a split each: their own, that of the same sentence elsewhere, or by the sentence's hash.
-
-    Raises `CorpusError` naming both utterances where a sentence is in two splits.
-    """
-    given: dict[str, Clip] = {}
-    for clip in clips:
-        if clip.split:
-            first = given.setdefault(normalise(clip.text), clip)
-            if first.split != clip.split:
-                raise CorpusError(
-                    f"{first.utterance} ({first.split}) and {clip.utterance} ({clip.split}) say the same sentence; "
-                    "put a sentence into one split, so that none that is tested is trained on."
-                )
-    free = split_sentences(c.text for c in clips if not c.problem and normalise(c.text) not in given)
-    splits = free | {key: clip.split for key, clip in given.items()}
-    return [replace(clip, split=splits.get(normalise(clip.text), "train")) for clip in clips]
-
-
-def samples(clip: Clip, trim: bool = True) -> np.ndarray:
-    """The clip's speech, (samples,) float32 at 16 kHz, silence at either end cut to `KEPT_SILENCE`.
-
-    Raises `lib.audio.AudioError` for a recording that is unusable, or shorter or longer than the limits.
-    """
-    whole = clip.start == 0 and clip.end is None and not clip.mix
-    wave = audio.read(clip.file) if whole else _stretch(clip)
-    if trim:
-        start, end = audio.active(wave)
-        kept = round(KEPT_SILENCE * audio.RATE)
-        wave = wave[max(0, start - kept) : end + kept]
-    seconds = len(wave) / audio.RATE
-    if seconds < SHORTEST:
-        raise audio.AudioError(
-            f"{clip.file}: {seconds:.2f} s of sound, at least {SHORTEST} s are needed; leave it out."
-        )
-    if seconds > LONGEST:
-        raise audio.AudioError(f"{clip.file}: {seconds:.0f} s, at most {LONGEST:.0f} s are used; cut it at a pause.")
-    return wave
-
-
-def _stretch(clip: Clip) -> np.ndarray:
-    """The part of a recording from `start` to `end`, its channels averaged where the clip says so."""
-    import soundfile
-
-    if not clip.file.is_file():
-        raise audio.AudioError(f"{clip.file}: no such file; fetch the corpus again.")
-    try:
-        with soundfile.SoundFile(clip.file) as file:
-            rate, frames, channels = file.samplerate, file.frames, file.channels
-            first, last = round(clip.start * rate), frames if clip.end is None else round(clip.end * rate)
-            if not 0 <= first < min(last, frames):
-                raise audio.AudioError(
-                    f"{clip.file}: holds {frames / rate:.2f} s, not {clip.start:.2f} to {last / rate:.2f} s; "
-                    "correct its time stamps or fetch it again."
-                )
-            if channels > 1 and not clip.mix:
-                raise audio.AudioError(f"{clip.file}: has {channels} channels, expected mono; mix it down.")
-            file.seek(first)
-            wave = file.read(min(last, frames) - first, dtype="float32", always_2d=True).mean(1)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise audio.AudioError(f"{clip.file}: cannot be read as audio ({error}); fetch it again.") from None
-    return audio.resample(audio.check(wave, clip.file), rate, audio.RATE)
-
-
 def prepare(
-    clips: Sequence[Clip], name: str, root: str | Path = BUILT, cores: int | None = None, trim: bool = True
+    clips: Sequence[Clip],
+    name: str,
+    root: str | Path = BUILT,
+    cores: int | None = None,
+    trim: bool = True,
+    recogniser: Callable[[list[np.ndarray]], list[str]] | None = None,
 ) -> Corpus:
     """Prepare, finish or just check the corpus of some clips, in `<root>/<name>-<hash>/`.
 
-    cores: worker processes, by default all there are; trim: cut the silence at either end. Raises `CorpusError` for an
-    id that occurs twice, a sentence in two splits, a full disk, or when no clip is usable.
+    cores: worker processes, by default all there are; trim: cut the silence at either end; recogniser: waves at 16 kHz
+    to texts, for clips without transcripts (by default Whisper tiny.en). Raises `CorpusError` for an id that occurs
+    twice, a sentence in two splits, a full disk, or when no clip is usable.
     """
     check_ids(clips)
-    clips = with_splits([_with_text(clip) for clip in clips])
+    clips = [_with_text(clip) for clip in clips]
+    with_splits([clip for clip in clips if not clip.machine])  # a sentence in two splits is told before the long work
     identity = _identity(clips, name, trim)
     folder = Path(root) / f"{safe_name(name)}-{identity}"
     usable = [clip for clip in clips if not clip.problem]
     try:
         done = _finish(usable, folder, cores or len(os.sched_getaffinity(0)), trim)
+        heard = _transcribe(usable, done, folder, recogniser or whisper)
+        clips = with_splits([_with_transcript(clip, heard) for clip in clips])
         corpus = _corpus(clips, done, folder, name, identity)
         corpus.save()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise CorpusError(f"{folder}: the disk is full; free some space and run again, nothing is lost.") from None
-        raise
+        raise CorpusError(f"{folder}: cannot be written ({error.strerror or error}); choose another root.") from None
     return corpus
 
 
@@ -183,6 +71,8 @@ def check_ids(clips: Sequence[Clip]) -> None:
     for clip in clips:
         if len(clip.utterance.encode()) > LONGEST_ID:
             raise CorpusError(f"{clip.utterance[:60]}…: the utterance id is too long; give the file a shorter path.")
+        if len(safe_name(clip.speaker).encode()) > LONGEST_ID:
+            raise CorpusError(f"{clip.file}: the speaker's name {clip.speaker[:60]}… is too long; shorten it.")
         if (other := seen.setdefault(clip.utterance, clip)) is not clip:
             raise CorpusError(
                 f"{other.file} and {clip.file} both give the utterance id {clip.utterance}; rename or remove one."
@@ -190,7 +80,9 @@ def check_ids(clips: Sequence[Clip]) -> None:
 
 
 def _with_text(clip: Clip) -> Clip:
-    if clip.problem or clip.text.strip():
+    """A clip whose text is on one line, set aside where there is none."""
+    clip = replace(clip, text=" ".join(clip.text.split()), speaker=" ".join(clip.speaker.split()))
+    if clip.problem or clip.machine or clip.text:
         return clip
     return replace(clip, problem=f"{clip.file.name}: no transcript; write down what is said.")
 
@@ -201,7 +93,7 @@ def _identity(clips: Sequence[Clip], name: str, trim: bool) -> str:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         digests = dict(zip(files, pool.map(file_hash, files), strict=True))
     records = [asdict(clip) | {"file": digests.get(clip.file)} for clip in clips]
-    return fingerprint(FORMAT, name, trim, records)
+    return fingerprint(FORMAT, RECOGNISER, name, trim, records)
 
 
 def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict[str, dict]:
@@ -220,18 +112,26 @@ def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict
 
 
 def _outcomes(journal: Path) -> dict[str, dict]:
-    """Outcomes written down by an earlier run; lines that were cut short are left out."""
-    if not journal.is_file():
-        return {}
+    """Outcomes written down by an earlier run."""
     outcomes = {}
+    for outcome in _lines(journal):
+        whole = isinstance(outcome.get("samples"), int) and isinstance(outcome.get("sha256"), str)
+        if isinstance(outcome.get("utterance"), str) and (whole or isinstance(outcome.get("reason"), str)):
+            outcomes[outcome["utterance"]] = outcome
+    return outcomes
+
+
+def _lines(journal: Path) -> Iterator[dict]:
+    """The objects of a JSON Lines file; what was cut short or damaged is left out."""
+    if not journal.is_file():
+        return
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            outcome = json.loads(line)
-            if "reason" in outcome or (isinstance(outcome["samples"], int) and outcome["sha256"]):
-                outcomes[outcome["utterance"]] = outcome
-        except (ValueError, KeyError, TypeError):
+            value = json.loads(line)
+        except ValueError:
             continue
-    return outcomes
+        if isinstance(value, dict):
+            yield value
 
 
 def _intact(outcomes: dict[str, dict], clips: Sequence[Clip], folder: Path) -> dict[str, dict]:
@@ -252,7 +152,7 @@ def make(clips: Sequence[Clip], folder: Path, trim: bool) -> list[dict]:
     outcomes = []
     for clip in clips:
         try:
-            if clip.language == "en":
+            if clip.language == "en" and not clip.machine:
                 text.phonemize(clip.text)
             wave = samples(clip, trim)
         except (audio.AudioError, text.TextError) as error:
@@ -263,6 +163,60 @@ def make(clips: Sequence[Clip], folder: Path, trim: bool) -> list[dict]:
         digest = file_hash(folder / clip.path)
         outcomes.append({"utterance": clip.utterance, "samples": len(wave), "sha256": digest})
     return outcomes
+
+
+def whisper(waves: list[np.ndarray]) -> list[str]:
+    """Transcripts of mono 16 kHz waves by `RECOGNISER`, on a GPU where there is one."""
+    import torch
+
+    from lib.models import whisper as models
+
+    return models.load("tiny.en", "cuda" if torch.cuda.is_available() else "cpu").transcribe(waves)
+
+
+def _transcribe(
+    clips: Sequence[Clip], done: dict[str, dict], folder: Path, recogniser: Callable[[list[np.ndarray]], list[str]]
+) -> dict[str, str]:
+    """What the recogniser hears in the prepared clips that want it, by id; written down as it comes."""
+    wanted = [clip for clip in clips if clip.machine and "reason" not in done[clip.utterance]]
+    journal = folder / "transcripts.jsonl"
+    heard: dict[str, str] = {}
+    for line in _lines(journal):
+        key, digest, sentence = line.get("utterance"), line.get("sha256"), line.get("text")
+        if isinstance(key, str) and isinstance(sentence, str) and digest == done.get(key, {}).get("sha256"):
+            heard[key] = sentence
+    missing = [clip for clip in wanted if clip.utterance not in heard]
+    if not missing:
+        return heard
+
+    def listen(some: Sequence[Clip]) -> list[str]:
+        return recogniser([audio.read(folder / clip.path) for clip in some])
+
+    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    results = in_parallel(listen, [(chunk,) for chunk in chunks], 1, len(missing))
+    kept = [line for line in _lines(journal) if line.get("utterance") in heard]
+    write_text(journal, "".join(json.dumps(line) + "\n" for line in kept))
+    with journal.open("a", encoding="utf-8") as record:
+        for chunk, sentences in zip(chunks, results, strict=True):
+            for clip, sentence in zip(chunk, sentences, strict=True):
+                heard[clip.utterance] = " ".join(sentence.split())
+                line = {"utterance": clip.utterance, "sha256": done[clip.utterance]["sha256"], "text": sentence}
+                record.write(json.dumps(line) + "\n")
+            record.flush()
+    return heard
+
+
+def _with_transcript(clip: Clip, heard: dict[str, str]) -> Clip:
+    """A clip with the recogniser's text, or set aside where it holds nothing that could be spoken."""
+    if clip.problem or not clip.machine or clip.utterance not in heard:
+        return clip
+    recipe = {**clip.recipe, "transcript": RECOGNISER}
+    try:
+        text.phonemize(heard[clip.utterance])
+    except text.TextError:
+        problem = f"{clip.file.name}: {RECOGNISER} hears no words; write down what is said."
+        return replace(clip, recipe=recipe, problem=problem)
+    return replace(clip, text=heard[clip.utterance], recipe=recipe)
 
 
 def in_parallel(work: Callable, arguments: Sequence[tuple], cores: int, total: int) -> Iterator[list]:
@@ -297,7 +251,7 @@ def in_parallel(work: Callable, arguments: Sequence[tuple], cores: int, total: i
 def _corpus(clips: Sequence[Clip], done: dict[str, dict], folder: Path, name: str, identity: str) -> Corpus:
     utterances, set_aside = [], []
     for clip in clips:
-        reason = clip.problem or done[clip.utterance].get("reason")
+        reason = clip.problem or done[clip.utterance].get("reason", "")
         if reason:
             entry = {"utterance": clip.utterance, "speaker": clip.speaker, "text": clip.text, "reason": reason}
             set_aside.append(entry)

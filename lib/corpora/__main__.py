@@ -1,0 +1,85 @@
+"""Fetch and prepare recorded corpora.
+
+    python -m lib.corpora list
+    python -m lib.corpora fetch librispeech --to ~/corpora/librispeech --parts test-clean
+    python -m lib.corpora prepare librispeech --source ~/corpora/librispeech
+    python -m lib.corpora prepare folder --source my_recordings --never-seen anna
+
+A corpus is prepared into `data/built/<name>-<hash>/`; `lib.corpus.Corpus.load` opens it.
+"""
+
+import argparse
+from pathlib import Path
+
+from lib.corpora import folder, layout
+from lib.corpora.recorded import BUILT
+from lib.corpus import CONDITIONS, ROLES, Corpus
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command of the module's docstring; a mistake ends it with one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(options.run(options))
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped; what is finished is kept, run the same command again to go on.") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lib.corpora", description="Fetch and prepare recorded corpora.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="the corpora, their licences and sizes, and where they come from")
+    listing.set_defaults(run=_list)
+    fetching = commands.add_parser("fetch", help="download a corpus that needs no permission")
+    fetching.add_argument("name", metavar="NAME")
+    fetching.add_argument("--to", type=Path, required=True, help="folder to fetch it to")
+    fetching.add_argument("--parts", nargs="+", default=(), help="of a corpus in several archives, those to fetch")
+    fetching.set_defaults(run=_fetch)
+    preparing = commands.add_parser("prepare", help="write a corpus's 16 kHz recordings and manifest")
+    preparing.add_argument("name", metavar="NAME")
+    preparing.add_argument("--source", type=Path, required=True, help="folder the corpus was unpacked to")
+    preparing.add_argument("--root", type=Path, default=BUILT, help="where prepared corpora go (data/built)")
+    preparing.add_argument("--cores", type=int, help="worker processes (all cores)")
+    own = preparing.add_argument_group("of NAME folder only")
+    own.add_argument("--role", choices=ROLES, help="role of its speakers (adaptation)")
+    own.add_argument("--condition", choices=CONDITIONS, help="condition of its speakers (typical)")
+    own.add_argument("--never-seen", nargs="+", metavar="SPEAKER", help="speakers kept out of all training")
+    preparing.set_defaults(run=_prepare)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> str:
+    lines = []
+    for name in layout.NAMES:
+        about = layout.loader(name).ABOUT
+        lines.append(f"{name:12} {about.title}: {about.size}; {about.licence}.\n{'':12} {about.access}")
+    return "\n".join(lines)
+
+
+def _fetch(options: argparse.Namespace) -> str:
+    source = layout.fetch(options.name, options.to, options.parts)
+    return f"{source}: ready; now run python -m lib.corpora prepare {options.name} --source {source}"
+
+
+def _prepare(options: argparse.Namespace) -> str:
+    given = {"role": options.role, "condition": options.condition, "never_seen": options.never_seen}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.name == "folder":
+        return _summary(folder.read(options.source, root=options.root, cores=options.cores, **given))
+    if given:
+        raise ValueError(f"Roles and conditions of {options.name} are its loader's; leave {', '.join(given)} out.")
+    return _summary(layout.prepare(options.name, options.source, options.root, options.cores))
+
+
+def _summary(corpus: Corpus) -> str:
+    minutes = sum(item.seconds for item in corpus.utterances) / 60
+    return (
+        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, "
+        f"{len(corpus.speakers())} speakers, {len(corpus.set_aside)} set aside"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""A folder of one's own recordings, and the preparation every recorded corpus goes through."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import standins
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lib import audio
+from lib.corpora import folder, recorded
+from lib.corpora.__main__ import main
+from lib.corpora.clip import Clip, normalise, safe_name, split_sentences, with_splits
+from lib.corpus import SPLITS, Corpus, CorpusError
+
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def recordings(root: Path) -> Path:
+    """Two speakers with three sentences each, of which they share one."""
+    for speaker in ("anna", "bob"):
+        for number, sentence in enumerate(("Hello there.", f"My name is {speaker}.", f"{speaker} says goodbye.")):
+            standins.sound(root / speaker / f"{number}.wav")
+            standins.note(root / speaker / f"{number}.txt", sentence)
+    return root
+
+
+def table(root: Path, header: str, *rows: str, name: str = "all.csv", encoding: str = "utf-8") -> Path:
+    for number in range(3):
+        standins.sound(root / "a" / f"{number}.wav")
+    standins.note(root / name, "\n".join((header, *rows)) + "\n", encoding)
+    return root
+
+
+def read(source: Path, **options) -> Corpus:
+    return folder.read(source, root=source.parent / "built", cores=1, **options)
+
+
+def test_a_folder_is_a_corpus_in_one_line(tmp_path):
+    corpus = read(recordings(tmp_path / "mine"))
+    assert corpus.speakers() == ["anna", "bob"]
+    assert {item.utterance: item.text for item in corpus.utterances}["bob_1"] == "My name is bob."
+    assert {item.role for item in corpus.utterances} == {"adaptation"}
+    assert {item.split for item in corpus.utterances} == set(SPLITS)
+    shared = [item.split for item in corpus.utterances if item.text == "Hello there."]
+    assert len(shared) == 2 and len(set(shared)) == 1
+    assert corpus.root.name == f"mine-{corpus.hash}"
+
+
+def test_roles_conditions_and_held_out_speakers_can_be_chosen(tmp_path):
+    source = recordings(tmp_path / "mine")
+    corpus = read(source, role="pretraining", condition="dysarthria", never_seen=["bob"])
+    assert corpus.speakers("pretraining") == ["anna"]
+    assert corpus.speakers("never_seen") == ["bob"]
+    assert {item.condition for item in corpus.utterances} == {"dysarthria"}
+    for options, words in (
+        ({"never_seen": ["zoe"]}, "no speaker 'zoe'; its speakers are anna, bob"),
+        ({"role": "tester"}, "the role 'tester' is not one of"),
+        ({"condition": "tired"}, "the condition 'tired' is not one of"),
+    ):
+        with pytest.raises(CorpusError, match=words):
+            read(source, **options)
+
+
+def test_recordings_without_subfolders_belong_to_the_folder(tmp_path):
+    standins.sound(tmp_path / "my voice" / "hello world.flac", rate=44_100)
+    standins.note(tmp_path / "my voice" / "hello world.txt", "\ufeffHello\nworld.")
+    corpus = read(tmp_path / "my voice")
+    (item,) = corpus.utterances
+    assert (item.utterance, item.speaker, item.text, item.split) == ("hello-world", "my-voice", "Hello world.", "train")
+    assert item.seconds == pytest.approx(0.4, abs=0.01)
+
+
+def test_bad_utterances_are_set_aside_and_the_rest_goes_on(tmp_path):
+    source = recordings(tmp_path / "mine")
+    for name, wave in (
+        ("silent", np.zeros(8000)),
+        ("stereo", standins.tone(channels=2)),
+        ("short", standins.tone(0.05)),
+    ):
+        soundfile.write(source / f"{name}.wav", wave, 16_000)
+        standins.note(source / f"{name}.txt", f"A {name} recording.")
+    (source / "empty.wav").touch()
+    standins.note(source / "empty.txt", "Nothing.")
+    soundfile.write(source / "long.wav", np.tile(standins.tone(1.0), 31), 16_000)
+    standins.note(source / "long.txt", "Too long.")
+    standins.sound(source / "unspoken.wav")
+    standins.note(source / "unspoken.txt", "...")
+    standins.sound(source / "blank.wav")
+    standins.note(source / "blank.txt", " \n")
+    standins.sound(source / "untold.wav")
+    corpus = read(source)
+    assert len(corpus.utterances) == 6
+    reasons = {entry["utterance"]: entry["reason"] for entry in corpus.set_aside}
+    expected = {
+        "silent": "silent.wav: the recording is silent",
+        "stereo": "stereo.wav: has 2 channels",
+        "short": "short.wav: 0.05 s of sound",
+        "empty": "empty.wav: the file is empty",
+        "long": "long.wav: 31 s, at most 30 s",
+        "unspoken": "no speakable symbol",
+        "blank": "blank.txt: the transcript is empty",
+        "untold": "untold.txt: no such transcript",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in reasons[name]
+    assert json.loads((corpus.root / "corpus.json").read_text())["set_aside"] == corpus.set_aside
+
+
+def test_a_folder_that_cannot_be_a_corpus_is_told(tmp_path):
+    with pytest.raises(CorpusError, match="nowhere: no such folder"):
+        read(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="empty: no wav or flac files"):
+        read(tmp_path / "empty")
+    standins.sound(tmp_path / "untold" / "1.wav")
+    with pytest.raises(CorpusError, match=r"untold: none of its 1 utterances is usable \(1.txt: no such transcript"):
+        read(tmp_path / "untold")
+    source = recordings(tmp_path / "twice")
+    shutil.copy(source / "bob" / "1.wav", source / "bob" / "1.flac")
+    with pytest.raises(CorpusError, match="1.flac and .*1.wav both give the utterance id bob_1; rename or remove one"):
+        read(source)
+    shutil.rmtree(source / "bob")
+    standins.sound(source / "a" / "b c.wav")
+    standins.sound(source / "a" / "b-c.wav")
+    with pytest.raises(CorpusError, match="both give the utterance id a_b-c"):
+        read(source)
+
+
+def test_a_csv_names_texts_speakers_conditions_and_splits(tmp_path):
+    source = table(
+        tmp_path / "mine",
+        "path;text;speaker;condition;split;severity",
+        'a/0.wav;"One; two.";ann;stuttering;test;mild',
+        "a\\1.wav;Three.;bea;;train;",
+        "",
+        "a/2.wav;Four.;;;;",
+    )
+    corpus = read(source)
+    made = [(u.speaker, u.text, u.condition, u.split, u.recipe) for u in corpus.utterances]
+    assert made == [
+        ("ann", "One; two.", "stuttering", "test", {"severity": "mild"}),
+        ("bea", "Three.", "typical", "train", {}),
+        ("a", "Four.", "typical", "train", {}),
+    ]
+    assert read(source / "all.csv").utterances == corpus.utterances
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("path,words", "a/0.wav,Hello.", "all.csv, line 1: the header lacks one of the columns path, text"),
+        ("path,text,text", "a/0.wav,Hello.,Hi.", "line 1: a column name occurs twice"),
+        ("path,text", "a/0.wav,Hello, you.", "all.csv, line 2: 3 values for 2 columns"),
+        ("path,text", "../0.wav,Hello.", "line 2: the path '../0.wav' is not one below"),
+        ("path,text", "/etc/0.wav,Hello.", "line 2: the path '/etc/0.wav' is not one below"),
+        ("path,text", ".,Hello.", "line 2: the path '.' is not one below"),
+        ("path,text", '"a/0.wav,Hello.', "line 2: not readable as CSV"),
+        ("path,text,condition", "a/0.wav,Hello.,tired", "line 2: the condition 'tired' is not one of typical"),
+        ("path,text,split", "a/0.wav,Hello.,dev", "line 2: the split 'dev' is not one of train"),
+        ("path,text", "", "all.csv: no rows"),
+        ("path,text", f"{'x' * 300}.wav,Hello.", "the utterance id is too long"),
+    ],
+)
+def test_a_wrong_csv_is_told_with_its_line(tmp_path, header, row, words):
+    with pytest.raises(CorpusError, match=words):
+        read(table(tmp_path / "mine", header, row))
+
+
+def test_csv_files_that_cannot_be_chosen_or_read_are_told(tmp_path):
+    source = table(tmp_path / "mine", "path,text", "a/0.wav,Hello.", encoding="utf-16")
+    with pytest.raises(CorpusError, match="all.csv: not UTF-8 text"):
+        read(source)
+    table(source, "path,text", "a/0.wav,Hello.", name="more.csv")
+    with pytest.raises(CorpusError, match="holds 2 CSV files; name the one to use"):
+        read(source)
+    assert read(source / "more.csv").utterances[0].text == "Hello."
+
+
+def test_a_sentence_given_to_two_splits_is_told(tmp_path):
+    source = table(tmp_path / "mine", "path,text,split", "a/0.wav,Hello!,test", "a/1.wav,hello,train")
+    with pytest.raises(CorpusError, match=r"a_0 \(test\) and a_1 \(train\) say the same sentence"):
+        read(source)
+    source = table(tmp_path / "mine", "path,text,split", "a/0.wav,Hello!,test", "a/1.wav,hello,")
+    assert [item.split for item in read(source).utterances] == ["test", "test"]
+
+
+def test_what_is_prepared_is_not_prepared_again_and_a_change_makes_another_corpus(tmp_path, monkeypatch):
+    source = recordings(tmp_path / "mine")
+    corpus = read(source)
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded, "make", lambda *arguments: pytest.fail("prepared again"))
+        assert read(source) == corpus
+    standins.sound(source / "bob" / "2.wav", seconds=0.5)
+    changed = read(source)
+    assert changed.root != corpus.root
+    standins.note(source / "bob" / "2.txt", "Other words.")
+    assert read(source).root not in (corpus.root, changed.root)
+
+
+def test_a_stopped_preparation_goes_on_and_damage_is_made_good(tmp_path, monkeypatch):
+    source = recordings(tmp_path / "mine")
+    monkeypatch.setattr(recorded, "CHUNK", 1)
+    real, made = recorded.make, []
+
+    def counting(clips, *arguments):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.extend(clip.utterance for clip in clips)
+        return real(clips, *arguments)
+
+    monkeypatch.setattr(recorded, "make", counting)
+    with pytest.raises(KeyboardInterrupt):
+        read(source)
+    (root,) = (tmp_path / "built").iterdir()
+    assert not (root / "corpus.json").exists()
+    with (root / "prepared.jsonl").open("a") as journal:
+        journal.write('{"utterance": "bob_2", "sam')
+    (root / "audio" / "anna" / "anna_0.flac").write_bytes(b"damaged")
+    first, made[:] = made[:], []
+    monkeypatch.setattr(
+        recorded, "make", lambda clips, *rest: made.extend(c.utterance for c in clips) or real(clips, *rest)
+    )
+    corpus = read(source)
+    assert sorted(made) == sorted({item.utterance for item in corpus.utterances} - set(first[1:]))
+    assert len(corpus.wave(corpus.utterances[0])) == 6400
+
+
+def test_one_process_and_several_make_the_same_corpus(tmp_path, monkeypatch):
+    source = recordings(tmp_path / "mine")
+    alone = folder.read(source, root=tmp_path / "one", cores=1)
+    monkeypatch.setattr(recorded, "ALONE", 0)
+    several = folder.read(source, root=tmp_path / "two", cores=2)
+    assert several.utterances == alone.utterances
+    for item in alone.utterances:
+        assert (several.root / item.path).read_bytes() == (alone.root / item.path).read_bytes()
+
+
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
+    import errno
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = recordings(tmp_path / "mine")
+    monkeypatch.setattr(audio, "write", full)
+    with pytest.raises(CorpusError, match="the disk is full; free some space and run again, nothing is lost"):
+        read(source)
+
+
+def test_transcripts_of_a_recogniser_are_marked_kept_and_split_by_sentence(tmp_path):
+    heard = []
+
+    def recogniser(waves):
+        heard.extend(waves)
+        return ["Same words." if len(wave) < 9000 else "" if len(wave) > 15_000 else "Others." for wave in waves]
+
+    clips = []
+    for name, seconds in (("a", 0.4), ("b", 0.5), ("c", 0.7), ("d", 1.0)):
+        standins.sound(tmp_path / f"{name}.wav", seconds)
+        clips.append(Clip(name, "s", "", tmp_path / f"{name}.wav", machine=True))
+    corpus = recorded.prepare(clips, "toy", tmp_path, 1, recogniser=recogniser)
+    assert [(item.utterance, item.text) for item in corpus.utterances] == [
+        ("a", "Same words."),
+        ("b", "Same words."),
+        ("c", "Others."),
+    ]
+    assert {item.recipe["transcript"] for item in corpus.utterances} == {recorded.RECOGNISER}
+    assert corpus.utterances[0].split == corpus.utterances[1].split
+    assert "hears no words" in corpus.set_aside[0]["reason"]
+    assert len(heard) == 4
+    assert recorded.prepare(clips, "toy", tmp_path, 1, recogniser=recogniser) == corpus
+    assert len(heard) == 4
+
+
+def test_the_commands_list_prepare_and_refuse(tmp_path, capsys):
+    main(["list"])
+    assert "TORGO: 15 speakers" in capsys.readouterr().out
+    source = recordings(tmp_path / "mine")
+    common = ["--source", str(source), "--root", str(tmp_path / "built"), "--cores", "1"]
+    main(["prepare", "folder", *common, "--never-seen", "bob", "--condition", "parkinsons"])
+    out = capsys.readouterr().out
+    assert "6 utterances, 0.0 minutes, 2 speakers, 0 set aside" in out
+    assert Corpus.load(out.split(":")[0]).speakers("never_seen") == ["bob"]
+    for arguments, words in (
+        (["prepare", "torgo", *common], "is not TORGO as released"),
+        (["prepare", "torgo", *common, "--role", "adaptation"], "leave role out"),
+        (["prepare", "tor", *common], "There is no corpus 'tor'"),
+        (["fetch", "uaspeech", "--to", str(tmp_path)], "Ask the Statistical Speech Technology group"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            main(arguments)
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+@QUICK
+@given(st.lists(TEXTS, max_size=30))
+def test_every_sentence_has_one_split_whatever_its_case_and_order(sentences):
+    splits = split_sentences(sentences)
+    assert splits == split_sentences(reversed([sentence.swapcase() for sentence in sentences])) or any(
+        normalise(sentence) != normalise(sentence.swapcase()) for sentence in sentences
+    )
+    counts = [list(splits.values()).count(name) for name in SPLITS]
+    assert sum(counts) == len({normalise(sentence) for sentence in sentences})
+    if len(splits) >= 3:
+        assert min(counts) >= 1 and counts[0] >= len(splits) // 3
+
+
+@QUICK
+@given(TEXTS)
+def test_names_are_safe_for_files_whatever_they_are_made_of(name):
+    safe = safe_name(name)
+    assert safe and not safe.startswith(".") and not set(safe) & set("/\\ :\0\n")
+    assert safe_name(safe) == safe
+
+
+@QUICK
+@given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from(["", *SPLITS])), min_size=1, max_size=5))
+def test_any_csv_is_read_back_or_refused_in_one_sentence(tmp_path, rows):
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows([("path", "text", "split"), *rows])
+    (tmp_path / "any.csv").write_text(written.getvalue(), encoding="utf-8", newline="")
+    try:
+        clips = folder.clips(tmp_path / "any.csv")
+    except CorpusError as error:
+        assert "any.csv" in str(error)
+        return
+    assert [(clip.text, clip.split) for clip in clips] == [
+        (" ".join(text.split()), split) for path, text, split in rows if any((path.strip(), text.strip(), split))
+    ]
+
+
+@QUICK
+@given(st.binary(max_size=200))
+def test_any_bytes_as_a_csv_give_clips_or_one_sentence(tmp_path, content):
+    (tmp_path / "any.csv").write_bytes(b"path,text\n" + content)
+    try:
+        clips = folder.clips(tmp_path / "any.csv")
+    except CorpusError:
+        return
+    assert all(isinstance(clip, Clip) for clip in clips)
+
+
+@QUICK
+@given(st.lists(st.tuples(TEXTS, st.sampled_from(["", "", *SPLITS])), min_size=1, max_size=8))
+def test_a_manifest_of_any_sentences_is_valid_or_refused_and_survives_saving(tmp_path, sentences):
+    lines = [(" ".join(text.split()), split) for text, split in sentences]
+    clips = [Clip(f"u{i}", "s", text, Path("none"), split=split) for i, (text, split) in enumerate(lines) if text]
+    try:
+        clips = with_splits(clips)
+    except CorpusError as error:
+        assert "same sentence" in str(error)
+        return
+    done = {clip.utterance: {"samples": 8000} for clip in clips}
+    if not clips:
+        with pytest.raises(CorpusError, match="none of its 0 utterances"):
+            recorded._corpus(clips, done, tmp_path, "toy", "abc")
+        return
+    corpus = recorded._corpus(clips, done, tmp_path, "toy", "abc")
+    corpus.save()
+    assert Corpus.load(tmp_path) == corpus
+    assert replace(corpus.utterances[0]) == corpus.utterances[0]

@@ -1,0 +1,105 @@
+"""Every loader on a stand-in in its corpus's layout."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import standins
+
+from lib import audio
+from lib.corpora import layout, recorded
+from lib.corpus import Corpus, CorpusError
+
+
+@pytest.fixture(autouse=True)
+def recogniser(monkeypatch):
+    """Hears how long a recording is."""
+    monkeypatch.setattr(recorded, "whisper", lambda waves: [f"{len(wave)} samples." for wave in waves])
+
+
+@pytest.mark.parametrize("name", standins.CORPORA)
+def test_a_corpus_in_its_layout_becomes_a_manifest(name, tmp_path):
+    expected = standins.CORPORA[name](tmp_path / "source")
+    corpus = layout.prepare(name, tmp_path / "source", tmp_path / "built", cores=1)
+    made = {item.utterance: item for item in corpus.utterances}
+    found = {
+        key: (made[key].speaker, made[key].text, made[key].role, made[key].condition) for key in expected.utterances
+    }
+    assert found == expected.utterances
+    reasons = {entry["utterance"]: entry["reason"] for entry in corpus.set_aside}
+    for key, words in expected.aside.items():
+        assert words in reasons[key]
+        assert str(tmp_path) not in reasons[key]
+    for key, recipe in expected.recipes.items():
+        assert recipe.items() <= made[key].recipe.items()
+    assert all(("transcript" in item.recipe) == expected.machine for item in corpus.utterances)
+    assert Corpus.load(corpus.root) == corpus
+    assert corpus.root.parent == tmp_path / "built" and corpus.root.name.startswith(f"{name}-")
+    for item in corpus.utterances:
+        assert len(corpus.wave(item)) == pytest.approx(item.seconds * audio.RATE)
+
+
+@pytest.mark.parametrize("name", standins.CORPORA)
+def test_a_folder_that_is_missing_or_another_corpus_is_named(name, tmp_path):
+    with pytest.raises(CorpusError, match="nowhere: no such folder"):
+        layout.prepare(name, tmp_path / "nowhere", tmp_path / "built")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="empty: holds no .*as released"):
+        layout.prepare(name, tmp_path / "empty", tmp_path / "built")
+
+
+@pytest.mark.parametrize("name", layout.NAMES)
+def test_every_loader_says_what_its_corpus_is_and_how_to_get_it(name):
+    module = layout.loader(name)
+    assert module.ABOUT.name == name
+    assert all((module.ABOUT.title, module.ABOUT.licence, module.ABOUT.size))
+    assert module.ABOUT.access.endswith(".")
+    assert name == "folder" or module.ABOUT.licence.casefold() in " ".join(module.__doc__.split()).casefold()
+
+
+@pytest.mark.parametrize("name", ["esd", "torgo", "uaspeech", "nemours", "fluencybank", "neurovoz", "sep28k", "folder"])
+def test_a_corpus_that_needs_permission_says_where_to_ask(name, tmp_path):
+    with pytest.raises(CorpusError, match="cannot be fetched by command"):
+        layout.fetch(name, tmp_path)
+
+
+def test_an_unknown_corpus_is_told_with_the_known_ones():
+    with pytest.raises(CorpusError, match="no corpus 'vtck'; there are folder, vctk"):
+        layout.prepare("vtck", Path("."))
+
+
+def test_no_sentence_and_no_speaker_is_both_trained_on_and_tested(tmp_path):
+    standins.vctk(tmp_path / "source")
+    corpus = layout.prepare("vctk", tmp_path / "source", tmp_path / "built", cores=1)
+    splits = {}
+    for item in corpus.utterances:
+        assert splits.setdefault(item.text, item.split) == item.split
+    assert not set(corpus.speakers("adaptation")) & set(corpus.speakers("never_seen"))
+
+
+def test_ravdess_tests_one_of_its_sentences(tmp_path):
+    standins.ravdess(tmp_path / "source")
+    corpus = layout.prepare("ravdess", tmp_path / "source", tmp_path / "built", cores=1)
+    assert {(item.text[:4], item.split) for item in corpus.utterances} == {("Kids", "train"), ("Dogs", "test")}
+
+
+def test_a_long_recording_is_cut_where_it_pauses():
+    from lib.corpora.clip import pieces
+
+    wave = np.concatenate([standins.tone(12.0), np.zeros(8000), standins.tone(9.0)]).astype(np.float32)
+    spans = pieces(wave, 15.0)
+    assert [start for start, _ in spans][0] == 0 and spans[-1][1] == pytest.approx(21.5)
+    assert 12.0 < spans[0][1] < 12.5
+    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(end - start <= 15.0 for start, end in pieces(standins.tone(50.0), 15.0))
+
+
+def test_librispeech_mini_is_read_as_it_is(recordings, tmp_path):
+    source = Path(__file__).resolve().parents[3] / "shared" / "data" / "librispeech-mini"
+    corpus = layout.prepare("librispeech", source, tmp_path, cores=1)
+    assert len(corpus.utterances) + len(corpus.set_aside) == len(recordings)
+    assert len(corpus.speakers("never_seen")) == 5
+    known = {recording.utterance: recording for recording in recordings}
+    for item in corpus.utterances[:5]:
+        assert item.text == known[item.utterance].text.lower()
+        assert 0 <= len(known[item.utterance].wave) - len(corpus.wave(item)) < 2 * audio.RATE
