@@ -22,7 +22,6 @@ from lib.asr_style import (
     sample,
     usable,
 )
-from lib.claims import select
 from lib.drawing import PlotError, Shown, canvas, count, describe, mark, name_rows, save, settings, whiskers
 from lib.plots import Drawing
 from lib.statistics import interval
@@ -262,13 +261,3 @@ def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
     """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
     drawing = FIGURES[name]
     return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
-
-
-def total(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
-    """Weights of every adapted system: adapted and trained, in numbers and in % of Whisper's; means over seeds."""
-    names = ("generated_parameters", "generated_share", "trainable_parameters", "trainable_share")
-    found = select(rows, {"metric": list(names)})
-    if found.empty:
-        raise PlotError("there are no parameter counts: run an adapted system first")
-    wide = found.pivot_table(index="system", columns="metric", values="value", aggfunc="mean")[list(names)]
-    return wide.sort_values("generated_parameters").rename(index=label).reset_index()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import asr_plots, asr_show, audio, study
+from lib import asr_plots, asr_show, asr_tables, audio, study
 from lib.asr_style import COHORTS, TRAINED, colour, differences
 from lib.drawing import PlotError
 from lib.files import write_json
@@ -106,9 +106,17 @@ def test_hypernetworks_without_a_cohort_have_a_colour_of_their_own():
     assert colour("hyper_without_dysarthria") != colour("hyper") == colour("hyper_ge2e")
 
 
-def test_weights_are_listed_smallest_first(rows, profile):
-    table = asr_plots.total(rows, profile)
+def test_weights_are_listed_smallest_first(rows):
+    table = asr_tables.weights(rows)
     assert len(table) == 2 and (table["generated_parameters"].diff().dropna() >= 0).all()
+
+
+def test_every_method_has_a_line_and_every_cohort_a_column(rows, profile):
+    table = asr_tables.by_cohort(rows, profile).set_index("method")
+    assert list(table.columns) == list(COHORTS.values())
+    lines = table.to_dict("index")
+    (lora,) = [line for name, line in lines.items() if name in ("cohort lora", "LoRA W1 by cohort")]
+    assert lora["Typical"] == "–" and "[" in lora["Dysarthria"]
 
 
 def test_errors_are_marked_by_kind():
