@@ -11,7 +11,7 @@ from lib.drawing import PlotError
 BASELINE = "baseline"
 LAYERS = ("d0", "d1", "d2", "d3")
 SWEEP = ("dp_r20", "dp_r30", "dp_r40", "dp_r45", "dp_r50", "dp_r60", "dp_r80")
-AXES = STUDY_AXES | {"cer": "CER (ratio)", "mel_l1": "Log-mel error (L1)"}
+AXES = STUDY_AXES | {"cer": "CER (ratio)", "secs": "SECS (ECAPA-TDNN cosine)", "mel_l1": "Log-mel error (L1)"}
 COLOURS = {  # the sweep over R from dark (prunes most) to light; single systems from Okabe and Ito
     **dict(zip(SWEEP, ("#08306B", "#08519C", "#2171B5", "#0072B2", "#4292C6", "#6BAED6", "#9ECAE1"), strict=True)),
     **{BASELINE: "#7F7F7F", "vp": "#E69F00", "vp_perhead": "#B8860B", "dp_r45_nohard": "#CC79A7"},

@@ -30,10 +30,11 @@ from lib.zero_shot_figure_parts import (
     published,
 )
 
-QUALITY = ("mos_predicted", "cos", "cer")
-PUBLISHED = {"mos_predicted": ("mos", 1.0), "cos": ("secs", 100.0), "cer": ("cer", 1.0)}
-TITLES = {"mos_predicted": "MOS by listeners", "cos": "SECS × 100 (ECAPA-TDNN)", "cer": "CER (ratio)"}
-FORESTS = {"cos": "COS (points)", "mos_predicted": "Predicted MOS", "cer": "CER (ratio)", "mel_l1": "Log-mel error"}
+QUALITY = ("mos_predicted", "cos", "secs", "cer")
+PUBLISHED = {"mos_predicted": ("mos", 1.0), "cos": ("secs", 100.0), "secs": ("secs", 1.0), "cer": ("cer", 1.0)}
+TITLES = {"mos_predicted": "MOS by listeners", "cos": "SECS × 100 (ECAPA-TDNN)", "secs": "SECS", "cer": "CER (ratio)"}
+FORESTS = {"cos": "COS (points)", "secs": "SECS", "mos_predicted": "Predicted MOS", "cer": "CER (ratio)"}
+FORESTS |= {"mel_l1": "Log-mel error"}
 
 
 def quality(rows: pd.DataFrame, profile: dict) -> Figure:

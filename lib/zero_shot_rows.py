@@ -125,7 +125,7 @@ def speech_rows(
     tables = [_tidy({"mel_l1": mel_l1(bench, model, spoken)}, spoken)]
     if good:
         tables.append(_tidy(judge(bench, waves_good, spoken_good), spoken_good))
-    listened = [i for i in good if spoken[i].role == "never_seen"] if _is_listened(bench, name, seed) else []
+    listened = [i for i in good if spoken[i].utterance in _listened(bench, name, seed)]
     if listened:
         judged = heard(bench, [waves[i] for i in listened], [spoken[i] for i in listened])
         tables.append(_tidy(judged, [spoken[i] for i in listened]))
@@ -136,19 +136,25 @@ def speech_rows(
     return rows, {u.utterance: wave for u, wave in zip(spoken, waves, strict=True)}, silent
 
 
-def _is_listened(bench: ZeroShotBench, name: str, seed: int) -> bool:
+def _listened(bench: ZeroShotBench, name: str, seed: int) -> set[str]:
+    """Ids of the utterances whose speech is recognised and rated: the first sentences of never-seen speakers."""
     listed, seeds = (bench.settings[key] for key in ("heard_systems", "heard_seeds"))
-    return seed in seeds and (listed == "all" or name in listed)
+    if seed not in seeds or (listed != "all" and name not in listed):
+        return set()
+    return {u.utterance for u in first_sentences(bench, bench.settings["heard_sentences"])}
+
+
+def first_sentences(bench: ZeroShotBench, per_speaker: int) -> list[Utterance]:
+    """The first test sentences of every never-seen speaker."""
+    chosen = []
+    for speaker in bench.corpus.speakers("never_seen"):
+        chosen += bench.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
+    return chosen
 
 
 def reference_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
     """Similarity to the recording for references of several lengths: the first sentences of never-seen speakers."""
-    per_speaker, tables = bench.settings["reference_sentences"], []
-    spoken = [
-        u
-        for speaker in bench.corpus.speakers("never_seen")
-        for u in bench.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
-    ]
+    spoken, tables = first_sentences(bench, bench.settings["reference_sentences"]), []
     for seconds in bench.settings["reference_seconds"]:
         waves = speak(bench, model, sentences(bench, spoken, seconds))
         good = usable(waves)

@@ -46,6 +46,7 @@ PROFILE = {
         "sentences": {"never_seen": 2, "adaptation": 1},
         "heard_systems": [],
         "heard_seeds": [0],
+        "heard_sentences": 1,
         "reference_sentences": 1,
         "reference_seconds": [0.5],
         "joined": [1, 2],
