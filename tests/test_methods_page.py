@@ -148,8 +148,7 @@ def test_costs_of_the_low_rank_updates_are_those_of_the_code():
 def test_costs_of_pruning_and_diffusion_are_those_of_the_code():
     dense = StyleSpeech(StyleSpeechDims())
     says("sp", size(dense))
-    assert size(PrunedTTS(dense, SparseSettings(method="learned"))) - size(dense) == 0
-    assert PrunedTTS(StyleSpeech(StyleSpeechDims()), SparseSettings(method="learned")).theta.numel() == 4
+    assert size(PrunedTTS(dense, SparseSettings(method="learned"))) - size(dense) == 4
     ld = study.load_profile("demo")["ld"]
     demo = Denoiser(DenoiserDims(condition=ld["clap"]["dims"]["size"], **ld["denoiser"]))
     says("ld", size(demo), size(Denoiser(DenoiserDims())))
