@@ -1,0 +1,165 @@
+"""The study of diffusion in the latent space of a frozen VITS (arXiv 2311.10804), run by run.
+
+    python -m lib.latents prepare --profile demo
+    python -m lib.latents run --profile demo --system palette --seed 0
+
+`prepare` makes what all runs share: styled speech, the posterior encoder and its latents, mini-CLAP, and the measures
+of the sentences before any change. `run` trains a system if need be, evaluates it, and writes its rows and manifest.
+
+The rows have one speaker, joe. The style is the variant, and an utterance is a sentence in a style, so the bootstrap
+resamples utterances; intervals say nothing about other voices.
+"""
+
+import argparse
+import json
+import time
+
+import pandas as pd
+import torch
+
+from lib import latents_diagnostics, study
+from lib.files import write_json
+from lib.latents_clap import clap_of, clap_path, probe, retrieval, source
+from lib.latents_data import Lab, make
+from lib.latents_evaluate import UNTRAINED, baseline, evaluate
+from lib.latents_posterior import encode_all, encoder_of, encoder_path, facts_of, report
+from lib.latents_train import checkpoint, system_of
+
+UNITS = {"mel_l1": "nat", "ffe": "%", "gpe": "%", "cer": "ratio", "cer_input": "ratio", "cos": "cosine x 100"}
+
+
+def run_id(system: str, seed: int) -> str:
+    return f"ld-{system}-s{seed}"
+
+
+def prepare(profile: dict, device: str = "cpu") -> None:
+    """Make what the runs of a profile share; what is there already is kept. Ends by writing R/prepared/ld.json."""
+    lab, started = Lab(profile, device), time.time()
+    seconds = {}
+    for name, step in (("speech", make), ("posterior", _encode), ("clap", clap_of), ("baseline", baseline)):
+        began = time.time()
+        step(lab)
+        seconds[name] = round(time.time() - began, 1)
+    facts = {
+        "data_hash": lab.hash,
+        "encoder": lab.encoder_mark,
+        "profile_hash": study.profile_hash(profile, "LD"),
+        "sentences": {split: len(lab.sentences(split)) for split in lab.settings["data"]["sentences"]},
+        "megabytes": round(sum(f.stat().st_size for f in lab.folder.rglob("*.npz")) / 1e6, 1),
+        "seconds": seconds | {"all": round(time.time() - started, 1)},
+    }
+    write_json(lab.root / "prepared" / "ld.json", facts)
+
+
+def is_prepared(lab: Lab) -> bool:
+    """Whether `prepare` has finished for these settings."""
+    try:
+        facts = json.loads((lab.root / "prepared" / "ld.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return facts.get("profile_hash") == study.profile_hash(lab.profile, "LD") and facts.get("data_hash") == lab.hash
+
+
+def _encode(lab: Lab) -> None:
+    encode_all(lab, encoder_of(lab))
+
+
+def run(profile: dict, system: str, seed: int = 0, device: str = "cpu") -> pd.DataFrame:
+    """Train a system if need be, evaluate it, write its rows and manifest, keep some audio; returns the rows."""
+    lab, started = Lab(profile, device), time.time()
+    entry = system_of(profile, system)
+    if not is_prepared(lab):
+        prepare(profile, device)
+    if entry["method"] == "inversion":
+        rows = report(lab)
+        rows["unit"] = rows["metric"].map(UNITS)
+    elif system == "clap_probe":
+        rows = pd.concat([probe(lab, clap_of(lab)), retrieval(lab, clap_of(lab))], ignore_index=True)
+    elif entry["method"] == "probes":
+        rows = latents_diagnostics.rows(lab)
+    else:
+        rows = evaluate(lab, system, seed)
+    trained = weights(lab, system, seed)
+    facts = {k: v for k, v in trained.items() if k != "history"}
+    if facts:
+        extra = pd.DataFrame(
+            {"metric": list(facts), "value": [float(v) for v in facts.values()], "unit": ["count", "s"]}
+        )
+        rows = pd.concat([rows, extra], ignore_index=True)
+    rows = rows.assign(method=entry["method"], system=system, seed=seed, trainable=int(facts.get(
+        "trainable_parameters", 0)))  # fmt: skip
+    study.write_rows(rows, run_id(system, seed), profile)
+    texts = {f"{s.name}-{k}": s.text for s in lab.sentences("test") for k in lab.styles}
+    study.write_manifest(
+        run_id(system, seed),
+        profile,
+        profile["ld"],
+        started,
+        seed=seed,
+        device=lab.device,
+        corpus="joe, restyled",
+        data_hash=lab.hash,
+        pretrained=pretrained_used(lab),
+        texts=texts,
+        **facts,
+    )
+    return rows
+
+
+def weights(lab: Lab, system: str, seed: int) -> dict:
+    """trainable_parameters, seconds_trained and history of what a system trains; empty for one that trains nothing."""
+    entry = system_of(lab.profile, system)
+    if entry["method"] == "inversion":
+        path = encoder_path(lab)
+    elif system == "clap_probe" and lab.settings["clap"]["model"] == "mini":
+        path = clap_path(lab)
+    elif entry.get("decoder") == "trainable":
+        path = checkpoint(lab, "decoder", 0)
+    elif entry["method"] in (*UNTRAINED, "probes"):
+        return {}
+    else:
+        path = checkpoint(lab, system, seed)
+    facts = facts_of(path)
+    return {name: facts[name] for name in ("trainable_parameters", "seconds_trained", "history")}
+
+
+def pretrained_used(lab: Lab) -> dict:
+    """Where the frozen weights came from, and which CLAP conditions."""
+    from lib.pretrained import resolve
+
+    judges = {name: resolve(name).manifest() for name in ("whisper-tiny.en", "ge2e")}
+    return judges | {"vits": lab.vits.pretrained.manifest()} | source(lab)
+
+
+def ensure(profile: dict, device: str = "cpu") -> None:
+    """Prepare, and run every expected run that has no manifest (a notebook opened on its own)."""
+    missing = sorted(study.expected_runs(profile, "LD") - set(study.read_manifests(profile, "LD")))
+    if missing:
+        prepare(profile, device)
+    for name in missing:
+        _, system, seed = name.split("-")
+        run(profile, system, int(seed.removeprefix("s")), device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lib.latents", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("prepare", "run"))
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--system", default="palette")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the rows depend on it in the last bits")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        profile = study.load_profile(options.profile)
+        if options.what == "prepare":
+            prepare(profile, options.device)
+        else:
+            run(profile, options.system, options.seed, options.device)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Speaking styles with known truth: WORLD changes to a recording, and the English prompts that name them.
+
+A style is a level for each factor of `PHRASES`: pitch, range, energy, rate, breath. What a level does is a number
+(`Change`), so text, speaker and timing stay what they were and the style's effect is known exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from lib import audio
+from lib.corpora.world import CEILING, FLOOR, JUMP, Analysis, warp_envelope
+
+FRAME = 0.005  # seconds between WORLD's frames
+PHRASES = {
+    "pitch": {
+        "low": ("a low voice", "a deep voice", "a low-pitched voice", "a voice of low pitch"),
+        "middle": ("a medium pitch", "an ordinary pitch", "a mid-pitched voice", "a voice of normal pitch"),
+        "high": ("a high voice", "a high-pitched voice", "a raised pitch", "a voice of high pitch"),
+    },
+    "range": {
+        "flat": ("flat intonation", "a monotone delivery", "hardly any melody", "a monotonous tone"),
+        "middle": ("natural intonation", "ordinary intonation", "some melody", "a normal tone"),
+        "lively": ("lively intonation", "an expressive melody", "animated pitch movement", "an animated tone"),
+    },
+    "energy": {
+        "soft": ("softly spoken", "a quiet voice", "low volume", "quiet speech"),
+        "middle": ("normal volume", "neither loud nor quiet", "moderate volume", "speech of normal loudness"),
+        "loud": ("loudly spoken", "a loud voice", "high volume", "loud speech"),
+    },
+    "rate": {
+        "slow": ("slow speech", "speaking slowly", "an unhurried pace", "a slow pace"),
+        "middle": ("a normal pace", "speaking at normal speed", "an ordinary tempo", "a moderate pace"),
+        "fast": ("fast speech", "speaking quickly", "a hurried pace", "a fast pace"),
+    },
+    "breath": {
+        "clear": ("a clear voice", "a clean voice", "without breathiness", "a voice without breath noise"),
+        "breathy": ("a breathy voice", "much breath in the voice", "an airy voice", "a voice full of breath"),
+    },
+}
+DEFAULTS = {factor: ("clear" if factor == "breath" else "middle") for factor in PHRASES}
+
+
+class StyleError(ValueError):
+    """A style that is not known; the sentence names it and what there is."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a recording; the defaults do nothing."""
+
+    pitch: float = 0.0  # semitones added to F0
+    range: float = 1.0  # factor on F0's movement around its mean, in semitones
+    energy: float = 0.0  # dB
+    rate: float = 1.0  # factor on the speed
+    breath: float = 0.0  # share of the periodic part that is replaced by noise, 0 to 1
+    warp: float = 1.0  # factor on the frequencies of the spectral envelope: another speaker
+
+
+def levels_of(named: dict[str, str]) -> dict[str, str]:
+    """A level for every factor: those of `named`, the middle for the others. Raises StyleError for unknown ones."""
+    for factor, level in named.items():
+        if level not in PHRASES.get(factor, {}):
+            known = ", ".join(PHRASES.get(factor, PHRASES))
+            raise StyleError(f"The style has {factor} {level!r}: choose from {known}.")
+    return DEFAULTS | named
+
+
+def change_of(levels: dict[str, str], amounts: dict[str, dict[str, float]], warp: float = 1.0) -> Change:
+    """The change for levels by factor; `amounts` holds the number of every level that is not the default."""
+    numbers = {f: amounts[f][level] for f, level in levels_of(levels).items() if level != DEFAULTS[f]}
+    return Change(**numbers, warp=warp)
+
+
+def prompt(levels: dict[str, str], wording: int = 0) -> str:
+    """An English description of the levels, factors in the order of `PHRASES`; `wording` chooses among synonyms.
+
+    Raises StyleError for no level at all: an empty prompt describes nothing.
+    """
+    if not levels:
+        raise StyleError("The style names no factor, so it has no prompt: give at least one, such as pitch.")
+    levels_of(levels)
+    parts = [PHRASES[factor][levels[factor]] for factor in PHRASES if factor in levels]
+    return ", ".join(phrases[wording % len(phrases)] for phrases in parts)
+
+
+def analyse(wave: np.ndarray, rate: int) -> Analysis:
+    """WORLD parameters of (samples,) at `rate` Hz, as `lib.corpora.world.analyse` takes them at 16 kHz."""
+    import pyworld
+
+    signal = np.ascontiguousarray(audio.check(wave, "wave"), dtype=np.float64)
+    coarse, times = pyworld.dio(signal, rate, f0_floor=FLOOR, f0_ceil=CEILING, allowed_range=JUMP)
+    f0 = pyworld.stonemask(signal, coarse, times, rate)
+    envelope = pyworld.cheaptrick(signal, f0, times, rate)
+    return Analysis(f0, envelope, pyworld.d4c(signal, f0, times, rate), len(signal))
+
+
+def restyled_f0(f0: np.ndarray, change: Change) -> np.ndarray:
+    """F0 (frames,) in Hz with its movement scaled around the mean (in semitones) and its mean shifted; 0 stays 0."""
+    voiced = f0 > 0
+    if not voiced.any():
+        return f0.copy()
+    semitones = 12 * np.log2(f0[voiced])
+    mean = semitones.mean()
+    moved = np.zeros_like(f0)
+    moved[voiced] = 2 ** ((mean + change.pitch + change.range * (semitones - mean)) / 12)
+    return np.where(voiced, np.clip(moved, FLOOR, CEILING), 0.0)
+
+
+def restyle(analysis: Analysis, change: Change, rate: int) -> np.ndarray:
+    """The analysed speech, changed, as (samples,) float32 at `rate` Hz; as long as it was unless the speed changes."""
+    import pyworld
+
+    frames = len(analysis.f0)
+    kept = np.minimum(np.round(np.arange(0, frames, change.rate)).astype(int), frames - 1)
+    envelope = analysis.envelope if change.warp == 1 else warp_envelope(analysis.envelope, change.warp)
+    noise = analysis.aperiodicity + change.breath * (1 - analysis.aperiodicity)
+    parts = (restyled_f0(analysis.f0, change)[kept], envelope[kept], noise[kept])
+    wave = pyworld.synthesize(*(np.ascontiguousarray(part) for part in parts), rate, FRAME * 1000)
+    wave = audio.fit(wave, round(analysis.samples / change.rate)) * 10 ** (change.energy / 20)
+    return np.clip(wave, -1, 1).astype(np.float32)
+
+
+def add_pause(wave: np.ndarray, at: int, samples: int, fade: int = 64) -> np.ndarray:
+    """(samples,) with silence let in at a sample, the sound before and after it faded."""
+    slope = np.linspace(0, 1, fade, dtype=np.float32)
+    before, after = wave[:at].copy(), wave[at:].copy()
+    before[-fade:] *= slope[::-1][-len(before) :] if len(before) else 1
+    after[:fade] *= slope[: len(after)]
+    return np.concatenate([before, np.zeros(samples, np.float32), after])
+
+
+def describe(change: Change) -> dict[str, float]:
+    """The change as plain numbers, for tables and manifests."""
+    return {field.name: getattr(change, field.name) for field in fields(change)}
