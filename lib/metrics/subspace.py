@@ -6,6 +6,11 @@ spaces, the cosines of the angles are the singular values of Qa' Qb, which say n
 1e-8. The sines are the singular values of Qb - Qa Qa' Qb and are accurate there, so each angle up to 45 degrees
 is taken from its sine and each larger one from its cosine.
 
+Most pairs of a model need no basis at all. Where A and the change D = B - A are well-conditioned side by side, the
+Cholesky factor R of [A D]'[A D] holds the coordinates of B along and across the space of A, and the tangents of
+the angles are the singular values of R22 (R11 + R12)^-1: three matrix products, and an error that is relative to
+each angle.
+
 Angles are in radians, 0 (shared direction) to pi/2 (orthogonal), largest first. A matrix with at least as many
 columns as rows and of full rank spans the whole space, so its angles to any other are 0, however much it was
 trained: compare the leading directions (`rank`) of square and wide matrices.
@@ -19,11 +24,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.linalg
 import torch
 from torch import Tensor
 
 CHUNK = 1 << 25
 WELL_CONDITIONED = 1e6
+SIDE_BY_SIDE = 1e4  # condition number up to which tangents are right to about 1e-8 of themselves
+STEEPEST = 10.0  # tangent
+SPREAD = 1e-2  # singular values, over the largest one, that the eigenvectors of A A' are as good for
 THRESHOLDS = (0.01, 0.1, 0.5)
 
 
@@ -49,8 +58,21 @@ def principal_angles(first: Tensor, second: Tensor, rank: int | None = None) -> 
         )
     if rank is not None and rank < 1:
         raise SubspaceError(f"The rank is {rank}: give at least 1, or None for the whole column space.")
-    one, one_rank = _bases(first.double(), rank, "first")
-    other, other_rank = _bases(second.double(), rank, "second")
+    first, second = first.double(), second.double()
+    if rank is not None or 2 * first.shape[2] > first.shape[1] or first.shape != second.shape:
+        return _from_bases(first, second, rank)
+    angles, sure = _from_tangents(first, second)
+    count = torch.full((len(first),), first.shape[2], device=first.device)
+    if not sure.all():
+        others, count[~sure] = _from_bases(first[~sure], second[~sure], None)
+        angles[~sure] = torch.nn.functional.pad(others, (0, angles.shape[1] - others.shape[1]))
+    return angles[:, : int(count.max()) if len(count) else 0], count
+
+
+def _from_bases(first: Tensor, second: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    """`principal_angles` of any pairs, from their orthonormal bases."""
+    one, one_rank = _bases(first, rank)
+    other, other_rank = _bases(second, rank)
     count = torch.minimum(one_rank, other_rank)
     angles = one.new_zeros(len(one), int(count.max()) if len(count) else 0)
     for ranks in {tuple(pair) for pair in torch.stack([one_rank, other_rank], 1).tolist()}:
@@ -126,6 +148,9 @@ def _check_batch(matrices: Tensor, name: str) -> None:
     bad = ~torch.isfinite(matrices).all(dim=(1, 2)) if len(matrices) else torch.zeros(0, dtype=torch.bool)
     if bad.any():
         raise SubspaceError(f"Matrix {int(bad.int().argmax())} of the {name} ones holds NaN or infinite entries.")
+    zero = ~matrices.any(dim=2).any(dim=1)
+    if zero.any():
+        raise SubspaceError(f"Matrix {int(zero.int().argmax())} of the {name} ones is zero and spans nothing.")
 
 
 def _check_weight(name: str, before: Tensor, after: Tensor) -> None:
@@ -151,47 +176,111 @@ def _on_host(found: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     return found[0].cpu().numpy(), found[1].cpu().numpy()
 
 
-def _bases(matrices: Tensor, rank: int | None, name: str) -> tuple[Tensor, Tensor]:
-    """Orthonormal columns (batch, n, min(n, p)) and how many of them, (batch,), span each column space.
+def _from_tangents(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles (batch, p), largest first, of tall pairs (batch, n, p), and (batch,) whether they can be relied on."""
+    columns, tiny = first.shape[2], torch.finfo(torch.float64).tiny
+    change = second - first
+    scale, change_scale = (matrix.norm(dim=1).clamp(min=tiny) for matrix in (first, change))
+    first, change = first / scale[:, None], change / change_scale[:, None]
+    across = first.mT @ change
+    gram = torch.cat(
+        [torch.cat([first.mT @ first, across], dim=2), torch.cat([across.mT, change.mT @ change], dim=2)], dim=1
+    )
+    lower, condition = _cholesky(gram)[::2]
+    ratio = change_scale / scale
+    along = lower[:, :columns, :columns].mT + lower[:, columns:, :columns].mT * ratio[:, None]
+    outside = lower[:, columns:, columns:].mT * ratio[:, None]
+    quotient, singular = torch.linalg.solve_ex(along, outside, left=False)
+    tangents = torch.linalg.svdvals(torch.where(quotient.isfinite(), quotient, 0.0))
+    sure = (singular == 0) & (condition < SIDE_BY_SIDE) & (tangents[:, 0] < STEEPEST)
+    return tangents.atan(), sure
 
-    Cholesky QR does for well-conditioned matrices, singular vectors for the others and for leading directions.
+
+def _bases(matrices: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    """Orthonormal columns (batch, n, most) and how many of them, (batch,), span each column space.
+
+    Cholesky QR does for well-conditioned matrices, singular vectors for the others. Leading directions are
+    eigenvectors of A A' or of A'A where the spectrum is flat enough for their squares.
     """
     rows, columns = matrices.shape[1:]
     smaller = min(rows, columns)
-    if rank is None:
-        basis, condition = _cholesky_qr(matrices if rows > columns else matrices.mT)
+    most = smaller if rank is None else min(rank, smaller)
+    if rank is not None:
+        basis, doubtful = _leading(matrices, most)
+    elif columns >= rows:
+        _, _, condition = _cholesky(_scaled(matrices) @ _scaled(matrices).mT)
         doubtful = ~(condition < WELL_CONDITIONED)
-        if columns >= rows:
-            basis = torch.eye(rows, dtype=basis.dtype, device=basis.device).repeat(len(basis), 1, 1)
+        basis = torch.eye(rows, dtype=matrices.dtype, device=matrices.device).repeat(len(matrices), 1, 1)
     else:
-        basis = matrices.new_zeros(len(matrices), rows, smaller)
-        doubtful = torch.ones(len(matrices), dtype=torch.bool, device=matrices.device)
-    found = torch.full((len(matrices),), smaller, device=matrices.device)
+        basis, condition = _cholesky_qr(matrices)
+        doubtful = ~(condition < WELL_CONDITIONED)
+    found = torch.full((len(matrices),), most, device=matrices.device)
     if doubtful.any():
         vectors, values, _ = torch.linalg.svd(matrices[doubtful], full_matrices=False)
         tolerance = values[:, :1] * max(rows, columns) * torch.finfo(torch.float64).eps
-        basis[doubtful] = vectors
-        found[doubtful] = (values > tolerance).sum(dim=1)
-    if (found == 0).any():
-        raise SubspaceError(f"Matrix {int((found == 0).int().argmax())} of the {name} ones is zero and spans nothing.")
-    return basis, found if rank is None else found.clamp(max=rank)
+        basis[doubtful] = vectors[:, :, :most]
+        found[doubtful] = (values > tolerance).sum(dim=1).clamp(max=most)
+    return basis, found
+
+
+def _leading(matrices: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Leading left singular vectors (batch, n, most) from eigenvectors, and (batch,) where they are not to be used.
+
+    An eigenvector of A A' is off by rounding times the square of the spread sigma_1 / sigma_most of the singular
+    values where a singular vector is off by rounding times the spread itself.
+    """
+    scaled = _scaled(matrices)
+    tall = scaled.shape[1] > scaled.shape[2]
+    values, vectors = _eigenvectors(scaled.mT @ scaled if tall else scaled @ scaled.mT, most)
+    doubtful = ~(values[:, -1] > SPREAD**2 * values[:, 0])
+    basis, condition = _cholesky_qr(scaled @ vectors) if tall else (vectors, torch.ones_like(values[:, 0]))
+    return basis, doubtful | ~(condition < WELL_CONDITIONED)
+
+
+def _eigenvectors(symmetric: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The `most` largest eigenvalues (batch, most) and their eigenvectors (batch, n, most), largest first.
+
+    LAPACK finds these alone in half the time of all; the libraries of a GPU give all or none.
+    """
+    size = symmetric.shape[1]
+    if symmetric.device.type != "cpu" or 2 * most > size:
+        values, vectors = torch.linalg.eigh(symmetric)
+        return values[:, -most:].flip(1), vectors[:, :, -most:].flip(2)
+    values, vectors = symmetric.new_zeros(len(symmetric), most), symmetric.new_zeros(len(symmetric), size, most)
+    for pair, matrix in enumerate(symmetric.numpy()):
+        found = scipy.linalg.eigh(matrix, subset_by_index=(size - most, size - 1), check_finite=False)
+        values[pair], vectors[pair] = (torch.from_numpy(part[..., ::-1].copy()) for part in found)
+    return values, vectors
+
+
+def _scaled(matrices: Tensor) -> Tensor:
+    """Each matrix over its largest entry, so that no square overflows or vanishes."""
+    return matrices / matrices.abs().amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _cholesky(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L and L^-1 of LL' = `gram` (batch, p, p), and an upper bound (batch,) of the condition number of L.
+
+    The bound is that of the Frobenius norms; where there is no L it is infinite and L the identity.
+    """
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    lower = torch.where(failed[:, None, None] > 0, identity, lower)
+    inverse = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+    bound = torch.linalg.matrix_norm(lower) * torch.linalg.matrix_norm(inverse)
+    return lower, inverse, torch.where(failed > 0, torch.inf, bound)
 
 
 def _cholesky_qr(tall: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormal columns (batch, n, p) of `tall` matrices, and an upper bound (batch,) of their condition numbers.
 
     Twice Q = A L'^-1 with A'A = LL' (Yamamoto et al. 2015): orthonormal to rounding where the condition number is
-    below about 1e7, and mostly matrix products. The bound is that of the Frobenius norms of L and its inverse.
+    below about 1e7, and mostly matrix products.
     """
-    basis = tall / tall.abs().amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    identity = torch.eye(tall.shape[2], dtype=tall.dtype, device=tall.device)
-    condition = tall.new_zeros(len(tall))
+    basis, condition = _scaled(tall), tall.new_zeros(len(tall))
     for _ in range(2):
-        lower, failed = torch.linalg.cholesky_ex(basis.mT @ basis)
-        lower = torch.where(failed[:, None, None] > 0, identity, lower)
-        inverse = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
-        bound = torch.linalg.matrix_norm(lower) * torch.linalg.matrix_norm(inverse)
-        condition = torch.maximum(condition, torch.where(failed > 0, torch.inf, bound))
+        _, inverse, bound = _cholesky(basis.mT @ basis)
+        condition = torch.maximum(condition, bound)
         basis = basis @ inverse.mT
     return basis, condition
 

@@ -38,6 +38,51 @@ def test_angles_are_scipys_for_perturbations_of_every_size(scale):
     assert np.abs(found.numpy() - np.array(expected)).max() < 1e-13
 
 
+def test_tall_pairs_of_every_kind_in_one_batch_agree_with_scipy():
+    before, change = random(6, 60, 9), random(6, 60, 9, seed=1)
+    change[1] *= 1e-9
+    change[2, :, 1:] = 0.0
+    before[3, :, 8] = before[3, :, 0] + 1e-5 * before[3, :, 8]
+    before[4] *= torch.logspace(0, 6, 9, dtype=torch.float64)
+    change[5] = -before[5] + 1e-3 * change[5]
+    after = before + change
+    found, count = principal_angles(before, after)
+    assert count.tolist() == [9] * 6
+    for row, a, b in zip(found, before, after, strict=True):
+        assert np.abs(row.numpy() - scipy.linalg.subspace_angles(a.numpy(), b.numpy())).max() < 1e-8
+
+
+def test_an_angle_of_1e_9_beside_large_ones_is_found_without_bases(monkeypatch):
+    expected = [1.0, 0.3, 1e-4, 1e-9]
+    basis = torch.linalg.qr(random(50, 8)).Q
+    tangents = torch.tensor(expected, dtype=torch.float64).tan()
+    first, second = basis[:, :4], basis[:, :4] + basis[:, 4:] * tangents
+    monkeypatch.setattr(subspace, "_from_bases", None)
+    found, _ = principal_angles(first[None], second[None])
+    assert np.allclose(found[0].numpy(), expected, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (60, 24), (24, 60)])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+def test_leading_directions_of_every_shape_and_spectrum_agree_with_scipy(shape, spread):
+    before = random(2, *shape)
+    left, values, right = torch.linalg.svd(before, full_matrices=False)
+    before = left * (values * torch.logspace(0, -spread, 24, dtype=torch.float64))[:, None] @ right
+    after = before + 1e-3 * random(2, *shape, seed=1)
+    found, count = principal_angles(before, after, rank=5)
+    assert count.tolist() == [5, 5]
+    for row, a, b in zip(found, before, after, strict=True):
+        bases = [scipy.linalg.svd(matrix.numpy(), full_matrices=False)[0][:, :5] for matrix in (a, b)]
+        assert np.allclose(row.numpy(), scipy.linalg.subspace_angles(*bases), atol=1e-9)
+
+
+def test_a_zero_matrix_is_named_by_its_place_in_the_batch():
+    second = random(3, 8, 2)
+    second[1] = 0.0
+    with pytest.raises(SubspaceError, match="Matrix 1 of the second ones is zero"):
+        principal_angles(random(3, 8, 2), second)
+
+
 @pytest.mark.parametrize("columns", [(5, 9), (9, 5), (1, 12), (30, 30)])
 def test_spaces_of_different_dimensions_agree_with_scipy(columns):
     first, second = random(3, 32, columns[0]), random(3, 32, columns[1], seed=3)
