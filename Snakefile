@@ -86,6 +86,7 @@ rule all:
         f"{R}/index.html",
         EXECUTED.values(),
         f"{R}/hypertts.html",
+        f"{R}/methods.html",
         expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", "audit-metrics-s0", *ROWS]),
         expand(f"{R}/checkpoints/{{run}}.safetensors", run=["ht-backbone-s0", *TRAINED]),
 
@@ -372,12 +373,27 @@ rule page:
         MODULE + " lib.page {input} {output}"
 
 
+rule methods_page:
+    message: "page: the methods and their equations"
+    input:
+        "notebooks/claims.yaml",
+        sorted(str(path) for path in Path("docs/methods").glob("[!.]*.md")),
+        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        expand(f"{R}/notebooks/{{chapter}}.html", chapter=EXECUTED),
+    output: f"{R}/methods.html"
+    log: f"{R}/logs/methods.log"
+    params:
+        code=code_digest("lib.methods_page:write_page"),
+    shell: MODULE + " lib.methods_page --profile {NAME}"
+
+
 rule report:
     message: "report: {R}/index.html"
     input:
         "notebooks/claims.yaml",
         sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
         f"{R}/claims.json",
+        f"{R}/methods.html",
         expand(f"{R}/notebooks/{{chapter}}.html", chapter=EXECUTED),
     output: f"{R}/index.html"
     log: f"{R}/logs/report.log"

@@ -58,6 +58,7 @@ def write_report(profile: dict, paper: str | None = None) -> Path:
             expected=[claim["id"] for claim in claims],
             figures=figures,
             players=players,
+            methods=exists(root, "methods.html"),
             verdicts=VERDICTS,
             provenance=provenance(root, manifests),
             limits=limits(rows, manifests, chosen),

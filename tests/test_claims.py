@@ -10,6 +10,8 @@ from lib import claims, study, tables
 from lib.claims import ClaimError
 
 HT = [f"HT{i}" for i in range(1, 11)]
+COUNTS = {"HT": 10, "HA": 12, "SP": 13, "LD": 9}
+CLAIMS = [f"{paper}{i}" for paper, count in COUNTS.items() for i in range(1, count + 1)]
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +60,29 @@ def noisy(mean, size=36, spread=1.0, seed=0):
     return np.random.default_rng(seed).normal(mean, spread, size)
 
 
-def test_the_claims_file_holds_the_paper_s_claims_and_is_complete():
+def test_the_claims_file_holds_the_papers_claims_and_is_complete():
     content = claims.load_claims()
-    assert [claim["id"] for claim in content["claims"]] == HT
+    assert [claim["id"] for claim in content["claims"]] == CLAIMS
     for claim in content["claims"]:
-        primary = [part for part in claim["parts"] if part.get("primary")]
-        named = {name for part in primary for name in [part.get("a"), part.get("b"), *part.get("systems", [])] if name}
-        assert named <= set(claim["needs"]["systems"]), claim["id"]
-        assert named <= set(content["papers"]["HT"]["systems"]), claim["id"]
-        assert claim["paper"] in content["rules"]
+        paper = content["papers"][claim["paper"]]
+        assert claim["id"].startswith(claim["paper"]) and claim["paper"] in content["rules"]
+        compared = [part for part in claim["parts"] if part.get("primary") and "factor" not in part]
+        named = {
+            name
+            for part in compared
+            for each in (part.get("a"), part.get("b"), *part.get("systems", []))
+            for name in (each if isinstance(each, list) else [each])
+            if name
+        }
+        assert named <= set(claim["needs"].get("systems", [])), claim["id"]
+        assert named <= set(paper["systems"]), claim["id"]
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "full", "paper"])
+def test_every_run_of_a_profile_has_a_label(name):
+    papers, profile = claims.load_claims()["papers"], study.load_profile(name)
+    for paper in ("HA", "SP", "LD"):
+        assert set(profile[paper.lower()]["systems"]) <= set(papers[paper]["systems"]), paper
 
 
 def test_published_values_follow_from_the_published_table():
