@@ -57,7 +57,7 @@ def trained(bench: Bench) -> list[str]:
 def missing(bench: Bench, name: str, seed: int) -> str:
     """Why a system cannot speak yet, in one sentence, or "". Raises TTSError for a system that there is not."""
     if system_of(bench.profile, name)["method"] in RECORDED:
-        return f"{name} is no model, it reads the recordings: choose one of {', '.join(trained(bench))}"
+        return f"{name} is no model, it reads the recordings: choose a system that speaks"
     needed = [("backbone", 0)] + [(name, seed)] * (system_of(bench.profile, name)["method"] not in UNTRAINED)
     profile = bench.profile["name"]
     for each in needed:

@@ -167,7 +167,8 @@ def legend() -> str:
 
 
 def speech_panel(wave: np.ndarray, dims: MelDims, title: str) -> Panel:
-    """Log-mel and F0 of a wave."""
+    """Log-mel and F0 of a wave; one shorter than a window is followed by silence."""
+    wave = np.pad(wave, (0, max(0, dims.n_fft - len(wave))))
     mel = log_mel(torch.from_numpy(wave)[None], dims)[0].numpy()
     return Panel("mel", title, mel, pictures.f0_track(wave, dims))
 

@@ -1,4 +1,4 @@
-"""Widgets over `lib.explore`: choose with menus and sliders, hear and see at once. Thin: what happens is decided there.
+"""Widgets over `lib.explore` and its like: choose with menus and sliders, hear and see at once. What happens is there.
 
 Each function returns a widget, or a `Note` where nobody could move it: without ipywidgets, or in a notebook that is
 executed without a reader (papermill, nbconvert).
@@ -18,6 +18,11 @@ from lib.tts import Bench
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
+    from lib.asr_data import Bench as AsrBench
+    from lib.latents_data import Lab
+    from lib.zero_shot_systems import ZeroShotBench
+
+OWN = ("its own", None)
 NO_PACKAGE = "Menus and sliders need the package ipywidgets: pip install ipywidgets. The next cell does the same."
 NO_READER = "Menus and sliders appear when this notebook is open in JupyterLab. The next cell does the same."
 
@@ -67,6 +72,13 @@ def slider(name: str, low: float, high: float, value: float, step: float) -> Wid
     return ipywidgets.FloatSlider(value, min=low, max=high, step=step, description=name, continuous_update=False)
 
 
+def whole(name: str, low: int, high: int) -> Widget:
+    """A slider of whole numbers that counts when it is let go."""
+    import ipywidgets
+
+    return ipywidgets.IntSlider(low, min=low, max=high, description=name, continuous_update=False)
+
+
 def field(name: str, hint: str) -> Widget:
     """A line of text that counts when it is finished."""
     import ipywidgets
@@ -95,12 +107,92 @@ def hypertts(bench: Bench) -> Widget | Note:
         "number": menu("sentence", []),
         "said": field("or say", "any English text"),
     }
-    follow(controls["system"], controls["d_s"], lambda name: explore.sizes(profile, name) or [("none", None)])
+    follow(controls["system"], controls["d_s"], lambda name: [OWN, *explore.sizes(profile, name)])
     follow(controls["speaker"], controls["number"], lambda speaker: sentences(bench, speaker))
 
     def speak(system, d_s, seed, speaker, other, share, number, said) -> Heard:
         chosen = system if d_s is None else explore.with_d_s(profile, system, d_s)
         return explore.speak_hypertts(bench, chosen, seed, explore.sentence(bench, speaker, number, said), other, share)
+
+    return panel(controls, speak)
+
+
+def pruned(bench: ZeroShotBench) -> Widget | Note:
+    """Pruned self-attention: system, R of its learned pruning, sentence or any text, reference speaker and seconds."""
+    from lib import explore_pruned
+
+    systems = explore_pruned.trained(bench, bench.settings["seeds"][0])
+    if reason := unavailable() or (not systems and explore_pruned.missing(bench, "baseline", 0)):
+        return Note(reason)
+    ratios = {f"R = {ratio:g}": name for ratio, name in explore_pruned.ratios(bench).items() if name in systems}
+    others = {name: name for name in systems if name not in ratios.values()}
+    speakers = bench.corpus.speakers("never_seen") + bench.corpus.speakers("adaptation")
+    controls = {
+        "system": menu("system", list((others | ratios).items())),
+        "seed": menu("seed", bench.settings["seeds"]),
+        "speaker": menu("sentence of", speakers),
+        "number": menu("sentence", []),
+        "said": field("or say", "any English text"),
+        "reference": menu("voice", speakers),
+        "seconds": slider("seconds of it", 0.0, 6.0, 0.0, 0.5),
+    }
+    follow(controls["speaker"], controls["number"], lambda speaker: sentences(bench, speaker))
+
+    def speak(system, seed, speaker, number, said, reference, seconds) -> Heard:
+        utterance = explore.sentence(bench, speaker, number, said)
+        return explore_pruned.speak_pruned(bench, system, seed, utterance, reference, seconds or None)
+
+    return panel(controls, speak)
+
+
+def atypical(bench: AsrBench) -> Widget | Note:
+    """Atypical speech: system with its rank or budget, voice, sentence, condition, severity, and a draw of it."""
+    from lib import explore_asr
+    from lib.tts import Bench as Source
+
+    if reason := unavailable():
+        return Note(reason)
+    source, sizes = Source(bench.profile, bench.device, bench.cores), explore_asr.ranks(bench)
+    systems = [(f"{name} ({sizes[name]})", name) for name in explore_asr.trained(bench, bench.settings["seeds"][0])]
+    controls = {
+        "system": menu("system", systems),
+        "seed": menu("seed", bench.settings["seeds"]),
+        "speaker": menu("voice", source.corpus.speakers("never_seen")),
+        "number": menu("sentence", []),
+        "condition": menu("condition", explore_asr.CONDITIONS),
+        "severity": menu("severity", explore_asr.SEVERITIES),
+        "draw": whole("draw", 0, 20),
+    }
+    follow(controls["speaker"], controls["number"], lambda speaker: sentences(source, speaker))
+
+    def hear(system, seed, speaker, number, condition, severity, draw) -> Heard:
+        utterance = explore.sentence(source, speaker, number)
+        return explore_asr.hear_atypical(bench, system, seed, utterance, condition, severity, draw)
+
+    return panel(controls, hear)
+
+
+def latents(lab: Lab) -> Widget | Note:
+    """Latent diffusion: system, sentence, a level of each factor of style or a prompt in own words, guidance."""
+    from lib import explore_latents
+    from lib.styles import DEFAULTS, PHRASES
+
+    systems = explore_latents.trained(lab, lab.settings["seeds"][0])
+    if reason := unavailable() or (not systems and explore_latents.missing(lab, "palette", 0)):
+        return Note(reason)
+    texts = [(sentence.text, place) for place, sentence in enumerate(lab.sentences("test"))]
+    controls = {
+        "system": menu("system", systems),
+        "seed": menu("seed", lab.settings["seeds"]),
+        "number": menu("sentence", texts),
+        "guidance": slider("guidance", 0.0, 6.0, float(lab.settings["evaluate"]["nominal"]), 0.5),
+        **{factor: menu(factor, list(levels), value=DEFAULTS[factor]) for factor, levels in PHRASES.items()},
+        "words": field("or prompt", "a style in your own words"),
+    }
+
+    def speak(system, seed, number, guidance, words, **levels) -> Heard:
+        prompt = words.strip() or explore_latents.prompt(**levels)
+        return explore_latents.speak_latents(lab, system, seed, number, prompt, guidance)
 
     return panel(controls, speak)
 
