@@ -85,4 +85,4 @@ def adapt(
     write_json(place / "transcripts.json", scores.to_dict("records"))
     with replace_file(place / "scores.csv") as temporary:
         scores.to_csv(temporary, index=False)
-    return Adapted(place, scores, bench.set_aside)
+    return Adapted(place, scores, [*corpus.set_aside, *bench.set_aside])

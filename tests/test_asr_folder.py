@@ -1,6 +1,7 @@
 """Adapting Whisper to a folder of one's own: recordings in, PEFT adapter and scores out."""
 
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -8,9 +9,9 @@ from synthetic_corpus import speech
 
 from lib import asr_folder, audio, study
 from lib.asr_data import AsrError
+from lib.corpora import folder
 
-TEXTS = [f"The number {word} is written on the door." for word in ("one", "two", "three", "four", "five", "six")]
-TEXTS += [f"He bought {word} apples at the market." for word in ("seven", "eight", "nine", "ten", "eleven", "twelve")]
+TEXTS = [f"The number {word} is written on the door." for word in ("one", "two", "three", "four", "five")]
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +23,23 @@ def profile():
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """Twelve recordings of two speakers, in a CSV that says which are for testing, and one of them unusable."""
-    folder = tmp_path_factory.mktemp("own")
+    """Six recordings of two speakers, in a CSV that says which are for testing, and one of them unusable."""
+    place = tmp_path_factory.mktemp("own")
     lines = ["path,text,speaker,split"]
-    for number, text in enumerate(TEXTS[:5]):
-        audio.write(folder / f"{number}.wav", speech(120 + 10 * number, number % 2))
+    for number, text in enumerate(TEXTS):
+        audio.write(place / f"{number}.wav", speech(120 + 10 * number, number % 2))
         lines.append(f"{number}.wav,{text},{'ab'[number % 2]},{'test' if number < 2 else 'train'}")
-    audio.write(folder / "foreign.wav", speech(150, 0))
+    audio.write(place / "foreign.wav", speech(150, 0))
     lines.append("foreign.wav,Привет как дела сегодня,a,train")
-    (folder / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    (place / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place
 
 
 @pytest.fixture(scope="module")
 def made(recordings, profile, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setattr(folder, "read", partial(folder.read, root=tmp_path_factory.mktemp("built"), cores=1))
     yield asr_folder.adapt(recordings, profile, "lora_w1", 0, "cpu", tmp_path_factory.mktemp("out") / "adapter")
     patch.undo()
 
@@ -58,7 +60,7 @@ def test_errors_before_and_after_are_kept_for_every_test_utterance(made):
 
 
 def test_a_transcript_in_another_language_is_set_aside(made):
-    assert [entry["reason"] for entry in made.set_aside if "not English" in entry["reason"]]
+    assert ["foreign" in entry["utterance"] for entry in made.set_aside] == [True]
 
 
 def test_a_system_without_an_adapter_is_refused(recordings, profile):
