@@ -125,7 +125,8 @@ def speech_rows(
     tables = [_tidy({"mel_l1": mel_l1(bench, model, spoken)}, spoken)]
     if good:
         tables.append(_tidy(judge(bench, waves_good, spoken_good), spoken_good))
-    listened = [i for i in good if spoken[i].utterance in _listened(bench, name, seed)]
+    chosen = _listened(bench, name, seed)
+    listened = [i for i in good if spoken[i].utterance in chosen]
     if listened:
         judged = heard(bench, [waves[i] for i in listened], [spoken[i] for i in listened])
         tables.append(_tidy(judged, [spoken[i] for i in listened]))
@@ -174,6 +175,8 @@ def other_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
     chosen, references = other_sentences(bench, Path(folder), texts[: bench.settings["reference_sentences"]])
     waves = speak(bench, model, chosen)
     good = usable(waves)
+    if not good:
+        return pd.DataFrame()
     spoken, waves = [chosen[i].utterance for i in good], [waves[i] for i in good]
     values = judge(bench, waves, spoken, [references[i] for i in good]) | heard(bench, waves, spoken)
     owners = [chosen[i].owner for i in good]
