@@ -198,10 +198,11 @@ def latents(lab: Lab) -> Widget | Note:
 
 
 def follow(leader: Widget, menu: Widget, options: Callable[[object], list]) -> None:
-    """Give a menu the options that belong to the leader's value, now and whenever that changes."""
+    """Give a menu the options that belong to the leader's value, now and whenever that changes; the first is chosen."""
 
     def change(*_) -> None:
         menu.options = options(leader.value)
+        menu.index = 0 if menu.options else None
 
     leader.observe(change, names="value")
     change()
