@@ -121,6 +121,8 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     The corpus checks of a paper, rows of no method, do not count.
     """
     rows = rows[(rows["paper"] == paper).fillna(False)]
+    if rows.empty:
+        return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
     corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
