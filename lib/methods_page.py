@@ -141,8 +141,7 @@ def write_page(profile: dict) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     target = root / "methods.html"
-    report = (root / "index.html").is_file()
-    page = environment.get_template("methods.html.j2").render(profile=profile["name"], papers=papers, report=report)
+    page = environment.get_template("methods.html.j2").render(profile=profile["name"], papers=papers)
     with replace_file(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
