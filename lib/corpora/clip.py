@@ -107,7 +107,7 @@ def samples(clip: Clip, trim: bool = True) -> np.ndarray:
             f"{clip.file}: {seconds:.2f} s of sound, at least {SHORTEST} s are needed; leave it out."
         )
     if seconds > LONGEST:
-        raise audio.AudioError(f"{clip.file}: {seconds:.0f} s, at most {LONGEST:.0f} s are used; cut it at a pause.")
+        raise audio.AudioError(f"{clip.file}: {seconds:.1f} s, at most {LONGEST:.0f} s are used; cut it at a pause.")
     return wave
 
 

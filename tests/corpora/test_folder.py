@@ -104,7 +104,7 @@ def test_bad_utterances_are_set_aside_and_the_rest_goes_on(tmp_path):
         "stereo": "stereo.wav: has 2 channels",
         "short": "short.wav: 0.05 s of sound",
         "empty": "empty.wav: the file is empty",
-        "long": "long.wav: 31 s, at most 30 s",
+        "long": "long.wav: 31.0 s, at most 30 s",
         "unspoken": "no speakable symbol",
         "blank": "blank.txt: the transcript is empty",
         "untold": "untold.txt: no such transcript",
