@@ -1,6 +1,6 @@
 """The CLAP of the latent study: mini-CLAP trained on restyled speech, conditions, retrieval, and what it knows.
 
-Half of the training pairs are a restyled sentence with a prompt for some of its factors, in one of several wordings;
+A training pair is a restyled sentence and one of a few prompts for some of its factors, in one of several wordings;
 the last wording of every level is kept for testing. Conditions are embeddings times the root of their size, so that
 a number of a condition has about unit variance. `probe` is claim LD8: ridge regression from the audio embedding to
 F0 mean and range, energy, rate and pauses on sentences that nothing was fitted to.
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from lib import styles
 from lib.files import file_hash, fingerprint
-from lib.latents_data import SPEAKER, TRUTHS, Lab, Sentence, floats, heard
+from lib.latents_data import SPEAKER, TRUTHS, Lab, Sentence, fingerprint_seed, floats, heard
 from lib.latents_posterior import mark_of, train_once, training
 from lib.models import clap
 from lib.models.clap import Clap, MiniClap, MiniClapDims
 from lib.train import seed_everything
 
+PROMPTS = 4  # of every recording
 HELD_WORDING = 3  # of `styles.PHRASES`, for testing only
 UNITS = {
     "f0_mean": "semitones",
@@ -81,15 +82,14 @@ def mini_clap(lab: Lab) -> MiniClap:
         random = np.random.default_rng([7, step])
         mels, prompts, used = [], [], set()
         for _ in range(20 * config.batch_size):
-            arrays = lab.spoken(sentences[random.integers(len(sentences))])
-            draw = f"draw{random.integers(draws)}"
+            sentence = sentences[random.integers(len(sentences))]
+            arrays, draw = lab.spoken(sentence), f"draw{random.integers(draws)}"
             levels = dict(zip(styles.PHRASES, arrays[f"levels_{draw}"].tolist(), strict=True))
             if tuple(levels.values()) in used and len(mels) > 1:
                 continue  # two of one style in a batch would be called different
             used.add(tuple(levels.values()))
             mels.append(crop(arrays[f"mel_{draw}"], section["frames"], random))
-            named = random.permutation(list(levels))[: random.integers(3, len(levels) + 1)]
-            prompts.append(styles.prompt({f: levels[f] for f in named}, int(random.integers(HELD_WORDING))))
+            prompts.append(some_prompt(levels, sentence.name, draw, int(random.integers(PROMPTS))))
             if len(mels) == config.batch_size:
                 break
         return {"mels": torch.from_numpy(np.stack(mels)).to(lab.device), "sentences": sentences_of(model, prompts)}
@@ -98,6 +98,13 @@ def mini_clap(lab: Lab) -> MiniClap:
     mark = fingerprint(lab.hash, section, dims.text, lab.device.split(":")[0])
     train_once(path, mark, model, model.loss, batch_at, config, lab.device)
     return model.eval().requires_grad_(False)
+
+
+def some_prompt(levels: dict[str, str], *which) -> str:
+    """A prompt for three or more of the levels, in a wording that is trained on; the same for the same call."""
+    random = np.random.default_rng(fingerprint_seed(which))
+    named = random.permutation(list(levels))[: random.integers(3, len(levels) + 1)]
+    return styles.prompt({factor: levels[factor] for factor in named}, int(random.integers(HELD_WORDING)))
 
 
 def crop(mel: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:
