@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib import bench
-from lib.benchmarks import Comparison, embedded_speech, largest, metrics
+from lib.benchmarks import Bound, Comparison, embedded_speech, largest, metrics
 
 ROWS = {build.__name__: build for build in bench.ROWS}
 
@@ -24,7 +24,8 @@ def entries(speech):
 
 def constant(answer, expected, packages=()) -> Comparison:
     """A row whose two sides return what they are given."""
-    return Comparison("n", "p", "1", packages, lambda: [answer], lambda: [expected], largest, 0.5, "of any entry")
+    sides = (lambda: [answer], lambda: [expected])
+    return Comparison("n", "p", "1", packages, *sides, largest, 0.5, "of any entry", Bound("nothing", lambda: None))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -45,7 +46,7 @@ def test_the_file_is_a_list_of_objects_with_the_documented_fields(entries, tmp_p
     written = json.loads(path.read_text())
     assert len(written) == len(ROWS)
     for entry in written:
-        assert set(entry) == {"name", "peer", "size", "ours_s", "peer_s", "ratio", "device", "versions"}
+        assert set(entry) == {"name", "peer", "size", "ours_s", "peer_s", "ratio", "bound", "device", "versions"}
         assert entry["device"].startswith("CPU") and "not installed" not in entry["versions"].values()
 
 
@@ -58,10 +59,11 @@ def test_a_peer_that_is_not_installed_is_said_to_be_missing(speech, monkeypatch)
 
 
 def test_what_is_reported_is_the_median_of_the_repeats(speech, monkeypatch):
-    seconds = iter([1.0, 8.0, 5.0, 20.0, 2.0, 4.0])
+    seconds = iter([1.0, 8.0, 5.0, 20.0, 2.0, 4.0, 0.5, 3.0, 1.0])
     monkeypatch.setattr(bench, "timed", lambda work, device: (next(seconds), work()))
     entry = bench.compare(lambda speech, device: constant(np.ones(2), np.ones(2)), speech, "cpu", 3)
     assert (entry["ours_s"], entry["peer_s"], entry["ratio"]) == (2.0, 8.0, 4.0)
+    assert entry["bound"] == "nothing: 50 % of ours"
 
 
 def test_a_long_row_is_not_repeated(speech, monkeypatch):

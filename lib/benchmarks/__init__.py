@@ -45,11 +45,20 @@ class Speech:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """The part of a row's work that no arrangement of ours avoids, timed alone on the same data and device."""
+
+    what: str
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One row: the same work done by us and by a peer, and how far the two answers are apart.
 
     difference(ours, theirs) is in `unit` and at most `limit` where the two give the same answer; `packages` are the
-    peer's, by the names pip knows; `keep` is whatever must live as long as the row.
+    peer's, by the names pip knows; `bound` is what ours cannot do without; `keep` is whatever must live as long as
+    the row.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Comparison:
     difference: Callable[[Any, Any], float]
     limit: float
     unit: str
+    bound: Bound
     keep: object = None
 
 

@@ -8,8 +8,8 @@ import tempfile
 import torch
 from torch import Tensor
 
-from lib.benchmarks import Comparison, Speech
-from lib.methods.hypertts import Hypernetwork, apply_adapter
+from lib.benchmarks import Bound, Comparison, Speech
+from lib.methods.hypertts import Adapter, Hypernetwork, apply_adapter
 from lib.models import whisper
 from lib.models.low_rank import LowRank
 from lib.models.whisper_states import EncoderStates, encode_with_gradients, prepare
@@ -43,9 +43,12 @@ def lora_peft(speech: Speech, device: str) -> Comparison:
     prepared: dict = {}
 
     @torch.inference_mode()
+    def plain() -> Tensor:
+        return decoder(input_ids=tokens, encoder_hidden_states=states, use_cache=False).last_hidden_state
+
     def ours() -> Tensor:
         with update.applied(decoder):
-            return decoder(input_ids=tokens, encoder_hidden_states=states, use_cache=False).last_hidden_state
+            return plain()
 
     @torch.inference_mode()
     def theirs() -> Tensor:
@@ -55,7 +58,8 @@ def lora_peft(speech: Speech, device: str) -> Comparison:
         return prepared["model"](input_ids=tokens, **settings).last_hidden_state
 
     shape = ("LoRA of each utterance", "PEFT, adapter_names", f"{size} utterances, {TOKENS} tokens", ("peft",))
-    return Comparison(*shape, ours, theirs, _largest, 1e-3, "of any hidden state")
+    bound = Bound("the decoder without any LoRA", plain)
+    return Comparison(*shape, ours, theirs, _largest, 1e-3, "of any hidden state", bound)
 
 
 def _with_peft(decoder: torch.nn.Module, factors: dict[str, tuple[Tensor, Tensor]], names: list[str]):
@@ -81,6 +85,7 @@ def hypernetwork_loop(speech: Speech, device: str) -> Comparison:
         network = Hypernetwork(LAYERS, CHANNELS, init_std=0.03).to(device).eval()
         hidden = torch.randn(len(speech), FRAMES, CHANNELS).to(device)
         speakers = torch.nn.functional.normalize(torch.rand(len(speech), 256), dim=1).to(device)
+        static = torch.nn.Sequential(*(Adapter(CHANNELS) for _ in range(LAYERS))).to(device)
 
     def adapt(embeddings: Tensor, h: Tensor) -> Tensor:
         weights = network(embeddings)
@@ -96,9 +101,14 @@ def hypernetwork_loop(speech: Speech, device: str) -> Comparison:
     def theirs() -> Tensor:
         return torch.cat([adapt(speakers[i : i + 1], hidden[i : i + 1]) for i in range(len(speech))])
 
+    @torch.inference_mode()
+    def shared() -> Tensor:
+        return static(hidden)
+
     size = f"{len(speech)} utterances, {FRAMES} frames"
     names = ("Hypernetwork adapters", "a loop over the batch", size, ("torch",))
-    return Comparison(*names, ours, theirs, _largest, 1e-3, "of any hidden state")
+    bound = Bound("static adapters, one for all utterances", shared)
+    return Comparison(*names, ours, theirs, _largest, 1e-3, "of any hidden state", bound)
 
 
 def encoder_states_kept(speech: Speech, device: str) -> Comparison:
@@ -125,11 +135,18 @@ def encoder_states_kept(speech: Speech, device: str) -> Comparison:
     def theirs() -> list[Tensor]:
         return epoch(lambda batch: encode_with_gradients(model, batch))
 
+    inputs = [(teacher_forcing(model, batch)[0], kept.read(batch)) for batch in batches]
+
+    @torch.inference_mode()
+    def decoder_alone() -> list[Tensor]:
+        return [decoder_logits(model.network, tokens, states) for tokens, states in inputs]
+
     def difference(a: list[Tensor], b: list[Tensor]) -> float:
         return max(_largest(x, y) for x, y in zip(a, b, strict=True))
 
     names = ("Whisper decoder, states kept", "states computed again", speech.describe(), ("torch",))
-    return Comparison(*names, ours, theirs, difference, 0.1, "of any largest logit", folder)
+    bound = Bound("the decoder alone", decoder_alone)
+    return Comparison(*names, ours, theirs, difference, 0.1, "of any largest logit", bound, folder)
 
 
 def _largest(ours: Tensor, theirs: Tensor) -> float:

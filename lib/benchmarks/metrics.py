@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from lib import audit
 from lib.audio import RATE
-from lib.benchmarks import Comparison, Speech, largest
+from lib.benchmarks import Bound, Comparison, Speech, largest
 from lib.metrics import ffe, mcd, subspace
 from lib.models import speaker, whisper
 
@@ -49,7 +50,7 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
 
     packages = ("pymcd", "pyworld", "pysptk", "fastdtw")
     names = ("MCD along the DTW path", "pymcd", speech.describe("pairs"), packages)
-    return Comparison(*names, ours, theirs, difference, 0.3, "(1 - correlation)")
+    return Comparison(*names, ours, theirs, difference, 0.3, "(1 - correlation)", _cepstra(speech, device))
 
 
 def mcd_librosa(speech: Speech, device: str) -> Comparison:
@@ -62,7 +63,14 @@ def mcd_librosa(speech: Speech, device: str) -> Comparison:
         return mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))["mcd"]
 
     names = ("MCD along the DTW path", "librosa.sequence.dtw", speech.describe("pairs"), ("librosa", "numba"))
-    return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB")
+    return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB", _cepstra(speech, device))
+
+
+def _cepstra(speech: Speech, device: str) -> Bound:
+    size = mcd.CPU_BATCH if device == "cpu" else batch_of(device)
+    waves = sorted(speech.heard + speech.waves, key=len)
+    parts = [waves[i : i + size] for i in range(0, len(waves), size)]
+    return Bound("spectra and mel cepstra in float64", lambda: [mcd.cepstra(part, device) for part in parts])
 
 
 def librosa_cepstra(wave: np.ndarray) -> np.ndarray:
@@ -107,7 +115,20 @@ def _f0(speech: Speech, device: str, peer: str, packages: tuple[str, ...]) -> Co
         return 100 - float(np.mean([audit.agreement(x, y)["f0_20_percent"] for x, y in zip(a, b, strict=True)]))
 
     names = ("F0", audit.NAMES[peer], speech.describe(), packages)
-    return Comparison(*names, ours, theirs, difference, 15.0, "% of voiced frames off by more than 20 %")
+    bound = Bound("Fourier transforms of the frames", _transforms(speech, device))
+    return Comparison(*names, ours, theirs, difference, 15.0, "% of voiced frames off by more than 20 %", bound)
+
+
+def _transforms(speech: Speech, device: str) -> Callable[[], list[torch.Tensor]]:
+    """Two transforms of 1024 samples for each frame and one back, as the autocorrelation of YIN takes them."""
+    size = ffe.CPU_BATCH if device == "cpu" else batch_of(device)
+    frames = [sum(1 + len(wave) // ffe.HOP for wave in speech.waves[i : i + size]) for i in range(0, len(speech), size)]
+    noise = torch.randn(max(frames), 1024, device=device)
+
+    def work() -> list[torch.Tensor]:
+        return [torch.fft.irfft(torch.fft.rfft(noise[:n]) * torch.fft.rfft(noise[:n]))[:, :1] for n in frames]
+
+    return work
 
 
 def ffe_librosa(speech: Speech, device: str) -> Comparison:
@@ -126,11 +147,16 @@ def ffe_librosa(speech: Speech, device: str) -> Comparison:
         alignment = mcd.align(speech.heard, speech.waves, device=device, batch_size=batch)
         return ffe.score(speech.heard, speech.waves, device=device, batch_size=batch, alignment=alignment)["ffe"]
 
+    def f0_of_all() -> list:
+        sides, batch = (speech.heard, speech.waves), batch_of(device)
+        return [ffe.f0(waves, device, batch, released) for waves in sides for released in (False, True)]
+
     def difference(a: np.ndarray, b: np.ndarray) -> float:
         return abs(float(np.mean(a - b)))
 
     names = ("FFE along the DTW path", "librosa pYIN and DTW", speech.describe("pairs"), ("librosa", "numba"))
-    return Comparison(*names, ours, theirs, difference, 10.0, "points between the mean FFE")
+    bound = Bound("F0 of both sides, with the released frames", f0_of_all)
+    return Comparison(*names, ours, theirs, difference, 10.0, "points between the mean FFE", bound)
 
 
 def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
@@ -146,10 +172,34 @@ def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
         return [encoder.embed_utterance(wave) for wave in levelled]
 
     def ours() -> list[np.ndarray]:
-        return list(speaker.embed(speech.waves, device, 64 if device == "cpu" else 2048))
+        return list(speaker.embed(speech.waves, device, _partials(device)))
 
     names = ("GE2E speaker embeddings", "Resemblyzer", speech.describe(), ("Resemblyzer", "librosa"))
-    return Comparison(*names, ours, theirs, largest, 1e-4, "of any entry")
+    bound = Bound("the LSTM's matrix products", _lstm_products(speech, device))
+    return Comparison(*names, ours, theirs, largest, 1e-4, "of any entry", bound)
+
+
+def _lstm_products(speech: Speech, device: str) -> Callable[[], None]:
+    """The products of the three layers over all partial utterances: inputs at once, states frame by frame."""
+    partials, most = sum(len(speaker.partial_starts(len(wave))) for wave in speech.waves), _partials(device)
+    widths = (speaker.CHANNELS, speaker.SIZE, speaker.SIZE)
+    weights = [torch.randn(width, 4 * speaker.SIZE, device=device) for width in (*widths, speaker.SIZE)]
+    sizes = [min(most, partials - start) for start in range(0, partials, most)]
+    inputs = [torch.randn(max(sizes) * speaker.PARTIAL, width, device=device) for width in (*widths, speaker.SIZE)]
+
+    def work() -> None:
+        for size in sizes:
+            for layer in range(3):
+                inputs[layer][: size * speaker.PARTIAL] @ weights[layer]
+                for _ in range(speaker.PARTIAL):
+                    inputs[3][:size] @ weights[3]
+
+    return work
+
+
+def _partials(device: str) -> int:
+    """Partial utterances at once."""
+    return 64 if device == "cpu" else 2048
 
 
 def angles_scipy(speech: Speech, device: str) -> Comparison:
@@ -181,7 +231,28 @@ def _angles(speech: Speech, device: str, rank: int | None) -> Comparison:
 
     what = "column spaces" if rank is None else f"{rank} leading directions"
     names = (f"Principal angles, {what}", "scipy.linalg.subspace_angles", f"{len(before)} matrices", ("scipy",))
-    return Comparison(*names, ours, theirs, largest, 1e-6, "rad")
+    bound = _gram_matrices(before, device) if rank is None else _tridiagonal(before, device)
+    return Comparison(*names, ours, theirs, largest, 1e-6, "rad", bound)
+
+
+def _gram_matrices(weights: dict[str, torch.Tensor], device: str) -> Bound:
+    """Three products for each tall pair, two for each other one."""
+    matrices = [weight.flatten(1).double().to(device) for weight in weights.values()]
+
+    def work() -> None:
+        for matrix in matrices:
+            rows, columns = matrix.shape
+            for _ in range(3 if rows >= 2 * columns else 2):
+                matrix.mT @ matrix if rows > columns else matrix @ matrix.mT
+
+    return Bound("Gram matrices in float64", work)
+
+
+def _tridiagonal(weights: dict[str, torch.Tensor], device: str) -> Bound:
+    """Eigenvalues alone, of which the reduction to tridiagonal form is nearly all."""
+    matrices = [weight.flatten(1).double().to(device) for weight in weights.values()]
+    grams = [m.mT @ m if m.shape[0] > m.shape[1] else m @ m.mT for m in matrices]
+    return Bound("tridiagonal forms of the Gram matrices", lambda: [torch.linalg.eigvalsh(g) for g in grams * 2])
 
 
 def whisper_matrices(most: int) -> dict[str, torch.Tensor]:
