@@ -84,7 +84,7 @@ def probes(rows: pd.DataFrame, profile: dict) -> Figure:
         axis.grid(axis="x", visible=False)
     left.set(ylabel="Accuracy", ylim=(0, 1.03))
     right.set_ylabel("R²")
-    right.set_ylim(bottom=min(-0.3, right.get_ylim()[0] if right.get_ylim()[0] > -1.5 else -1.5))
+    right.set_ylim(max(-1.5, right.get_ylim()[0]), 1.03)
     right.axhline(0, color="0.4", ls="--", lw=1.2)
     for name, tone, shape in EMBEDDINGS.values():
         left.plot([], [], shape, color=tone, label=name)

@@ -16,6 +16,7 @@ from lib.asr_style import (
     colour,
     differences,
     errors,
+    from_zero,
     label,
     points,
     published,
@@ -23,7 +24,7 @@ from lib.asr_style import (
     usable,
 )
 from lib.drawing import PlotError, Shown, canvas, count, describe, mark, name_rows, save, settings, whiskers
-from lib.plots import Drawing
+from lib.plots import Drawing, apart
 from lib.statistics import interval
 
 METHODS = (
@@ -51,6 +52,7 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
                     estimates.append(interval(mine, **settings(profile)))
             points(axis, places, estimates, system)
         axis.set_xticks(range(3), SEVERITIES, rotation=30)
+        axis.set_xlim(-0.5, 2.5)
         axis.set_title(COHORTS[cohort])
         axis.grid(axis="x", visible=False)
     axes[0][0].set_ylabel("WER")
@@ -75,7 +77,7 @@ def ceiling(rows: pd.DataFrame, profile: dict) -> Figure:
             if len(mine):
                 mark(axis, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
         axis.set(title=title, xlabel="WER")
-        axis.set_xlim(left=0)
+        from_zero(axis)
         name_rows(axis, [label(system) for system in systems])
     table = errors(rows, systems, cohort=TRAINED)
     caption = (
@@ -95,7 +97,7 @@ def cohorts(rows: pd.DataFrame, profile: dict) -> Figure:
             if len(mine):
                 mark(axis, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
         axis.set(title=COHORTS[cohort], xlabel="WER")
-        axis.set_xlim(left=0)
+        from_zero(axis)
         name_rows(axis, [label(system) for system in systems])
     table = errors(rows, systems, role="never_seen")
     caption = f"Never-seen speakers by cohort and method: {sample(table)}; {whiskers(profile)}."
@@ -140,7 +142,7 @@ def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
                 mark(axis, place_of, estimate, system, vertical=False, fmt=shape, color=colour(system))
     name_rows(axis, [COHORTS[cohort] for cohort, _ in lines])
     axis.set_xlabel("WER")
-    axis.set_xlim(left=0)
+    from_zero(axis)
     look = {"linestyle": ""}
     handles = [Line2D([], [], marker="o", color=colour(s), label=label(s), **look) for s in ("whisper_0", "hyper")]
     if held:
@@ -164,13 +166,17 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     if not names or "whisper_0" not in shares:
         raise PlotError("WER against budget needs whisper_0 and an adapted system: run them")
     base = interval(errors(rows, ["whisper_0"], cohort=TRAINED), **settings(profile))
-    figure, (ours, theirs) = canvas(2, 10.5, 4.6, sharey=True, width_ratios=[3, 2])
-    for name in names:
+    figure, (ours, theirs) = canvas(2, 10.5, 5.4, sharey=True, width_ratios=[3, 2])
+    names, places, handles = sorted(names, key=shares.get), apart(shares[names], step=1.3), []
+    for number, name in enumerate(names, 1):
         estimate = interval(table[table["system"] == name], **settings(profile))
         shape = "s" if name.startswith("hyper") else "o"
-        mark(ours, shares[name], estimate, name, fmt=shape, color=colour(name))
-        place = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 8}
-        ours.annotate(label(name), (shares[name], estimate.value), **place)
+        mark(ours, places[name], estimate, name, fmt=shape, color=colour(name))
+        place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 8}
+        ours.annotate(str(number), (places[name], estimate.value), **place)
+        look = {"marker": shape, "color": colour(name), "linestyle": ""}
+        handles.append(Line2D([], [], label=f"{number} {label(name)}", **look))
+    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4, fontsize=8.5)
     ours.axhline(base.value, color=colour("whisper_0"), ls="--", lw=1.2)
     ours.axhspan(base.ci_low or base.value, base.ci_high or base.value, color=colour("whisper_0"), alpha=0.12, lw=0)
     for facts in published().values():
@@ -203,7 +209,7 @@ def targets(rows: pd.DataFrame, profile: dict) -> Figure:
         mark(left, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
     name_rows(left, [label(system) for system in systems])
     left.set_xlabel("WER")
-    left.set_xlim(left=0)
+    from_zero(left)
     for place, other in enumerate(others):
         estimate = differences(rows, other, "lora_w1", profile, cohort=TRAINED)
         mark(right, place, estimate, other, vertical=False, color=colour(other))
@@ -225,7 +231,7 @@ def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
         mark(left, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
     name_rows(left, [label(system) for system in systems])
     left.set_xlabel("WER")
-    left.set_xlim(left=0)
+    from_zero(left)
     for place, other in enumerate(others):
         estimate = differences(rows, other, "hyper", profile, role="never_seen", cohort=TRAINED)
         mark(right, place, estimate, other, vertical=False, color=colour(other))

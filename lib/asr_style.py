@@ -84,6 +84,12 @@ def points(axis: Axes, places: list[float], estimates: list[Estimate], system: s
     axis.plot(places, [estimate.value for estimate in estimates], color=colour(system), lw=1, alpha=0.7)
 
 
+def from_zero(axis: Axes) -> None:
+    """Let the x axis begin a little below 0, so that a point at 0 is seen whole."""
+    most = axis.get_xlim()[1]
+    axis.set_xlim(-0.04 * most, most)
+
+
 def sample(table: pd.DataFrame) -> str:
     """How much a figure rests on, and that the speech is simulated."""
     return f"{_sample(table)}, simulated speech"
