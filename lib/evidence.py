@@ -57,13 +57,13 @@ def strip(numbers: dict, published: float | None) -> dict | None:
     return {name: round(6 + 88 * (mark - low) / span, 2) for name, mark in marks.items()}
 
 
-def read_figures(root: Path) -> list[dict]:
+def read_figures(root: Path, embed: bool = True) -> list[dict]:
     """Figures with a caption file: name, caption, alt, n, source (embedded or relative), files to open."""
     figures = []
     for path in sorted((root / "figures").glob("*.json")):
         facts = read_json(path, "the notebook that draws it")
         files = [path.with_suffix(suffix) for suffix in IMAGES if path.with_suffix(suffix).exists()]
-        small = [file for file in files if file.stat().st_size <= IMAGE_BYTES]
+        small = [file for file in files if embed and file.stat().st_size <= IMAGE_BYTES]
         caption = str(facts.get("caption") or path.stem)
         figures.append(
             {
@@ -150,7 +150,7 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
                 "memory": manifest.get("peak_memory_mib"),
                 "commit": (manifest.get("commit") or "")[:10],
                 "rows": f"rows/{run_id}.parquet" if exists(root, f"rows/{run_id}.parquet") else None,
-                "manifest": f"manifests/{run_id}.json",
+                "manifest": f"manifests/{run_id}.json" if exists(root, f"manifests/{run_id}.json") else None,
             }
             for run_id, manifest in manifests.items()
         ],

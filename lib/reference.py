@@ -3,9 +3,10 @@
     python -m lib.reference --profile demo
     python -m lib.reference --benchmarks
 
-The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json,
-and puts the tables between the markers in README.md. The second puts the tables of the committed benchmarks
-(bench-<device>.json, written by `python -m lib.bench`) there. Nothing in those parts is written by hand.
+The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json and
+its report as index.html, and puts the tables between the markers in README.md. The second puts the tables of the
+committed benchmarks (bench-<device>.json, written by `python -m lib.bench`) there. Nothing in those parts is written by
+hand.
 """
 
 import argparse
@@ -14,9 +15,10 @@ import shutil
 from pathlib import Path
 
 from lib import study, tables
-from lib.claims import load_claims
+from lib.claims import VERDICTS, load_claims
 from lib.files import replace_file, write_json
 from lib.provenance import ROOT
+from lib.report import write_report
 
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- results: python -m lib.reference -->", "<!-- end of results -->"
@@ -28,7 +30,6 @@ SHOWN = {
     "mcd": ("MCD dB", 2),
     "mos_predicted": ("predicted MOS", 2),
 }
-FACTS = ("device", "commit", "started", "data_hash", "vocoder")
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
@@ -40,9 +41,10 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     root = study.results_root(profile)
     if not (root / "claims.json").exists():
         raise ValueError(f"results/{profile['name']} has no claims yet: run ./run_all.sh --profile {profile['name']}")
-    rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile, "HT")
+    rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile)
     last = max(manifests.values(), key=lambda manifest: manifest["started"])
-    facts = {name: last.get(name) for name in FACTS} | {"profile": profile["name"], "runs": len(manifests)}
+    facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
+    facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")} | {"runs": len(manifests)}
     table = tables.results(rows, load_claims()["papers"]["HT"], profile)
     check = tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
@@ -51,23 +53,39 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
         shutil.copy(figure, folder / "figures" / figure.name)
     write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
+    write_report(profile, copied=folder)
+
+
+def _known(manifests: dict[str, dict], name: str) -> list[str]:
+    return sorted({str(manifest[name]) for manifest in manifests.values() if manifest.get(name)})
 
 
 def markdown(results: dict, claims: list[dict]) -> str:
-    """The README's tables: one line per claim, then one line per system."""
+    """The README's tables: verdicts in numbers, a table of claims for each paper, and HyperTTS's systems."""
     facts = results["facts"]
+    commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
     lines = [
         f"The reference run: profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
-        f"{facts['vocoder']} vocoder, commit `{(facts['commit'] or 'unknown')[:10]}`, corpus `{facts['data_hash']}`.",
+        f"{' and '.join(facts['vocoder'])} vocoder, commits {commits}, data {', '.join(facts['data_hash'])}.",
         "",
-        "| claim | statement | published | ours | 95 % interval | verdict |",
-        "|---|---|---|---|---|---|",
+        f"| paper | {' | '.join(VERDICTS)} |",
+        "|---|" + "---|" * len(VERDICTS),
     ]
-    lines += [_claim(record) for record in claims]
+    papers = list(dict.fromkeys(record["paper"] for record in claims))
+    lines += [_tally(paper, claims) for paper in papers]
+    for paper in papers:
+        lines += ["", f"**{paper}**", "", "| claim | statement | published | ours | 95 % interval | verdict |"]
+        lines += ["|---|---|---|---|---|---|"] + [_claim(record) for record in claims if record["paper"] == paper]
     names = [f"{name} (published)" for name, _ in SHOWN.values()]
-    lines += ["", f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    lines += ["", "The systems of HyperTTS on the test sentences of the adaptation speakers:", ""]
+    lines += [f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     lines += [_system(entry) for entry in results["table"]]
     return "\n".join(lines)
+
+
+def _tally(paper: str, claims: list[dict]) -> str:
+    mine = [record["verdict"] for record in claims if record["paper"] == paper]
+    return f"| {paper} | {' | '.join(str(mine.count(verdict)) for verdict in VERDICTS)} |"
 
 
 def _claim(record: dict) -> str:
@@ -93,8 +111,9 @@ def benchmarks(folder: Path = REFERENCE) -> str:
     tables = []
     for path in sorted(folder.glob("bench-*.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))
-        lines = [f"Measured on {rows[0]['device']}:", "", "| what | beside | size | ours, s | theirs, s | ratio |"]
-        lines += ["|---|---|---|---|---|---|", *(_timing(row) for row in rows)]
+        lines = [f"Measured on {rows[0]['device']}:", ""]
+        lines += ["| what | beside | size | ours, s | theirs, s | ratio | what bounds ours |"]
+        lines += ["|---|---|---|---|---|---|---|", *(_timing(row) for row in rows)]
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
@@ -102,7 +121,8 @@ def benchmarks(folder: Path = REFERENCE) -> str:
 def _timing(row: dict) -> str:
     seconds = ["–" if row[key] is None else f"{row[key]:.3g}" for key in ("ours_s", "peer_s")]
     ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2g}"
-    return f"| {row['name']} | {row['peer']} | {row['size']} | {' | '.join(seconds)} | {ratio} |"
+    cells = (row["name"], row["peer"], row["size"], *seconds, ratio, row.get("bound") or "–")
+    return f"| {' | '.join(cells)} |"
 
 
 def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = BEGIN, end: str = END) -> None:

@@ -26,20 +26,21 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 SINGLE = {"HT": "hypertts.html"}
 
 
-def write_report(profile: dict, paper: str | None = None) -> Path:
+def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
     """Write R/index.html from what the profile's runs left; returns the path.
 
-    With `paper`, the report of one paper on the rows there are now, in a file of its own (`SINGLE`). Raises
-    ValueError, one sentence, for damaged rows, manifests, claims or captions and for a paper that is not in
-    claims.yaml.
+    With `paper`, the report of one paper on the rows there are now, in a file of its own (`SINGLE`). With `copied`, a
+    folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
+    links its figures instead of holding them. Raises ValueError, one sentence, for damaged rows, manifests, claims or
+    captions and for a paper that is not in claims.yaml.
     """
-    root, written = study.results_root(profile), load_claims()
+    root, written = copied or study.results_root(profile), load_claims()
     chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
     rows, manifests = study.read_rows(profile, paper), study.read_manifests(profile, paper)
     claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
-    figures = read_figures(root)
+    figures = read_figures(root, embed=copied is None)
     if paper:
         records = judge(written | {"claims": claims}, rows, manifests, profile)
     else:
@@ -59,6 +60,7 @@ def write_report(profile: dict, paper: str | None = None) -> Path:
             figures=figures,
             players=players,
             methods=exists(root, "methods.html"),
+            copied=copied is not None,
             verdicts=VERDICTS,
             provenance=provenance(root, manifests),
             limits=limits(rows, manifests, chosen),
