@@ -2,7 +2,9 @@
 
 Residual blocks with time and condition as scale and shift (Dhariwal & Nichol 2021, "adaptive group norm", here over
 the channels of each frame), self-attention at the coarsest level. Everything is masked and normalised per frame, so
-frames after an utterance's end, and the batch it is in, do not change it.
+frames after an utterance's end, and the batch it is in, do not change it. Beside the network, each channel of x_t and
+z_text reaches the output with a gain that time and condition choose, as preconditioning has it (Karras et al. 2022,
+equation 7): noise of more channels than the network has still comes through.
 """
 
 import math
@@ -114,8 +116,10 @@ class Denoiser(nn.Module):
         self.up = nn.ModuleList(blocks(2 * d.channels) for _ in range(d.levels))
         self.norm = FrameNorm(d.channels)
         self.leave = nn.Conv1d(d.channels, d.latent, KERNEL, padding=KERNEL // 2)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.gains = nn.Linear(width, 2 * d.latent)
+        for layer in (self.leave, self.gains):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, z_text: Tensor, time: Tensor, condition: Tensor, frames: Tensor) -> Tensor:
         """x and z_text `(batch, latent, frames)`, time `(batch,)` in [0, 1], condition `(batch, condition)`,
@@ -126,10 +130,10 @@ class Denoiser(nn.Module):
         masks = [length_mask(frames, longest + extra).unsqueeze(1)]
         for _ in range(self.dims.levels):
             masks.append(masks[-1][:, :, ::2])
-        h = F.pad(torch.cat([x, z_text], 1), (0, extra)).masked_fill(~masks[0], 0.0)
-        masks = [mask.to(h.dtype) for mask in masks]
+        given = F.pad(torch.cat([x, z_text], 1), (0, extra)).masked_fill(~masks[0], 0.0)
+        masks = [mask.to(given.dtype) for mask in masks]
         embedding = F.silu(self.time(time_embedding(time, self.dims.channels)) + self.condition(condition))
-        h = self.enter(h) * masks[0]
+        h = self.enter(given) * masks[0]
         skips = []
         for level, (blocks, shrink) in enumerate(zip(self.down, self.shrink, strict=True)):
             for block in blocks:
@@ -144,4 +148,5 @@ class Denoiser(nn.Module):
             h = torch.cat([h, skips[level]], 1)
             for block in self.up[level]:
                 h = block(h, masks[level], embedding)
-        return (self.leave(F.silu(self.norm(h)) * masks[0]) * masks[0])[:, :, :longest]
+        through = (self.gains(embedding).unsqueeze(2) * given).unflatten(1, (2, -1)).sum(1)
+        return ((self.leave(F.silu(self.norm(h)) * masks[0]) + through) * masks[0])[:, :, :longest]
