@@ -6,6 +6,7 @@ Systems are read from the checkpoints of a profile and never trained here. All a
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ def make(
     room noise, None for none. Raises ExploreError for an unknown condition or severity, and AtypicalError or
     CorpusError where the recording cannot be changed.
     """
+    warnings.filterwarnings("ignore", message="pkg_resources")  # pyworld's import says where it is installed
     if condition not in CONDITIONS or severity not in SEVERITIES:
         raise ExploreError(
             f"There is no {severity} {condition}: choose one of {', '.join(CONDITIONS)}, and {', '.join(SEVERITIES)}."
@@ -125,7 +127,7 @@ def hear_atypical(
     name, dims = f"Whisper {bench.settings['whisper']['name']}", MelDims()
     panels = [[speech_panel(wave, dims, f"{_words(item)}, simulated, voice of {utterance.speaker}")]]
     panels.append([speech_panel(recording := source.wave(utterance), dims, "the recording it was made from")])
-    seen = {name: before} | ({f"with {system}": after} if systems else {})
+    seen = {name: before} | ({f"Whisper with {system}": after} if systems else {})
     panels.append([_attention(title, each.rows) for title, each in seen.items()])
     texts = [against(plain, item.text, f"{name} heard")]
     texts += [against(adapted, item.text, f"with {system}")] if systems else []
@@ -203,7 +205,7 @@ def _attention(title: str, rows: list[Tensor]) -> Panel:
     """The rows from the first written token on; the first two are given to every transcript."""
     weights = torch.stack(rows[1:] or rows).numpy()
     step = (1.0, 2 * HOP / RATE)
-    return Panel("attention", f"{title}: listens to", weights, names=("Time (s)", "Token written"), step=step)
+    return Panel("attention", f"where {title} listens", weights, names=("Time (s)", "Token written"), step=step)
 
 
 def update_panels(adaptation: Adaptation | None, own: Tensor | None) -> list[list[Panel]]:

@@ -17,7 +17,7 @@ from lib.latents import is_prepared, run_id
 from lib.latents_clap import clap_of, conditions
 from lib.latents_data import Lab
 from lib.latents_evaluate import decode, prosody_of, text_latents
-from lib.latents_pictures import image
+from lib.latents_pictures import LIMIT, image
 from lib.latents_posterior import decoder_of
 from lib.latents_train import diffusion_of, keep_content, system_of
 from lib.metrics import is_silent
@@ -113,7 +113,7 @@ def _latent(lab: Lab, title: str, z: Tensor, difference: bool) -> Panel:
     """`(latent, frames)` in standard deviations; of a difference the mean is left in place."""
     values = z.cpu().numpy()
     drawn = image(lab, values) - image(lab, np.zeros_like(values)) if difference else image(lab, values)
-    return Panel("weights", f"{title} (standard deviations)", drawn, names=("Latent frame", "Channel"))
+    return Panel("weights", f"{title} (deviations)", drawn, names=("Latent frame", "Channel"), limit=LIMIT)
 
 
 def _facts(clap, wanted: Tensor, wave: np.ndarray, before: np.ndarray, device: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Panel:
 
     mel: log-mel `(frames, n_mels)`, `f0` `(frames,)` in Hz with NaN where unvoiced, over the page's width;
     attention: weights `(queries, keys)`, each row summing to at most 1, `step` their distances in the axes' units;
-    weights: any matrix, 0 in the middle;
+    weights: any matrix, 0 in the middle, colours up to `limit` or its largest entry;
     curve: `(points, 2)`, x and y with `names` of the axes.
     """
 
@@ -47,6 +47,7 @@ class Panel:
     f0: np.ndarray | None = field(default=None, repr=False)
     names: tuple[str, str] = ("", "")
     step: tuple[float, float] = (1.0, 1.0)
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Heard:
         return draw(self.panels, self.mel, f"“{self.text}”, {self.title}.")
 
     def _repr_html_(self) -> str:
-        waves = {"this": self.wave} | self.beside
+        waves = {"speech": self.wave} | self.beside
         cells = "".join(
             f"<div>{escape(name)}<br>{player(wave, f'{name}: {self.text}')}</div>" for name, wave in waves.items()
         )
@@ -233,7 +234,7 @@ def _attention(axis: Axes, panel: Panel, dims: MelDims) -> None:
 
 
 def _weights(axis: Axes, panel: Panel, dims: MelDims) -> None:
-    most = float(np.abs(panel.values).max()) or 1.0
+    most = panel.limit or float(np.abs(panel.values).max()) or 1.0
     image = axis.imshow(
         panel.values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest", origin="upper"
     )

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lib.latents_data import Lab
     from lib.zero_shot_systems import ZeroShotBench
 
-OWN = ("its own", None)
 NO_PACKAGE = "Menus and sliders need the package ipywidgets: pip install ipywidgets. The next cell does the same."
 NO_READER = "Menus and sliders appear when this notebook is open in JupyterLab. The next cell does the same."
 
@@ -91,6 +90,11 @@ def sentences(bench: Bench, speaker: str) -> list[tuple[str, int]]:
     return [(u.text, i) for i, u in enumerate(bench.corpus.select(split="test", speaker=speaker))]
 
 
+def widths(profile: dict, system: str) -> list[tuple[str, int | None]]:
+    """The d_s that a system can be had with, as a menu's options."""
+    return [("its own", None), *((str(d_s), d_s) for d_s in explore.sizes(profile, system))]
+
+
 def hypertts(bench: Bench) -> Widget | Note:
     """HyperTTS: system, d_s, seed, voice, a voice to go towards, and a test sentence or any text."""
     if reason := unavailable() or explore.missing(bench, "tts_0", 0):
@@ -107,7 +111,7 @@ def hypertts(bench: Bench) -> Widget | Note:
         "number": menu("sentence", []),
         "said": field("or say", "any English text"),
     }
-    follow(controls["system"], controls["d_s"], lambda name: [OWN, *explore.sizes(profile, name)])
+    follow(controls["system"], controls["d_s"], lambda name: widths(profile, name))
     follow(controls["speaker"], controls["number"], lambda speaker: sentences(bench, speaker))
 
     def speak(system, d_s, seed, speaker, other, share, number, said) -> Heard:

@@ -188,4 +188,4 @@ def test_widgets_show_what_is_chosen(bench, monkeypatch):
 
 
 def test_players_are_named_by_what_is_said():
-    assert 'aria-label="this: A map."' in page(Heard("x", WAVE, "A map.", [[Panel("weights", "W", np.eye(2))]]))
+    assert 'aria-label="speech: A map."' in page(Heard("x", WAVE, "A map.", [[Panel("weights", "W", np.eye(2))]]))

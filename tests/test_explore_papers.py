@@ -125,7 +125,10 @@ def test_a_sentence_made_atypical_is_heard_and_read_with_and_without_adaptation(
     assert "severe stuttering (simulated)" in shown.title
     kinds = [row[0].kind for row in shown.panels]
     assert kinds == ["mel", "mel", "attention", "weights", "weights"]
-    assert [panel.title for panel in shown.panels[2]] == ["Whisper tiny.en: listens to", "with hyper: listens to"]
+    assert [panel.title for panel in shown.panels[2]] == [
+        "where Whisper tiny.en listens",
+        "where Whisper with hyper listens",
+    ]
     assert "own part" in shown.panels[-1][0].title
 
 
