@@ -17,7 +17,8 @@ from lib import study
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "smoke"
-CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+CHAPTERS = [name for name in NOTEBOOKS if name[:2].isdigit()]
 VERDICTS = {"reproduced", "not reproduced", "inconclusive", "not tested"}
 LIMIT = 1200  # seconds; a first run takes minutes, a later one does what has changed
 
@@ -100,9 +101,9 @@ def test_a_second_call_has_nothing_to_do(results):
         assert "Nothing to be done" in snakemake("--dry-run")
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
 def test_a_chapter_runs_as_it_is_opened_in_jupyterlab(results, chapter, tmp_path):
-    shutil.copytree(results, tmp_path / "smoke")
+    shutil.copytree(results, tmp_path / "smoke", copy_function=os.link)  # files change by rename only
     environment = os.environ | {"STUDY_RESULTS": str(tmp_path)}
     command = [sys.executable, "-m", "papermill", f"{chapter}.ipynb", str(tmp_path / "executed.ipynb")]
     command += ["--kernel", "python3", "--no-progress-bar"]
