@@ -49,11 +49,21 @@ def _has_reader() -> bool:
 
 
 def panel(controls: dict[str, Widget], speak: Callable[..., Heard]) -> Widget:
-    """Controls above what `speak(**their values)` returns, which is shown anew whenever one of them changes."""
+    """Controls above what `speak(**their values)` returns, which is shown anew whenever one of them changes.
+
+    A menu that follows another changes with it, so the same choice can come twice: it is computed once.
+    """
     import ipywidgets
     from IPython.display import display
 
-    shown = ipywidgets.interactive_output(lambda **chosen: display(attempt(speak, **chosen)), controls)
+    last: dict = {}
+
+    def show(**chosen) -> None:
+        if last.get("chosen") != chosen:
+            last.update(chosen=chosen, shown=attempt(speak, **chosen))
+        display(last["shown"])
+
+    shown = ipywidgets.interactive_output(show, controls)
     layout = ipywidgets.Layout(grid_template_columns="repeat(auto-fit, minmax(20em, 1fr))")
     return ipywidgets.VBox([ipywidgets.GridBox(list(controls.values()), layout=layout), shown])
 
