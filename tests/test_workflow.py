@@ -15,13 +15,10 @@ import pytest
 
 from lib import workflow
 from lib.dependencies import code_digest, modules
-from lib.study import load_profile
+from lib.study import expected_runs, load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS = (
-    *("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations"),
-    *("05_metric_audit", "90_report"),
-)
+CHAPTERS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")))
 PROFILES = sorted(path.stem for path in (ROOT / "notebooks/profiles").glob("*.yaml") if path.stem != "base")
 
 
@@ -71,7 +68,7 @@ def jobs(folder: Path, profile: str = "smoke", **options: str) -> dict[str, int]
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    for name in ("lib", "notebooks"):
+    for name in ("lib", "notebooks", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb*"))
     (folder / "data").mkdir()
     for path in (ROOT / "data").glob("*.*"):
@@ -125,9 +122,13 @@ def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile
         "ablations",
         "claims",
         "report_notebook",
+        "first_report",
+        "methods_page",
         "report",
     ):
         assert listed[rule] == 1
+    assert listed["paper_prepare"] == 3
+    assert listed["paper_run"] == sum(len(expected_runs(content, paper)) for paper in ("HA", "SP", "LD"))
     assert not (tmp_path / "results").exists()
 
 
@@ -165,7 +166,8 @@ def test_a_change_of_the_claims_measures_nothing_again(project):
     with open(project / "notebooks/claims.yaml", "a") as file:
         file.write("\n# another rule\n")
     again = jobs(project)
-    assert set(again) == {"claims", "report_notebook", "page", "report", "all"} and again["page"] == 1
+    reports = {"claims", "first_report", "methods_page", "report_notebook", "page", "report", "all"}
+    assert set(again) == reports and again["page"] == 1
 
 
 def test_another_device_trains_again_on_the_same_corpus(project):
