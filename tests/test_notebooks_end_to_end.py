@@ -20,7 +20,7 @@ RESULTS = ROOT / "results" / "smoke"
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [name for name in NOTEBOOKS if name[:2].isdigit()]
 VERDICTS = {"reproduced", "not reproduced", "inconclusive", "not tested"}
-LIMIT = 1200  # seconds; a first run takes minutes, a later one does what has changed
+LIMIT = 2400  # seconds; a first run takes ten minutes on idle cores, a later one does what has changed
 
 
 @contextmanager
