@@ -33,6 +33,7 @@ from lib.systems import load_weights
 CONDITIONS = simulated.CONDITIONS
 SEVERITIES = atypical.SEVERITIES
 SHOWN = 4  # adapted matrices
+FINEST = 96  # rows and columns of a matrix's picture
 
 
 def trained(bench: Bench, seed: int = 0) -> list[str]:
@@ -236,7 +237,15 @@ def _place(path: str) -> str:
 
 
 def _matrix(title: str, weights: Tensor) -> Panel:
-    return Panel("weights", title, weights.numpy(), names=("Input", "Output"))
+    return Panel("weights", title, coarse(weights).numpy(), names=("Block of inputs", "Block of outputs"))
+
+
+def coarse(weights: Tensor, most: int = FINEST) -> Tensor:
+    """A matrix as at most `most` by `most` blocks, each its entry of largest magnitude: what a picture can show."""
+    high, wide = (-(-size // most) for size in weights.shape)
+    padded = nn.functional.pad(weights, (0, -weights.shape[1] % wide, 0, -weights.shape[0] % high))
+    blocks = padded.unfold(0, high, high).unfold(1, wide, wide).flatten(2)
+    return blocks.gather(2, blocks.abs().argmax(2, keepdim=True)).squeeze(2)
 
 
 def _words(item: Utterance) -> str:

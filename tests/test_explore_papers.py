@@ -175,6 +175,12 @@ def test_an_update_is_shown_as_it_is_applied(recogniser):
     torch.testing.assert_close(changed - plain, x @ update.T, atol=1e-4, rtol=1e-3)
 
 
+def test_a_large_matrix_is_drawn_by_the_largest_entry_of_each_block():
+    matrix = torch.tensor([[1.0, -3.0, 0.5], [2.0, 0.0, -0.1], [0.0, 0.2, 0.0]])
+    assert explore_asr.coarse(matrix, 2).tolist() == [[-3.0, 0.5], [pytest.approx(0.2), 0.0]]
+    assert torch.equal(explore_asr.coarse(matrix), matrix)
+
+
 def test_recognisers_without_a_checkpoint_are_named(recogniser, sentence):
     assert explore_asr.trained(recogniser, 1) == ["whisper_0"]
     note = heard.attempt(explore_asr.hear_atypical, recogniser, "hyper", 1, sentence)

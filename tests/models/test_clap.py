@@ -61,7 +61,7 @@ def test_training_brings_pairs_together(model):
     batch = {"mels": mels, "sentences": torch.randn(6, 12)}
     optimiser = torch.optim.Adam(model.parameters(), 0.01)
     before = float(model.loss(batch)["total"].detach())
-    for _ in range(30):
+    for _ in range(100):
         optimiser.zero_grad()
         model.loss(batch)["total"].backward()
         optimiser.step()
