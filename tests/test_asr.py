@@ -13,6 +13,7 @@ from lib import asr, asr_measure, asr_systems, audio, study
 from lib.asr_data import AsrError, Bench, check_english, fill
 from lib.corpora import simulated
 from lib.corpus import Corpus
+from lib.methods import hyperlora
 from lib.models import whisper
 from lib.models.low_rank import HyperLoraError
 from lib.models.whisper_training import decoder_logits
@@ -61,7 +62,7 @@ SETTINGS = {
     "headline": [],
     "evaluate": {
         "beams": 1,
-        "angles": {"rank": 4, "systems": ["full"]},
+        "angles": {"rank": 4, "systems": []},
         "probes": {"c": 0.1, "ridge": 10.0},
         "individual": 1,
         "players": 1,
@@ -169,17 +170,30 @@ def test_training_lowers_the_loss_and_leaves_whisper_as_it_was(bench):
     assert all(torch.equal(before[name], value) for name, value in bench.model.network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["lora_encoder", "cohort_lora", "individual", "hyper_without_dysarthria"])
-def test_a_system_hears_the_utterances_it_is_for(bench, run, name):
-    rows = run(name)
-    heard = {u for u in rows["utterance"].dropna()}
+def untrained(bench, name: str) -> asr_systems.Systems:
+    system = asr_systems.system_of(SETTINGS, name)
+    return asr_systems.build(bench, system, asr_systems.training_groups(bench, system))
+
+
+@pytest.mark.parametrize("name", ["lora_w1", "cohort_lora", "individual", "hyper_without_dysarthria"])
+def test_a_system_hears_the_utterances_it_is_for(bench, name):
+    items, texts = asr.recognise(bench, asr_systems.system_of(SETTINGS, name), untrained(bench, name))
     wanted = {
-        "lora_encoder": [u for u in bench.select(split="test")],
+        "lora_w1": bench.select(split="test"),
         "cohort_lora": [u for u in bench.select(split="test") if u.condition in COHORTS],
         "individual": [u for u in bench.select("adaptation", "test") if u.speaker in asr_systems.individuals(bench)],
         "hyper_without_dysarthria": [u for u in bench.select(split="test") if u.condition == "dysarthria"],
     }[name]
-    assert heard == {u.utterance for u in wanted}
+    assert {u.utterance for u in items} == {u.utterance for u in wanted}
+    assert len(texts) == len(items) == len(wanted) > 0
+
+
+def test_an_untrained_system_writes_what_whisper_writes(bench):
+    _, plain = asr.recognise(bench, {"name": "whisper_0"}, None)
+    encoder = asr_systems.system_of(SETTINGS, "lora_encoder")
+    _, texts = asr.recognise(bench, encoder, untrained(bench, "lora_encoder"))
+    same = [one == other for one, other in zip(plain, texts, strict=True)]
+    assert np.mean(same) > 0.7  # cached states are in half precision, these are not
 
 
 def test_a_cohorts_lora_learns_from_its_cohort_only(bench):
@@ -197,14 +211,32 @@ def test_never_seen_speakers_are_never_trained_on(bench):
             assert {u.split for items in groups.values() for u in items} == {"train"}
 
 
-def test_angles_are_zero_by_shape_for_square_matrices_and_not_for_w1(bench, run):
-    rows = run("full")
+def test_angles_are_zero_by_shape_for_square_matrices_and_not_for_w1(bench):
+    names = ["decoder.W1", "decoder.W2", "decoder.self.q"]
+    tuned = hyperlora.matrix_fine_tuning(bench.model.network, names, layers=[0])
+    with torch.no_grad():
+        for value in tuned.values:
+            value.add_(0.01 * torch.randn_like(value))
+    rows = asr_measure.angles(bench, tuned)
     mean = rows[rows["metric"] == "angle_mean"].groupby(["variant", "target"])["value"].mean()
     assert mean["columns", "decoder.self.q"] == 0 and mean["columns", "decoder.W2"] == 0
-    assert mean["columns", "decoder.W1"] > 0 and mean["rows", "decoder.W2"] > 0
+    assert mean["columns", "decoder.W1"] > 0 and mean["rows", "decoder.W2"] > 0 and mean["rows", "decoder.W1"] == 0
     assert mean["leading", "decoder.self.q"] > 0
     change = rows[rows["metric"] == "relative_change"]
-    assert (change["value"] > 0).any() and not change.duplicated(["target", "layer"]).any()
+    assert len(change) == 3 and (change["value"] > 0).all()
+
+
+def test_parameters_are_grouped_by_type():
+    path = "model.decoder.layers.3"
+    assert asr_measure.kind_of(f"{path}.fc1.weight") == ("decoder.W1", "3")
+    assert asr_measure.kind_of(f"{path}.encoder_attn.v_proj.weight") == ("decoder.cross.v", "3")
+    assert asr_measure.kind_of(f"{path}.self_attn.out_proj.bias") == ("decoder.bias", "3")
+    assert asr_measure.kind_of(f"{path}.final_layer_norm.weight") == ("decoder.layer_norm", "3")
+
+
+def test_angles_of_a_method_that_changes_no_whole_weight_are_refused(bench):
+    with pytest.raises(AsrError, match="give a system of the method full"):
+        asr_measure.angles(bench, untrained(bench, "lora_w1").of("all"))
 
 
 @pytest.mark.parametrize(("percent", "weights"), [(0.1, 38400), (0.03, 11520), (0.01, 3840), (0.001, 384), (1e-9, 384)])
@@ -213,9 +245,9 @@ def test_a_budget_becomes_the_nearest_size_that_the_shapes_allow(bench, percent,
 
 
 def test_a_budget_is_what_the_adaptation_generates(bench):
-    system = asr_systems.system_of(SETTINGS, "lora_w1")
-    made = asr_systems.build(bench, system, asr_systems.training_groups(bench, system))
-    assert made.adapted == asr_systems.size_for(bench.model.network, ["decoder.W1"], 0.03).weights
+    assert (
+        untrained(bench, "lora_w1").adapted == asr_systems.size_for(bench.model.network, ["decoder.W1"], 0.03).weights
+    )
 
 
 def test_the_exported_adapter_gives_the_same_logits_in_peft(bench, tmp_path):
@@ -236,6 +268,13 @@ def test_the_exported_adapter_gives_the_same_logits_in_peft(bench, tmp_path):
         loaded = PeftModel.from_pretrained(copy.deepcopy(bench.model.network), folder)
         theirs = decoder_logits(loaded.base_model.model, tokens, encoded)
     assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_every_cohorts_adapter_is_exported(bench, tmp_path):
+    folder = asr.export(bench, untrained(bench, "cohort_lora"), tmp_path)
+    assert sorted(path.parent.name for path in folder.glob("*/adapter_config.json")) == sorted(COHORTS)
+    biases = asr_systems.Systems({}, {"all": hyperlora.bias_only(bench.model.network)})
+    assert asr.export(bench, biases, tmp_path) is None
 
 
 def test_a_speakers_embedding_is_the_mean_over_the_speakers_utterances(bench):
