@@ -71,6 +71,14 @@ def chapter(name):
     return ancient(f"notebooks/{name}.ipynb")
 
 
+def code_of(start):
+    """The digest of what a step of a paper reaches, taken once for all its systems."""
+    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.kokoro") for paper in PAPERS}
+
+
+PREPARE_CODE, RUN_CODE = code_of("prepare"), code_of("run")
+
+
 def runs_of(paper):
     return sorted(expected_runs(PROFILE, paper))
 
@@ -294,7 +302,7 @@ rule paper_prepare:
         profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper),
         device=DEVICE,
         module=lambda wildcards: MODULES[wildcards.paper],
-        code=lambda wildcards: code_digest(f"{MODULES[wildcards.paper]}:prepare", without="lib.corpora.kokoro"),
+        code=lambda wildcards: PREPARE_CODE[wildcards.paper],
     threads: ALL_CORES
     resources: gpu=GPU
     shell: MODULE + " {params.module} prepare --profile {NAME} --device {DEVICE} --threads {threads}"
@@ -311,7 +319,7 @@ rule paper_run:
         profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper, wildcards.system),
         device=DEVICE,
         module=lambda wildcards: MODULES[wildcards.paper],
-        code=lambda wildcards: code_digest(f"{MODULES[wildcards.paper]}:run", without="lib.corpora.kokoro"),
+        code=lambda wildcards: RUN_CODE[wildcards.paper],
     threads: ONE_JOB
     resources: gpu=GPU
     shell:
