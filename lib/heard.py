@@ -240,7 +240,7 @@ def _weights(axis: Axes, panel: Panel, dims: MelDims) -> None:
     )
     axis.grid(False)
     axis.set(xlabel=panel.names[0], ylabel=panel.names[1])
-    axis.figure.colorbar(image, ax=axis).ax.tick_params(labelsize=7)
+    axis.figure.colorbar(image, ax=axis, ticks=[-most, 0, most], format="%.2g").ax.tick_params(labelsize=7)
 
 
 def _curve(axis: Axes, panel: Panel, dims: MelDims) -> None:
