@@ -68,7 +68,7 @@ def adapt(
     if not tested:
         raise AsrError(f"{folder}: no test utterance is left; give more recordings with different sentences.")
     trained = asr.train(bench, system, seed)
-    _, before = asr.recognise(bench, {"name": "whisper_0"}, None)
+    _, before = asr.recognise(bench, {"name": "whisper_0", "method": "none"}, None)
     items, after = asr.recognise(bench, spec, trained)
     scores = pd.DataFrame(
         {
