@@ -73,7 +73,11 @@ def load_claims(path: Path = CLAIMS) -> dict:
 
 def judge(content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict) -> list[dict]:
     """One record per claim, as written to claims.json: value, interval, verdict, reason, scale and parts."""
-    return [_judge_claim(claim, content["rules"], rows, manifests, profile) for claim in content["claims"]]
+    requires = {name: paper.get("requires") for name, paper in content.get("papers", {}).items()}
+    return [
+        _judge_claim(claim, content["rules"], requires.get(claim["paper"]), rows, manifests, profile)
+        for claim in content["claims"]
+    ]
 
 
 def write_claims(profile: dict) -> list[dict]:
@@ -148,11 +152,14 @@ def _check_part(claim: str, part: dict) -> None:
         )
 
 
-def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, profile: dict) -> dict:
+def _judge_claim(
+    claim: dict, rules: dict, requires: list | None, rows: pd.DataFrame, manifests: dict, profile: dict
+) -> dict:
     options = bootstrap_options(profile)
     level = options["level"]
     paper_rows = rows[(rows["paper"] == claim["paper"]).fillna(False)]
     absent = _absent(claim["needs"], paper_rows)
+    unmet = _unmet(requires or [], paper_rows)
     parts = [Part(spec) for spec in claim["parts"]]
     for part in parts:
         _measure(part, paper_rows, **options)
@@ -160,7 +167,7 @@ def _judge_claim(claim: dict, rules: dict, rows: pd.DataFrame, manifests: dict, 
     _correct(primary)
     for part in parts:
         _judge_part(part, level, sum(each.estimate is not None for each in primary) or 1)
-    verdict, reason = _combine(primary, absent)
+    verdict, reason = ("not tested", unmet) if unmet else _combine(primary, absent)
     head = parts[0]
     return {
         "id": claim["id"],
@@ -193,6 +200,15 @@ def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:
         for name in names
         if not (rows[columns[key]] == name).any()
     ]
+
+
+def _unmet(requires: list[dict], rows: pd.DataFrame) -> str:
+    """What a paper's runs must reach before a comparison between them says anything and did not; "" if nothing."""
+    for each in requires:
+        found = select(rows, each["where"], metric=each["metric"])["value"]
+        if len(found) and found.mean() > each["at_most"]:
+            return f"{each['told']}: {each['metric']} {found.mean():.2f}, at most {each['at_most']:g} is asked for"
+    return ""
 
 
 def _measure(part: Part, rows: pd.DataFrame, **options: float) -> None:

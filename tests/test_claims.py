@@ -306,3 +306,18 @@ def test_a_slope_without_log_is_per_unit_of_x():
     rows = [row for x in (0.0, 1.0, 3.0) for row in word_errors(f"g{x:g}", 0.1 + 0.2 * x + np.zeros(12), x=x)]
     record = judge_rows(rows, type="slope", systems=["g0", "g1", "g3"], x="x", log=False, expect="greater")
     assert record["value"] == pytest.approx(0.2)
+
+
+def test_a_paper_whose_requirement_is_not_met_is_not_tested():
+    rows = word_errors("dense", np.full(12, 0.9)) + word_errors("pruned", np.full(12, 0.2))
+    base = {"name": "part", "metric": "wer", "unit": "%", "where": {}, "primary": True, "pair_on": list(PAIRED)}
+    claim = {key: "" for key in claims.FIELDS} | {"id": "X1", "paper": "HT", "needs": {}, "published": {"value": None}}
+    claim["parts"] = [base | {"threshold": 0.0, "smallest": 0.0, "type": "difference", "a": "pruned", "b": "dense"}]
+    claim["parts"][0]["expect"] = "less"
+    need = {"metric": "wer", "where": {"system": "dense"}, "at_most": 0.5, "told": "the dense model is not understood"}
+    content = {"rules": {"HT": "rule"}, "claims": [claim], "papers": {"HT": {"requires": [need]}}}
+    record = claims.judge(content, table_of(rows), {}, PROFILE)[0]
+    assert record["verdict"] == "not tested"
+    assert record["reason"] == "the dense model is not understood: wer 0.90, at most 0.5 is asked for"
+    content["papers"]["HT"]["requires"][0]["at_most"] = 0.95
+    assert claims.judge(content, table_of(rows), {}, PROFILE)[0]["verdict"] != "not tested"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lib.models.fft_block import Hooks, SelfAttention, length_mask
 
+LEVEL, SPREAD = -5.0, 2.5  # of speech in natural-log mel magnitudes: what the style encoder sees is near z-scores
 SILENCE = math.log(1e-4)  # log-mel magnitude, ten times the floor: a reference that never exceeds it is silent
 
 
@@ -47,7 +48,7 @@ class MelStyleEncoder(nn.Module):
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
         """mel `(batch, frames, n_mels)`, mask `(batch, frames)` True where valid; returns `(batch, style)`."""
         keep = mask.unsqueeze(-1)
-        x = self.spectral(mel) * keep
+        x = self.spectral((mel - LEVEL) / SPREAD) * keep
         for conv in self.temporal:
             x = conv(x, keep)
         x = x + F.dropout(self.attention(x, mask), self.dropout, self.training)
@@ -57,7 +58,8 @@ class MelStyleEncoder(nn.Module):
 class StyleAdaptiveLayerNorms(nn.Module):
     """Scale and shift of both layer norms of every block, each an affine map of the style vector (equation 2).
 
-    All maps are one matrix product; each norm starts with scales near 1 and shifts near 0.
+    All maps are one matrix product; each norm starts with scales near 1 and shifts near 0, nearer than a linear layer's
+    usual start would put them: with that the model learns nothing but the mean spectrum in its first hundred steps.
     """
 
     NORMS = ("attention", "conv")
@@ -67,6 +69,7 @@ class StyleAdaptiveLayerNorms(nn.Module):
         self.places = [f"{site}.{norm}" for site in sites for norm in self.NORMS]
         self.affine = nn.Linear(style, 2 * channels * len(self.places))
         with torch.no_grad():
+            self.affine.weight.mul_(0.1)
             self.affine.bias.view(len(self.places), 2, channels).copy_(torch.tensor([[1.0], [0.0]]))
 
     def hooks(self, style: Tensor) -> Hooks:
