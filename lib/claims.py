@@ -128,6 +128,7 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
+    seeds = heard["seed"].nunique()
     corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [
@@ -135,7 +136,7 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
         f"corpus {' and '.join(corpora) or 'unknown'}",
         f"{heard['speaker'].nunique()} speakers",
         f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
-        f"{heard['seed'].nunique()} seeds",
+        f"{seeds} seed{'s' * (seeds != 1)}",
     ]
     return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
 
