@@ -213,7 +213,9 @@ def targets(rows: pd.DataFrame, profile: dict) -> Figure:
     for place, other in enumerate(others):
         estimate = differences(rows, other, "lora_w1", profile, cohort=TRAINED)
         mark(right, place, estimate, other, vertical=False, color=colour(other))
-    name_rows(right, [label(other) for other in others])
+    right.set_visible(bool(others))
+    if others:
+        name_rows(right, [label(other) for other in others])
     right.axvline(0, color="0.4", lw=1.2, ls="--")
     right.set_xlabel("WER minus that of LoRA on W1 (right of 0: W1 is better)")
     table = errors(rows, systems, cohort=TRAINED)
