@@ -52,12 +52,14 @@ def prepare(profile: dict, device: str = "cpu") -> None:
 
 
 def is_prepared(lab: Lab) -> bool:
-    """Whether `prepare` has finished for these settings."""
+    """Whether `prepare` has finished for these settings, and what it made is still in the cache."""
     try:
         facts = json.loads((lab.root / "prepared" / "ld.json").read_text())
     except (OSError, ValueError):
         return False
-    return facts.get("profile_hash") == study.profile_hash(lab.profile, "LD") and facts.get("data_hash") == lab.hash
+    cached = (folder / f"{s.name}.npz" for s in lab.sentences() for folder in (lab.folder, lab.encoded))
+    current = facts.get("profile_hash") == study.profile_hash(lab.profile, "LD") and facts.get("data_hash") == lab.hash
+    return current and all(path.is_file() for path in cached)
 
 
 def _encode(lab: Lab) -> None:
@@ -134,7 +136,7 @@ def pretrained_used(lab: Lab) -> dict:
 def ensure(profile: dict, device: str = "cpu") -> None:
     """Prepare, and run every expected run that has no manifest (a notebook opened on its own)."""
     missing = sorted(study.expected_runs(profile, "LD") - set(study.read_manifests(profile, "LD")))
-    if missing:
+    if missing or not is_prepared(Lab(profile, device)):
         prepare(profile, device)
     for name in missing:
         _, system, seed = name.split("-")
