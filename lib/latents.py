@@ -25,7 +25,15 @@ from lib.latents_evaluate import UNTRAINED, baseline, evaluate
 from lib.latents_posterior import encode_all, encoder_of, encoder_path, facts_of, report
 from lib.latents_train import checkpoint, system_of
 
-UNITS = {"mel_l1": "nat", "ffe": "%", "gpe": "%", "cer": "ratio", "cer_input": "ratio", "cos": "cosine x 100"}
+UNITS = {
+    "mel_l1": "nat",
+    "f0_error": "semitones",
+    "ffe": "%",
+    "gpe": "%",
+    "cer": "ratio",
+    "cer_input": "ratio",
+    "cos": "cosine x 100",
+}
 
 
 def run_id(system: str, seed: int) -> str:

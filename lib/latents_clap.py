@@ -101,9 +101,9 @@ def mini_clap(lab: Lab) -> MiniClap:
 
 
 def some_prompt(levels: dict[str, str], *which) -> str:
-    """A prompt for three or more of the levels, in a wording that is trained on; the same for the same call."""
+    """A prompt for some of the levels, in a wording that is trained on; the same for the same call."""
     random = np.random.default_rng(fingerprint_seed(which))
-    named = random.permutation(list(levels))[: random.integers(3, len(levels) + 1)]
+    named = random.permutation(list(levels))[: random.integers(1, len(levels) + 1)]
     return styles.prompt({factor: levels[factor] for factor in named}, int(random.integers(HELD_WORDING)))
 
 

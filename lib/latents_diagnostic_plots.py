@@ -16,7 +16,12 @@ ROLES = {
     "other_speaker": "Warped to other speakers",
     "real": "Real speech",
 }
-ERRORS = {"mel_l1": "Log-mel L1 (nat)", "ffe": "FFE (%)", "cer": "CER (ratio)", "cos": "COS"}
+ERRORS = {
+    "mel_l1": "Log-mel L1 (nat)",
+    "f0_error": "Error of median F0\n(semitones)",
+    "cer": "CER (ratio)",
+    "cos": "COS",
+}
 PROPERTIES = {
     **{"f0_mean": "F0 mean", "f0_range": "F0 range", "energy_mean": "Energy", "rate": "Rate"},
     "pause_share": "Pauses",

@@ -27,14 +27,15 @@ from lib.latents_data import SPEAKER, Lab, Sentence, heard
 from lib.latents_posterior import decoder_of
 from lib.latents_train import diffusion_of, keep_content, system_of
 from lib.metrics import MetricError, cos, prosody, wer
+from lib.styles import intonation
 
-FEATURES = ("f0_mean_semitones", "f0_range", "energy_mean", "hnr")
-MEASURED = (*FEATURES, "f0_mean", "energy_range", "rate", "jitter", "shimmer", "pause_share")
+FEATURES = ("f0_median", "f0_spread", "energy_mean", "hnr")
+MEASURED = ("energy_mean", "hnr", "energy_range", "rate", "jitter", "shimmer", "pause_share")
 UNITS = {
     **{"cer": "ratio", "wer": "ratio", "cer_added": "ratio", "cos": "cosine x 100", "clap_similarity": "cosine x 100"},
     **{"style_moved": "%", "style_moved_intact": "%", "style_distance": "scales", "content_broken": "share"},
-    **{"f0_mean_semitones": "semitones above 100 Hz", "f0_range": "semitones", "energy_mean": "dB", "hnr": "dB"},
-    **{"f0_mean": "Hz", "energy_range": "dB", "rate": "syllables/s", "jitter": "%", "shimmer": "%"},
+    **{"f0_median": "semitones above 100 Hz", "f0_spread": "semitones", "energy_mean": "dB", "hnr": "dB"},
+    **{"energy_range": "dB", "rate": "syllables/s", "jitter": "%", "shimmer": "%"},
     **{"pause_share": "share", "voiced": "share"},
 }
 UNTRAINED = ("recording", "none", "posterior")
@@ -54,15 +55,16 @@ def quiet(wave: np.ndarray) -> np.ndarray:
 
 
 def prosody_of(waves: list[np.ndarray], device: str = "cpu") -> pd.DataFrame:
-    """`MEASURED` of every wave and voiced (0 or 1); what a wave without voice does not have is NaN."""
+    """`MEASURED` and `intonation` of every wave, and voiced (0 or 1); what a wave without voice has not is NaN."""
     for score in (prosody.score, prosody.timing):
         try:
-            values = score(waves, None, device=device)
-            return pd.DataFrame(values).reindex(columns=list(MEASURED)).assign(voiced=float(score is prosody.score))
+            table = pd.DataFrame(score(waves, None, device=device)).reindex(columns=list(MEASURED))
+            table = table.join(pd.DataFrame([intonation(wave) for wave in waves]))
+            return table.assign(voiced=float(score is prosody.score))
         except MetricError:
             if len(waves) > 1:
                 return pd.concat([prosody_of([wave], device) for wave in waves], ignore_index=True)
-    return pd.DataFrame([dict.fromkeys(MEASURED, np.nan) | {"voiced": 0.0}])
+    return pd.DataFrame([dict.fromkeys((*MEASURED, *FEATURES[:2]), np.nan) | {"voiced": 0.0}])
 
 
 def baseline(lab: Lab) -> dict[str, pd.DataFrame]:

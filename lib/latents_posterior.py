@@ -28,7 +28,10 @@ from lib.metrics import MetricError, cos, ffe, wer
 from lib.models import vits
 from lib.models.mel import MelDims, filterbank
 from lib.models.vits import PosteriorEncoder, Vits
+from lib.styles import intonation
 from lib.train import TrainConfig, fit, saved_state, seed_everything
+
+LOW = 2000.0  # Hz
 
 
 @contextmanager
@@ -135,12 +138,17 @@ def encoder_of(lab: Lab) -> PosteriorEncoder:
 
 
 def mel_distance(voice: Vits, decoder: nn.Module, encoder: PosteriorEncoder, waves: Tensor, segment: int) -> Tensor:
-    """L1 of log-mels of `(batch, samples)` and of what the decoder makes of its middle `segment` encoded frames."""
+    """Spectral distance of waves `(batch, samples)` and what the decoder makes of their middle `segment` frames of z.
+
+    L1 of log-mels plus L1 of log-magnitudes below 2 kHz, where harmonics show F0 as the mel filters do not.
+    """
     z = encode(voice, encoder, waves)
     start = (z.shape[2] - segment) // 2
     hop = voice.dims.hop
     made = decoder(z[:, :, start : start + segment], None)
-    return nn.functional.l1_loss(log_mel(made, voice), log_mel(waves[:, start * hop : (start + segment) * hop], voice))
+    given = waves[:, start * hop : (start + segment) * hop]
+    low = [vits.spectrogram(w, hop)[:, : round(LOW * vits.WINDOW / voice.dims.rate)].log() for w in (made, given)]
+    return nn.functional.l1_loss(log_mel(made, voice), log_mel(given, voice)) + nn.functional.l1_loss(*low)
 
 
 def encode(voice: Vits, encoder: PosteriorEncoder, waves: Tensor) -> Tensor:
@@ -195,7 +203,8 @@ def report(lab: Lab) -> pd.DataFrame:
     """Reconstruction error of the encoder through the frozen decoder: rows by utterance.
 
     Roles: held_out (the voice's own test recordings), styled (restyled), other_speaker (envelope warped) and, where
-    the profile names a folder, real. mel_l1 (natural log), ffe and gpe (%), cer and cer_input (ratio), cos (x 100).
+    the profile names a folder, real. mel_l1 (nat), f0_error (of the median, semitones), ffe and gpe (%), cer and
+    cer_input (ratio), cos (x 100).
     """
     encoder = encoder_of(lab)
     rows = []
@@ -217,6 +226,9 @@ def reconstruction_error(lab: Lab, encoder: PosteriorEncoder, wave: np.ndarray, 
     values = {"mel_l1": float((log_mel(made, voice) - log_mel(given, voice)).abs().mean())}
     pair = [heard(w[0].cpu().numpy(), voice.dims.rate) for w in (made, given)]
     values |= {k: float(v[0]) for k, v in cos.score(pair[:1], pair[1:], device=lab.device).items()}
+    medians = [intonation(w)["f0_median"] for w in pair]
+    if np.isfinite(medians).all():
+        values["f0_error"] = abs(medians[0] - medians[1])
     try:
         found = ffe.score(pair[:1], pair[1:], device=lab.device)
         values |= {name: float(found[name][0]) for name in ("ffe", "gpe") if np.isfinite(found[name][0])}

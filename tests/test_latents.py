@@ -172,20 +172,20 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
 
 
 def measures(**changed) -> pd.DataFrame:
-    plain = dict.fromkeys(latents_evaluate.MEASURED, 1.0) | {"cer": 0.0}
+    plain = dict.fromkeys((*latents_evaluate.MEASURED, "f0_median", "f0_spread"), 1.0) | {"cer": 0.0}
     return pd.DataFrame([plain | changed])
 
 
 def test_style_moved_is_100_at_the_restyled_recording_and_0_before(lab):
-    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_mean_semitones=5.0, f0_range=4.0)}
+    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_median=5.0, f0_spread=4.0)}
     for given, expected in ((measures(), 0.0), (before["high_lively"], 100.0)):
         found = latents_evaluate.judged(lab, given, before, "high_lively")
         assert found["style_moved"][0] == pytest.approx(expected)
 
 
 def test_a_move_that_breaks_the_words_does_not_count(lab):
-    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_mean_semitones=5.0)}
-    found = latents_evaluate.judged(lab, measures(f0_mean_semitones=5.0, cer=0.9), before, "high_lively")
+    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_median=5.0)}
+    found = latents_evaluate.judged(lab, measures(f0_median=5.0, cer=0.9), before, "high_lively")
     assert found["style_moved"][0] == pytest.approx(100.0)
     assert (found["style_moved_intact"][0], found["content_broken"][0]) == (0.0, 1.0)
 
@@ -194,8 +194,8 @@ def test_an_output_without_voice_has_not_moved(lab):
     noise = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
     silence = np.zeros(16000, np.float32)
     table = latents_evaluate.prosody_of([noise, silence])
-    assert not table["f0_range"].notna().any() or table["voiced"].sum() < 2
-    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_mean_semitones=5.0)}
+    assert not table["hnr"].notna().any() or table["voiced"].sum() < 2
+    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_median=5.0)}
     found = latents_evaluate.judged(lab, table.tail(1).assign(cer=1.0).reset_index(drop=True), before, "high_lively")
     assert found["style_moved"][0] == 0.0
 
