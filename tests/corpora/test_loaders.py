@@ -7,7 +7,7 @@ import pytest
 import standins
 
 from lib import audio
-from lib.corpora import layout, recorded
+from lib.corpora import asterisk, layout, recorded
 from lib.corpus import Corpus, CorpusError
 
 
@@ -92,6 +92,22 @@ def test_a_long_recording_is_cut_where_it_pauses():
     assert 12.0 < spans[0][1] < 12.5
     assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
     assert all(end - start <= 15.0 for start, end in pieces(standins.tone(50.0), 15.0))
+
+
+def test_an_asterisk_prompt_outside_the_script_is_left_to_the_recogniser(tmp_path):
+    prompts = tmp_path / "sounds" / "en"
+    prompts.mkdir(parents=True)
+    for name in ("vm-undelete", "my-own-prompt"):
+        (prompts / f"{name}.g722").write_bytes(standins.g722(2.5))
+    own, known = sorted(asterisk.clips(tmp_path), key=lambda clip: clip.utterance)
+    assert (own.text, own.machine) == ("", True)
+    assert (known.text, known.machine) == ("Press 7 to undelete this message", False)
+
+
+def test_a_line_of_the_script_without_a_text_is_named(tmp_path):
+    (tmp_path / "script.txt").write_text("# prompts\nhello: Hello.\nworld\n")
+    with pytest.raises(CorpusError, match="script.txt, line 3: no text after the prompt's name"):
+        asterisk.script(tmp_path / "script.txt")
 
 
 def test_librispeech_mini_is_read_as_it_is(recordings, tmp_path):
