@@ -30,6 +30,10 @@ ALL_CORES = workflow.cores or 8
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
 GPU = int(DEVICE == "cuda")
 
+# What a step that trains or scores asks of a cluster's scheduler, in MB and minutes; one machine limits neither.
+HOURS = {"smoke": 1, "demo": 2, "full": 12}.get(NAME, 7 * 24)
+LARGE = {"gpu": GPU, "mem_mb": 32000 if GPU else 16000, "runtime": 60 * HOURS}
+
 TRAINED = trained_runs(PROFILE)
 CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
 ROWS = [*sorted(expected_runs(PROFILE, "HT")), "ht-generated_parameters-s0"]
@@ -158,7 +162,7 @@ rule backbone:
         device=DEVICE,
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ALL_CORES
-    resources: gpu=GPU
+    resources: **LARGE
     priority: 30
     shell: MODULE + " lib.tts --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
 
@@ -177,7 +181,7 @@ rule train:
         device=DEVICE,
         code=code_digest("lib.tts:train", without="lib.corpora"),
     threads: ONE_JOB
-    resources: gpu=GPU
+    resources: **LARGE
     priority: 10
     shell:
         MODULE + " lib.tts --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
@@ -218,7 +222,7 @@ rule score:
         device=DEVICE,
         code=code_digest("lib.scoring:score", without="lib.corpora"),
     threads: ONE_JOB
-    resources: gpu=GPU
+    resources: **LARGE
     priority: 10
     shell:
         MODULE + " lib.scoring --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
@@ -237,7 +241,7 @@ rule generated_parameters:
         device=DEVICE,
         code=code_digest("lib.scoring:score_generated_parameters", without="lib.corpora"),
     threads: ONE_JOB
-    resources: gpu=GPU
+    resources: **LARGE
     priority: 10
     shell:
         MODULE + " lib.scoring --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
@@ -304,7 +308,7 @@ rule paper_prepare:
         module=lambda wildcards: MODULES[wildcards.paper],
         code=lambda wildcards: PREPARE_CODE[wildcards.paper],
     threads: ALL_CORES
-    resources: gpu=GPU
+    resources: **LARGE
     shell: MODULE + " {params.module} prepare --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
@@ -321,7 +325,7 @@ rule paper_run:
         module=lambda wildcards: MODULES[wildcards.paper],
         code=lambda wildcards: RUN_CODE[wildcards.paper],
     threads: ONE_JOB
-    resources: gpu=GPU
+    resources: **LARGE
     shell:
         MODULE + " {params.module} run --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"

@@ -17,8 +17,8 @@ of date in the study, and says where the report is. A call that was interrupted 
   --dry-run        list what would run, and run nothing
   --help           this text
 
-After --, anything Snakemake takes: --executor slurm, --forceall, --until claims, or --resources gpu=4 to let four
-steps share the GPU.
+After --, anything Snakemake takes: --forceall, --until claims, --resources gpu=4 to let four steps share the GPU, or
+--workflow-profile cluster/slurm to spread the steps over a cluster (see that folder's config.yaml).
 
 test makes the environment and runs the test suite, every notebook in the smoke profile included.
 TEXT
@@ -120,13 +120,15 @@ ensure_environment() {
   export PYTHONNOUSERSITE=1
 }
 
+# Whether what is meant for Snakemake sends the steps to other machines: what this one has then limits nothing.
+elsewhere() { [[ " $* " =~ \ (--executor|-e|--profile|--workflow-profile)[\ =] && ! " $* " =~ \ (--executor|-e)[\ =]local\  ]]; }
+
 choose_device() {
   local visible='import sys, torch; sys.exit(not torch.cuda.is_available())'
   case $device in
     cpu) ;;
     cuda)
-      # On a cluster the GPU is on another machine than this one.
-      [[ " $* " == *" --executor "* ]] || "$python" -c "$visible" ||
+      elsewhere "$@" || "$python" -c "$visible" ||
         fail "no GPU is visible to torch; use --device cpu, or check the driver with nvidia-smi."
       ;;
     auto)
@@ -167,12 +169,16 @@ done
 
 ensure_environment
 choose_device "$@"
-[[ -n $cores ]] || cores=$("$python" -c 'import os
-print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+if elsewhere "$@"; then
+  limits=${cores:+--cores $cores}
+else
+  limits="--resources gpu=1 --cores ${cores:-$("$python" -c 'import os
+print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')}"
+fi
 
 # The lock on the profile replaces Snakemake's own, which a kill leaves behind.
 set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
-  --quiet host reason --nolock --resources gpu=1 --cores "$cores" "$@"
+  --quiet host reason --nolock $limits "$@"
 if [[ -n $dry_run ]]; then
   exec "$python" -m snakemake --dry-run "$@"
 fi

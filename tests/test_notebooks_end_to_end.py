@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -32,7 +33,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def snakemake(*arguments: str) -> str:
+def snakemake(*arguments: str, **variables: str) -> str:
     command = [
         sys.executable,
         "-m",
@@ -44,7 +45,7 @@ def snakemake(*arguments: str) -> str:
     ]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nolock"]
     command += ["--cores", str(len(os.sched_getaffinity(0))), *arguments]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDY_")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDY_")} | variables
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr[-6000:]
     return done.stdout + done.stderr
@@ -99,6 +100,19 @@ def test_the_report_shows_every_claim_and_links_to_pages_that_exist(results):
 def test_a_second_call_has_nothing_to_do(results):
     with alone(RESULTS):
         assert "Nothing to be done" in snakemake("--dry-run")
+
+
+def test_steps_handed_to_a_scheduler_give_the_same_rows(results, tmp_path):
+    pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="the executor plugin is not installed")
+    other = Path(shutil.copytree(results, tmp_path / "smoke", copy_function=os.link))
+    run, rows = "ht-hypertts_d-s0", "rows/ht-hypertts_d-s0.parquet"
+    for made in (rows, f"manifests/{run}.json", f"checkpoints/{run}.json", f"checkpoints/{run}.safetensors"):
+        (other / made).unlink()
+    target = os.path.relpath(other / rows, ROOT)
+    said = snakemake("--workflow-profile", "cluster/local", "--", target, STUDY_RESULTS=str(tmp_path))
+    assert said.count("with external jobid") == 2  # to train, then to score
+    first, second = (pd.read_parquet(folder / rows).query("metric != 'seconds_trained'") for folder in (results, other))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS)

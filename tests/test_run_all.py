@@ -99,7 +99,7 @@ def refusal(done: subprocess.CompletedProcess) -> str:
 def test_help_names_every_option(clone):
     done = call(clone, "--help")
     assert done.returncode == 0
-    for option in ("--profile", "--cores", "--device", "--dry-run", "test", "--executor slurm"):
+    for option in ("--profile", "--cores", "--device", "--dry-run", "test", "--workflow-profile cluster/slurm"):
         assert option in done.stdout
 
 
@@ -152,6 +152,14 @@ def test_options_reach_snakemake_and_what_follows_the_dashes_comes_last(clone):
     assert "--config profile=smoke device=cpu" in line and "--dry-run" in line
     assert line.endswith("--cores 3 --executor slurm")
     assert not (clone / "results").exists()
+
+
+def test_what_this_machine_has_limits_no_cluster(clone):
+    call(clone, "--device=cuda", "--", "--workflow-profile", "cluster/slurm")
+    call(clone, "--", "--executor", "local")
+    lines = [line for line in (clone / "calls").read_text().splitlines() if line.startswith("snakemake")]
+    assert "device=cuda" in lines[0] and "gpu=1" not in lines[0] and "--cores" not in lines[0]
+    assert "--resources gpu=1 --cores" in lines[1]
 
 
 def test_the_demo_on_the_processor_is_what_runs_without_options_and_without_a_gpu(clone):
@@ -248,7 +256,8 @@ def normal(name: str) -> str:
 
 
 def test_every_version_is_written_once_and_exactly():
-    direct = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    direct = [*project["dependencies"], *(pin for group in project["optional-dependencies"].values() for pin in group)]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     transitive = [line for line in lines if line and not line.startswith("#")]
     assert all("==" in pin for pin in direct + transitive)
