@@ -11,7 +11,8 @@ Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [
 Makes the environment on the first call (Python 3.11 and a C compiler are all it needs), runs what is missing or out
 of date in the study, and says where the report is. A call that was interrupted is repeated to go on.
 
-  --profile NAME   smoke, demo (the default), full or paper: the files in notebooks/profiles
+  --profile NAME   smoke, demo (the default), full or paper: the files in notebooks/profiles; before paper, the
+                   time that its trainings will take here is measured and printed
   --cores N        cores to use; all by default
   --device DEVICE  cpu, cuda or auto (the default: the GPU if there is one)
   --dry-run        list what would run, and run nothing
@@ -179,6 +180,10 @@ fi
 # The lock on the profile replaces Snakemake's own, which a kill leaves behind.
 set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
   --quiet host reason --nolock $limits "$@"
+if [[ $profile == paper ]]; then
+  "$python" -m lib.study estimate --profile paper --device "$device" >&2 ||
+    say "How long it will take could not be measured; the run goes on."
+fi
 if [[ -n $dry_run ]]; then
   exec "$python" -m snakemake --dry-run "$@"
 fi

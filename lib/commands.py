@@ -1,4 +1,4 @@
-"""The command line of the study: `python -m lib.study status|claims|compare|figures|clean`."""
+"""The command line of the study: `python -m lib.study status|claims|compare|figures|estimate|clean`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
         if name == "compare":
             command.add_argument("a", help="a profile that has run, or a folder of results")
             command.add_argument("b", help="another one")
+        if name == "estimate":
+            command.add_argument("--device", default="auto", help="cpu, cuda or auto")
         if name == "clean":
             command.add_argument("--yes", action="store_true", help="remove what is listed")
     options = parser.parse_args(arguments)
@@ -52,6 +54,7 @@ COMMANDS = {
     "claims": "judge the claims on the rows and write claims.json",
     "compare": "what changed between two runs: how they were made, verdicts, means of the rows",
     "figures": "draw every figure again from the rows alone",
+    "estimate": "time a few training steps of every model and say how long the profile's trainings take here",
     "clean": "list what nothing needs any more; with --yes, remove it",
 }
 
@@ -81,6 +84,15 @@ def _figures(options: argparse.Namespace) -> None:
     figures.draw_all(study.load_profile(options.profile))
 
 
+def _estimate(options: argparse.Namespace) -> None:
+    from lib import estimate
+
+    profile, device = study.load_profile(options.profile), estimate.present(options.device)
+    entries = estimate.estimate(profile, device, lambda line: print(line, file=sys.stderr))
+    print_table(entries, f"Trainings of profile {options.profile} on {device}")
+    print(estimate.summary(entries, device))
+
+
 def _clean(options: argparse.Namespace) -> None:
     from lib import housekeeping
 
@@ -93,4 +105,11 @@ def _clean(options: argparse.Namespace) -> None:
         print("Nothing was removed: add --yes to remove them.")
 
 
-HANDLERS = {"status": _status, "claims": _claims, "compare": _compare, "figures": _figures, "clean": _clean}
+HANDLERS = {
+    "status": _status,
+    "claims": _claims,
+    "compare": _compare,
+    "figures": _figures,
+    "estimate": _estimate,
+    "clean": _clean,
+}

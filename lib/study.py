@@ -4,6 +4,7 @@
     python -m lib.study claims --profile demo     the verdicts, written to results/demo/claims.json
     python -m lib.study compare A B               what changed between two runs (profiles or folders)
     python -m lib.study figures --profile demo    every figure again, from the rows alone
+    python -m lib.study estimate --profile paper  how long its trainings take on this device
     python -m lib.study clean --profile demo      what nothing needs any more
 
 A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not
