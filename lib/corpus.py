@@ -13,6 +13,10 @@ ROLES = ("pretraining", "adaptation", "never_seen")
 SPLITS = ("train", "validation", "test")
 CONDITIONS = ("typical", "stuttering", "dysarthria", "parkinsons", "cluttering", "dysphonia", "mixed")
 
+WRITTEN = ("utterance", "speaker", "text", "phonemes", "role", "split", "condition", "path")
+
+LONGEST = 1e9  # seconds
+
 
 class CorpusError(ValueError):
     """A corpus that cannot be used; the message names the entry and says what to do."""
@@ -107,8 +111,8 @@ class Corpus:
 
     def save(self) -> None:
         """Write both manifest files, each appearing whole."""
-        lines = [json.dumps(asdict(item), ensure_ascii=False) for item in self.utterances]
-        write_text(self.root / "manifest.jsonl", "".join(line + "\n" for line in lines))
+        with replace_file(self.root / "manifest.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in self.utterances)
         about = {
             "name": self.name,
             "hash": self.hash,
@@ -129,16 +133,17 @@ class Corpus:
         try:
             about = json.loads(about_file.read_text(encoding="utf-8"))
             name, digest, count = about["name"], about["hash"], about["utterances"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise CorpusError(f"{about_file}: damaged; delete it and build the corpus again.") from None
         utterances = []
-        for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                utterances.append(from_record(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise CorpusError(
-                    f"{manifest}, line {number}: damaged ({error}); delete it and build the corpus again."
-                ) from None
+        with manifest.open("rb") as file:  # bytes, since text may hold what Python also takes for the end of a line
+            for number, line in enumerate(file, 1):
+                try:
+                    utterances.append(from_record(json.loads(line)))
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise CorpusError(
+                        f"{manifest}, line {number}: damaged ({error}); delete it and build the corpus again."
+                    ) from None
         if len(utterances) != count:
             raise CorpusError(f"{manifest}: {len(utterances)} of {count} utterances; build the corpus again.")
         return cls(root, name, digest, utterances, about.get("set_aside", []))
@@ -149,6 +154,11 @@ def from_record(record: dict) -> Utterance:
     names = {item.name for item in fields(Utterance)}
     if not isinstance(record, dict) or set(record) != names:
         raise TypeError("its keys are not an utterance's")
+    numbers = [record["seconds"], *record["durations"]]
+    if not all(type(value) in (int, float) and abs(value) < LONGEST for value in numbers):
+        raise TypeError("its seconds and durations are not all numbers")
+    if not isinstance(record["recipe"], dict) or not all(isinstance(record[name], str) for name in WRITTEN):
+        raise TypeError("a value is not of the kind that its key names")
     return Utterance(**{**record, "durations": tuple(record["durations"])})
 
 

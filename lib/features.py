@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 
 from lib import audio, text
 from lib.corpus import Corpus, Utterance
-from lib.files import fingerprint, replace_file, write_json
+from lib.files import file_hash, fingerprint, replace_file, write_json
 from lib.models.mel import MelDims, log_mel
+from lib.workers import end_with_parent
 
 VERSION = 3  # raise when what is computed changes
 ARRAYS = ("mel", "symbols", "durations", "pitch", "energy", "speaker")
@@ -150,7 +151,7 @@ def _chunk(root: Path, utterances: list[Utterance], dims: MelDims) -> list[dict]
 def features_of(corpus: Corpus, cache: Path, dims: MelDims = MelDims(), cores: int = 1) -> Features:
     """The corpus's features, computed in parallel if `cache` does not hold them yet.
 
-    A cached set whose arrays do not fit its index (a damaged file) is computed again.
+    A cached set with a file whose SHA-256 is not the one written down (a damaged file) is computed again.
     """
     root = cache / f"features-{fingerprint(corpus.hash, VERSION, vars(dims))}"
     try:
@@ -162,17 +163,16 @@ def features_of(corpus: Corpus, cache: Path, dims: MelDims = MelDims(), cores: i
 
 def _load(root: Path) -> Features:
     facts = json.loads((root / "features.json").read_text())
-    features = Features(root, pd.read_parquet(root / "index.parquet"), facts["statistics"])
-    for name, shape in facts["shapes"].items():
-        if list(features._arrays[name].shape) != shape:
-            raise ValueError(f"{name}.npy in {root.name} is damaged")
-    return features
+    for name, expected in facts["sha256"].items():
+        if file_hash(root / name) != expected:
+            raise ValueError(f"{name} in {root.name} is damaged")
+    return Features(root, pd.read_parquet(root / "index.parquet"), facts["statistics"])
 
 
 def _compute(corpus: Corpus, root: Path, dims: MelDims, cores: int) -> None:
     utterances = corpus.utterances
     chunks = [utterances[i : i + 16] for i in range(0, len(utterances), 16)]
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         jobs = [pool.submit(_chunk, corpus.root, chunk, dims) for chunk in chunks]
         items = [item for job in tqdm(jobs, desc="features", mininterval=2) for item in job.result()]
     index = corpus.table()[["utterance", "speaker", "role", "split"]].reset_index(drop=True)
@@ -182,15 +182,14 @@ def _compute(corpus: Corpus, root: Path, dims: MelDims, cores: int) -> None:
         index[f"{unit}_start"] = np.concatenate([[0], ends[:-1]])
     statistics = _standardise(items, index)
     root.mkdir(parents=True, exist_ok=True)
-    shapes = {}
     for name in ARRAYS:
         whole = np.stack([i[name] for i in items]) if name == "speaker" else np.concatenate([i[name] for i in items])
-        shapes[name] = list(whole.shape)
         with replace_file(root / f"{name}.npy") as temporary:
             np.save(temporary, whole)
     with replace_file(root / "index.parquet") as temporary:
         index.to_parquet(temporary)
-    write_json(root / "features.json", {"statistics": statistics, "shapes": shapes})
+    digests = {name: file_hash(root / name) for name in (*(f"{array}.npy" for array in ARRAYS), "index.parquet")}
+    write_json(root / "features.json", {"statistics": statistics, "sha256": digests})
 
 
 def _standardise(items: list[dict], index: pd.DataFrame) -> dict[str, float]:

@@ -6,8 +6,10 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -15,26 +17,40 @@ def replace_file(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success rename it to `path`, on failure leave `path` as it was.
 
     Raises:
-        OSError: a full disk, told in one sentence.
+        OSError: a full disk or a folder that cannot be written, told in one sentence.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full: free some space and run the same command again ({path.name})",
-            ) from error
+    except Exception as error:  # torch, numpy and safetensors tell a full disk in ways of their own
+        told = _disk_error(error, path)
+        if told is not None:
+            raise told from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _disk_error(error: Exception, path: Path) -> OSError | None:
+    """What is wrong with the disk, in one sentence, where that made writing `path` fail."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    told_full = getattr(error, "errno", None) in FULL or "No space left" in str(error)
+    if told_full or (isinstance(error, (OSError, RuntimeError)) and os.statvfs(folder).f_bavail == 0):
+        return OSError(errno.ENOSPC, f"the disk is full: free some space and run the same command again ({path.name})")
+    if isinstance(error, OSError) and not os.access(folder, os.W_OK):
+        short = "/".join(path.parts[-3:])
+        return OSError(
+            errno.EROFS, f"{short} cannot be written: make its folder writable, or name another in STUDY_RESULTS"
+        )
+    return None
 
 
 def write_json(path: Path | str, value) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import zipfile
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -27,6 +29,7 @@ from lib.models import vits
 from lib.models.mel import log_mel
 from lib.models.vits import Vits
 from lib.tts import resolve_device
+from lib.workers import end_with_parent
 
 FORMAT = 2  # raise it when the code makes other data from the same settings
 SPEAKER = "joe"
@@ -148,7 +151,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise LatentError(
             f"{path.parent.name}/{path.name} is missing or damaged: delete it and prepare again."
         ) from error
@@ -184,6 +187,7 @@ def make(lab: Lab) -> None:
 
 def _one_thread() -> None:
     """Results do not depend on the number of cores."""
+    end_with_parent()
     torch.set_num_threads(1)
 
 

@@ -18,18 +18,18 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib import audio
-from lib.files import file_hash, fingerprint, replace_file, write_json
+from lib.files import file_hash, fingerprint, replace_file
 from lib.latents_data import SPEAKER, Lab, LatentError, Sentence, floats, heard
 from lib.metrics import MetricError, cos, ffe, wer
 from lib.models import vits
 from lib.models.mel import MelDims, filterbank
 from lib.models.vits import PosteriorEncoder, Vits
 from lib.styles import intonation
-from lib.train import TrainConfig, fit, saved_state, seed_everything
+from lib.train import TrainConfig, fit, is_kept, keep, saved_state, seed_everything
 
 LOW = 2000.0  # Hz
 
@@ -60,17 +60,14 @@ def train_once(
     Beside the weights lies a .json: the learning curve, the number of trained weights and the seconds.
     """
     with locked(path):
-        if mark_of(path) == mark and path.with_suffix(".json").is_file():
+        if is_kept(path, mark):
             model.load_state_dict(load_file(path, device=str(device)), strict=False)
             return
         resume = path.with_suffix(".resume.pt")
         history = fit(model, loss, batch_at, config, resume, mark, device, path.stem)
-        with replace_file(path) as temporary:
-            save_file({k: v.contiguous() for k, v in saved_state(model).items()}, temporary, {"fingerprint": mark})
         weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
         facts = {"trainable_parameters": weights, "seconds_trained": history[-1]["seconds"], "history": history}
-        write_json(path.with_suffix(".json"), facts | {"fingerprint": mark})
-        resume.unlink(missing_ok=True)
+        keep(path, {k: v.contiguous() for k, v in saved_state(model).items()}, mark, facts)
 
 
 def facts_of(path: Path) -> dict:

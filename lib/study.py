@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from lib.files import fingerprint, replace_file, write_json
+from lib.files import file_hash, fingerprint, replace_file, write_json
 from lib.provenance import ROOT, device_name, git_state, package_versions, peak_memory, portable
 
 PROFILES = ROOT / "notebooks" / "profiles"
@@ -114,7 +114,7 @@ def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> P
     table = table.assign(run_id=run_id, profile=profile["name"], paper=paper).reindex(columns=COLUMNS)
     table = _typed(table, run_id)
     _check_values(table, run_id)
-    path = results_root(profile) / "rows" / f"{run_id}.parquet"
+    path = _rows_path(run_id, profile)
     manifest_path(run_id, profile).unlink(missing_ok=True)
     with replace_file(path) as temporary:
         table.to_parquet(temporary, index=False)
@@ -130,10 +130,10 @@ def read_rows(profile: dict | str, paper: str | None = None) -> pd.DataFrame:
     manifests = read_manifests(profile, paper)
     check_shared(manifests)
     tables = []
-    for run_id in manifests:
-        path = results_root(profile) / "rows" / f"{run_id}.parquet"
+    for run_id, manifest in manifests.items():
+        path = _rows_path(run_id, profile)
         if path.exists():
-            tables.append(_read_parquet(path))
+            tables.append(_read_parquet(path, manifest.get("rows_sha256")))
     empty = _typed(pd.DataFrame(columns=COLUMNS), "no run")
     return pd.concat(tables, ignore_index=True) if tables else empty
 
@@ -179,11 +179,16 @@ def write_manifest(
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 2),
         **peak_memory(),
+        "rows_sha256": file_hash(rows) if (rows := _rows_path(run_id, profile)).exists() else None,
         **facts,
     }
     path = manifest_path(run_id, profile)
     write_json(path, portable(manifest))
     return path
+
+
+def _rows_path(run_id: str, profile: dict | str) -> Path:
+    return results_root(profile) / "rows" / f"{run_id}.parquet"
 
 
 def manifest_path(run_id: str, profile: dict | str) -> Path:
@@ -293,8 +298,10 @@ def _check_values(table: pd.DataFrame, run_id: str) -> None:
         raise StudyError(f"{name(int(repeated.argmax()))} appears twice; write each utterance and metric once")
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, sha256: str | None = None) -> pd.DataFrame:
     try:
+        if sha256 is not None and file_hash(path) != sha256:
+            raise ValueError("its SHA-256 is not the manifest's")
         table = pd.read_parquet(path)
         needed = table[["run_id", "metric", "value", "unit"]]
         return _typed(table.reindex(columns=COLUMNS).assign(**needed), path.stem)

@@ -5,8 +5,10 @@ function of the seed and the step alone, and a checkpoint holds weights, optimis
 a run that was killed and started again ends with the same weights, bit for bit on a CPU.
 """
 
+import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -14,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lib.files import replace_file
+from lib.files import file_hash, replace_file, write_json
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,33 @@ def saved_state(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().clone() for k, v in model.state_dict().items() if k not in frozen}
 
 
+def keep(path: Path, state: dict[str, Tensor], mark: str, facts: dict) -> None:
+    """Write a finished training: its weights with their fingerprint, then `facts` and the weights' SHA-256 beside them.
+
+    The checkpoint to resume from goes last. The file's one metadata entry is `fingerprint`: the order of several is
+    not fixed.
+    """
+    with replace_file(path) as temporary:
+        save_file(state, temporary, {"fingerprint": mark})
+    write_json(path.with_suffix(".json"), facts | {"fingerprint": mark, "sha256": file_hash(path)})
+    path.with_suffix(".resume.pt").unlink(missing_ok=True)
+
+
+def is_kept(path: Path, mark: str) -> bool:
+    """Whether a training with this fingerprint has ended, and its weights are still what they were then.
+
+    Facts that state no SHA-256, as they were written before, are taken at their word.
+    """
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text())
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("fingerprint")
+        digest = file_hash(path)
+    except Exception:  # missing, or damaged in one of safetensors' own ways: it is trained again
+        return False
+    return written == facts.get("fingerprint") == mark and facts.get("sha256", digest) == digest
+
+
 def _save(path, fingerprint, step, model, optimiser, history, seconds) -> None:
     state = {
         "fingerprint": fingerprint,
@@ -185,6 +216,9 @@ def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int
     if not path.exists():
         return 0, [], 0.0
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # torch does not look at the checksums
+                raise ValueError(f"{path.name} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises many kinds for a damaged file; a checkpoint is only ever a saving of time
         print(f"{path.name} cannot be read and is left aside: training starts from the first step")

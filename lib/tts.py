@@ -21,20 +21,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lib import study, text
 from lib.corpora import kokoro
 from lib.corpus import Corpus, Utterance
 from lib.features import Features, features_of
-from lib.files import file_hash, fingerprint, replace_file, write_json
+from lib.files import file_hash, fingerprint
 from lib.methods.hypertts import count
 from lib.models import fastspeech2, vocoder
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.mel import MelDims
-from lib.systems import UNTRAINED, Adapted, TTSError, assemble, load_weights, metadata, system_of
-from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+from lib.systems import UNTRAINED, Adapted, TTSError, assemble, load_weights, system_of
+from lib.train import BucketedBatches, TrainConfig, fit, is_kept, keep, saved_state, seed_everything
 
 
 @dataclass
@@ -96,7 +95,7 @@ def train(bench: Bench, name: str, seed: int) -> Path:
     if system["method"] in UNTRAINED:
         raise TTSError(f"{name} has no weights of its own to train")
     mark = fingerprint_of(bench, system, seed)
-    if path.exists() and metadata(path).get("fingerprint") == mark:
+    if is_kept(path, mark):
         return path
     role = "pretraining" if name == "backbone" else "adaptation"
     config = _train_config(bench, system, seed)
@@ -122,7 +121,6 @@ def train(bench: Bench, name: str, seed: int) -> Path:
     facts = {
         "system": system,
         "seed": seed,
-        "fingerprint": mark,
         "trainable_parameters": count(model),
         "backbone_parameters": sum(p.numel() for p in start.parameters()),
         "backbone_changed": int(_frozen_hash(model) != frozen_before) if system["method"] != "finetune" else 1,
@@ -131,12 +129,7 @@ def train(bench: Bench, name: str, seed: int) -> Path:
         "validation": validation_loss(bench, model, role),
         "history": history,
     }
-    with replace_file(path) as temporary:
-        save_file(
-            saved_state(model), temporary, {"fingerprint": mark}
-        )  # one entry: their order in the file is not fixed
-    write_json(path.with_suffix(".json"), facts)
-    path.with_suffix(".resume.pt").unlink(missing_ok=True)
+    keep(path, saved_state(model), mark, facts)
     return path
 
 

@@ -139,16 +139,20 @@ def last_error(log: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    try:
+        return _main(arguments)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _main(arguments: list[str]) -> int:
     match arguments:
         case ["run", log, *command] if command:
             return run(Path(log), command)
         case ["notebook", log, notebook, executed, *parameters]:
             return run_notebook(Path(log), notebook, Path(executed), parameters)
         case ["corpus", name, cores, pointer]:
-            try:
-                write_corpus(name, int(cores), Path(pointer))
-            except ValueError as error:
-                raise SystemExit(str(error)) from None
+            write_corpus(name, int(cores), Path(pointer))
             return 0
     print(__doc__, file=sys.stderr)
     return 2

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from lib import study, text
 from lib.corpus import Utterance
-from lib.files import file_hash, fingerprint, replace_file, write_json
+from lib.files import file_hash, fingerprint
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
-from lib.systems import load_weights, metadata
-from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+from lib.systems import load_weights
+from lib.train import BucketedBatches, TrainConfig, fit, is_kept, keep, saved_state, seed_everything
 from lib.tts import Bench
 
 DENSE = "dense"  # the common start
@@ -95,7 +94,7 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
     """
     path = bench.checkpoint(run_id(name, seed))
     mark = _fingerprint(bench, name, seed)
-    if path.exists() and metadata(path).get("fingerprint") == mark:
+    if is_kept(path, mark):
         return path
     config = _config(bench, name, seed)
     seed_everything(seed)
@@ -118,7 +117,6 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
     )
     model.at_step(config.steps)
     facts = {
-        "fingerprint": mark,
         "trainable_parameters": sum(p.numel() for p in model.parameters()),
         "steps": config.steps,
         "seconds_trained": history[-1]["seconds"],
@@ -127,10 +125,7 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
         "thresholds": model.thresholds(),
         "history": history,
     }
-    with replace_file(path) as temporary:
-        save_file(saved_state(_saved(model, name)), temporary, {"fingerprint": mark})
-    write_json(path.with_suffix(".json"), facts)
-    resume.unlink(missing_ok=True)
+    keep(path, saved_state(_saved(model, name)), mark, facts)
     return path
 
 

@@ -27,6 +27,7 @@ from lib.corpora import voices, world
 from lib.corpora.gate import judge
 from lib.corpora.recipe import DATA, Job, digest, plan, read_sentences, resolve
 from lib.corpus import SPLITS, Corpus, CorpusError, Utterance, from_record, write_text
+from lib.workers import end_with_parent
 
 BATCH = 8  # utterances a worker judges together
 ROUNDS = 4  # sentences set aside are replaced by the next ones, at most this often
@@ -212,6 +213,7 @@ def _one_thread() -> None:
     """Each worker uses one thread, so that audio and scores do not depend on the number of cores."""
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
 
 

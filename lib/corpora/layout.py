@@ -122,7 +122,7 @@ def table(file: Path, separator: str, columns: int) -> Iterator[list[str]]:
     """Rows of a headerless table with at least `columns` values. Raises `CorpusError` naming a shorter line."""
     if not file.is_file():
         raise CorpusError(f"{file}: no such file; unpack the corpus again.")
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         values = [value.strip() for value in line.split(separator)]

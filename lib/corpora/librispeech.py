@@ -75,5 +75,5 @@ def transcripts(file: Path) -> dict[str, str]:
     """Sentence by utterance id; empty where the file is missing."""
     if not file.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in read_text(file).splitlines())
+    pairs = (line.split(maxsplit=1) for line in read_text(file).split("\n"))
     return {pair[0]: pair[1].strip().lower() for pair in pairs if len(pair) == 2}

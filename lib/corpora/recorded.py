@@ -23,6 +23,7 @@ from lib import audio, text
 from lib.corpora.clip import Clip, safe_name, samples, with_splits
 from lib.corpus import Corpus, CorpusError, Utterance, write_text
 from lib.files import file_hash, fingerprint
+from lib.workers import end_with_parent
 
 BUILT = Path(__file__).resolve().parents[2] / "data" / "built"
 FORMAT = 1  # raise it when the code makes other audio from the same clips
@@ -125,7 +126,7 @@ def _lines(journal: Path) -> Iterator[dict]:
     """The objects of a JSON Lines file; what was cut short or damaged is left out."""
     if not journal.is_file():
         return
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             value = json.loads(line)
         except ValueError:
@@ -232,7 +233,9 @@ def in_parallel(work: Callable, arguments: Sequence[tuple], cores: int, total: i
                 bar.update(len(result))
                 yield result
             return
-        with concurrent.futures.ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        with concurrent.futures.ProcessPoolExecutor(
+            cores, multiprocessing.get_context("spawn"), end_with_parent
+        ) as pool:
             futures = [pool.submit(work, *entry) for entry in arguments]
             try:
                 for future in concurrent.futures.as_completed(futures):

@@ -33,6 +33,7 @@ from lib.corpora import kokoro
 from lib.corpora.recipe import DATA
 from lib.corpus import Corpus, CorpusError, Utterance, write_text
 from lib.files import fingerprint
+from lib.workers import end_with_parent
 
 VERSION = 1  # of the samples that a job gives; part of the corpus's hash
 CHUNK = 6  # utterances a worker makes together
@@ -225,7 +226,7 @@ def _make_all(jobs: list[Job], source: Corpus, snr: float | None, folder: Path, 
             return
         light = Corpus(source.root, source.name, source.hash, [])
         context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(cores, context) as pool:
+        with concurrent.futures.ProcessPoolExecutor(cores, context, end_with_parent) as pool:
             futures = [pool.submit(work, chunk, light, snr, folder) for chunk in chunks]
             try:
                 for future in concurrent.futures.as_completed(futures):

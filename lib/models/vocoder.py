@@ -182,8 +182,13 @@ def _read_generator(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return state.get("generator", state)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state.get("generator", state)
+    except Exception as error:  # torch raises many kinds for a file that is damaged or holds more than weights
+        raise ValueError(
+            f"{path.name} does not hold a HiFi-GAN generator's weights: check vocoder.hifigan in the profile"
+        ) from error
 
 
 def _fold_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
