@@ -28,7 +28,7 @@ from lib.tts import Bench
 
 DENSE = "dense"  # the common start
 COST = "attention_cost"  # no model: what a block's attention costs
-OWN = ("soft_scale", "train", "model", "method")  # keys of a system that are not fields of SparseSettings
+OWN = ("soft_scale", "train", "model", "method", "episodic")  # keys of a system that are not fields of SparseSettings
 
 
 class ZeroShotError(ValueError):
@@ -87,6 +87,40 @@ def training_utterances(bench: ZeroShotBench, split: str = "train") -> list[Utte
     return [u for role in bench.settings["train_roles"] for u in bench.corpus.select(role=role, split=split)]
 
 
+class Batches:
+    """Training batches of a system, a function of the seed and the micro-batch alone.
+
+    An `episodic` system's are the episodes of Meta-StyleSpeech (Min et al. 2021, section 3.2): the style comes from
+    another utterance of the speaker (support) than the one to be spoken (query). Its query texts have no recording and
+    are judged by discriminators; here the query is recorded, so the loss is that of all other systems.
+    """
+
+    def __init__(self, bench: ZeroShotBench, name: str, size: int, seed: int):
+        utterances = training_utterances(bench)
+        self.bench, self.seed = bench, seed
+        self.rows = bench.features.rows(utterances)
+        self.sampler = BucketedBatches(bench.features.frames(self.rows), size, seed)
+        self.speakers = np.array([u.speaker for u in utterances])
+        self.episodic = name != DENSE and bench.system(name).get("episodic", False)
+
+    def __call__(self, micro: int) -> dict[str, torch.Tensor]:
+        """As `FastSpeech2.forward` takes it; with reference and reference_lengths for an episodic system."""
+        features, device, chosen = self.bench.features, self.bench.device, self.sampler(micro)
+        batch = features.batch(self.rows[chosen], device)
+        if not self.episodic:
+            return batch
+        support = features.batch(self.rows[self.support(micro, chosen)], device)
+        return batch | {"reference": support["mel"], "reference_lengths": support["frame_lengths"]}
+
+    def support(self, micro: int, chosen: np.ndarray) -> np.ndarray:
+        """For each chosen utterance another of its speaker, or itself where the speaker has no other."""
+        random, found = np.random.default_rng([self.seed, micro, 1]), []
+        for item in chosen:
+            others = np.setdiff1d(np.flatnonzero(self.speakers == self.speakers[item]), [item])
+            found.append(random.choice(others) if len(others) else item)
+        return np.array(found)
+
+
 def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
     """Train a system, or find it trained; returns its safetensors file, beside which lies `<run_id>.json`.
 
@@ -103,12 +137,11 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
         load_weights(model.backbone, train(bench, DENSE, 0))
         seed_everything(seed)
     model.to(bench.device).train()
-    features, rows = bench.features, bench.features.rows(training_utterances(bench))
-    sampler = BucketedBatches(features.frames(rows), config.batch_size, seed)
+    batches = Batches(bench, name, config.batch_size, seed)
 
     def batch_at(micro: int) -> dict[str, torch.Tensor]:
         model.at_step(micro // config.accumulate)
-        return features.batch(rows[sampler(micro)], bench.device)
+        return batches(micro)
 
     resume = path.with_suffix(".resume.pt")
     began = time.time()

@@ -10,7 +10,7 @@ from lib.drawing import PlotError
 from lib.models.mel_style import ReferenceSpeechError
 from lib.zero_shot_rows import attention_rows, mel_l1, mismatch, training_rows, usable
 from lib.zero_shot_speech import checked, joined, recordings_of, reference_mel, sentences, speak
-from lib.zero_shot_systems import DENSE, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
+from lib.zero_shot_systems import DENSE, Batches, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
 
 TIMES = ("seconds_trained", "seconds_per_step")
 
@@ -225,3 +225,21 @@ def test_the_command_line_answers_bad_input_in_one_sentence(monkeypatch):
     monkeypatch.setattr("sys.argv", ["zero_shot", "run", "--profile", "smoke", "--system", "none_such"])
     with pytest.raises(SystemExit, match="there is no system 'none_such' in this profile"):
         zero_shot.main()
+
+
+def test_an_episode_takes_the_style_from_another_utterance_of_the_speaker(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    bench = make_bench(tmp_path, systems={"episodic": {"method": "dense", "episodic": True}})
+    batches = Batches(bench, "episodic", 3, seed=0)
+    for micro in range(6):
+        chosen = batches.sampler(micro)
+        support = batches.support(micro, chosen)
+        assert (batches.speakers[support] == batches.speakers[chosen]).all() and (support != chosen).all()
+        batch, expected = batches(micro), bench.features.batch(batches.rows[support])
+        torch.testing.assert_close(batch["reference"], expected["mel"])
+    model = bench.build("episodic").eval()
+    own = {name: value for name, value in batch.items() if not name.startswith("reference")}
+    assert not torch.allclose(model(batch)["mel"], model(own)["mel"])
+    torch.testing.assert_close(
+        model(own | {"reference": own["mel"], "reference_lengths": own["frame_lengths"]})["mel"], model(own)["mel"]
+    )

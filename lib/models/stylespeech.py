@@ -195,12 +195,14 @@ class StyleSpeech(nn.Module):
         return self.to_mel(x) * keep
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Teacher-forced pass; each utterance's own mel is its style reference.
+        """Teacher-forced pass; each utterance's own mel is its style reference, unless the batch has another.
 
-        batch: symbols, symbol_lengths, durations (frames), pitch and energy (z-scores per symbol), mel, frame_lengths.
+        batch: symbols, symbol_lengths, durations (frames), pitch and energy (z-scores per symbol), mel, frame_lengths;
+        for references of their own, reference `(batch, frames, n_mels)` and reference_lengths `(batch,)`.
         Returns mel `(batch, frames, n_mels)` and duration (log(1 + frames)), pitch, energy `(batch, symbols)`.
         """
-        hooks = self.norms.hooks(self.style(batch["mel"], batch["frame_lengths"]))
+        reference = ("reference", "reference_lengths") if "reference" in batch else ("mel", "frame_lengths")
+        hooks = self.norms.hooks(self.style(*(batch[name] for name in reference)))
         x, mask = self.encode(batch["symbols"], batch["symbol_lengths"], hooks)
         out = self._predict(x, mask)
         x = self._regulate(x, mask, batch["pitch"], batch["energy"], batch["durations"], batch["mel"].shape[1])
