@@ -15,6 +15,7 @@ from shlex import quote
 sys.path.insert(0, workflow.basedir)
 
 from lib.dependencies import code_digest
+from lib.real_source import since
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
 from lib.workflow import paper_sections, settings, trained_runs
 
@@ -37,10 +38,19 @@ LARGE = {"gpu": GPU, "mem_mb": 32000 if GPU else 16000, "runtime": 60 * HOURS}
 TRAINED = trained_runs(PROFILE)
 CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
 ROWS = [*sorted(expected_runs(PROFILE, "HT")), "ht-generated_parameters-s0"]
-CHAPTERS = ("00_corpus", "01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "05_metric_audit", "90_report")
+CHAPTERS = (
+    "00_corpus",
+    "01_hypertts_train",
+    "02_hypertts_evaluate",
+    "03_hypertts_ablations",
+    "04_real_speech",
+    "05_metric_audit",
+    "90_report",
+)
 
-# The other papers: the module that prepares and runs their systems, and the chapters that read the rows.
-MODULES = {"ha": "lib.asr", "sp": "lib.zero_shot", "ld": "lib.latents"}
+# The other papers: the module that prepares and runs their systems, and the chapters that read the rows. XP is what
+# lies across the papers: its runs start from theirs, and its chapter reads the rows of all.
+MODULES = {"ha": "lib.asr", "sp": "lib.zero_shot", "ld": "lib.latents", "xp": "lib.across_runs"}
 CHAPTERS_OF = {
     "ha": (
         "10_asr_adapt",
@@ -57,8 +67,15 @@ CHAPTERS_OF = {
         "33_decoder_and_alignment",
         "34_clap_and_prosody",
     ),
+    "xp": ("80_across_papers",),
 }
 PAPERS = [paper for paper in MODULES if paper in PROFILE]
+
+# The real voice: runs of two papers on recordings that may not be there (their rows then say so).
+REAL = {"ht": "ht-other_corpus-s0", "ha": "ha-other_corpus-s0"}
+REAL_CHAPTER = {"13_hypernet_zero_shot": [REAL["ha"]]}
+TRANSFERRED = [run for run in TRAINED if run.split("-")[1] in PROFILE["real"]["transferred"]]
+RECOGNISERS = [run for run in sorted(expected_runs(PROFILE, "HA")) if run.split("-")[1] in PROFILE["real"]["recognisers"]]
 PAPER_OF = {chapter: paper for paper in PAPERS for chapter in CHAPTERS_OF[paper]}
 EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *PAPER_OF)}
 
@@ -85,6 +102,20 @@ PREPARE_CODE, RUN_CODE = code_of("prepare"), code_of("run")
 
 def runs_of(paper):
     return sorted(expected_runs(PROFILE, paper))
+
+
+def read_by(chapter):
+    """The runs whose rows a chapter reads: its paper's, and those of all papers where it lies across them."""
+    return [*ROWS, *(run for paper in PAPERS for run in runs_of(paper))] if chapter[0] == "8" else runs_of(PAPER_OF[chapter])
+
+
+def of_others(paper, system=None):
+    """Files of another paper's run that a step starts from: a checkpoint to prepare, the run that a system names."""
+    section = PROFILE[paper]
+    if system is None:
+        return [f"{R}/checkpoints/{section['starts_from']}.safetensors"] if "starts_from" in section else []
+    named = section["systems"][system].get("of")
+    return [f"{R}/rows/{named}.parquet"] if named else []
 
 
 wildcard_constraints:
@@ -299,7 +330,7 @@ rule first_report:
 
 rule paper_prepare:
     message: "{wildcards.paper}: prepare what its systems share"
-    input: f"{R}/corpus.json"
+    input: f"{R}/corpus.json", lambda wildcards: of_others(wildcards.paper)
     output: f"{R}/prepared/{{paper}}.json"
     log: f"{R}/logs/{{paper}}/prepare.log"
     params:
@@ -314,7 +345,10 @@ rule paper_prepare:
 
 rule paper_run:
     message: "{wildcards.paper} {wildcards.system}, seed {wildcards.seed}: train and score"
-    input: f"{R}/corpus.json", f"{R}/prepared/{{paper}}.json"
+    input:
+        f"{R}/corpus.json",
+        f"{R}/prepared/{{paper}}.json",
+        lambda wildcards: of_others(wildcards.paper, wildcards.system),
     output:
         f"{R}/rows/{{paper}}-{{system}}-s{{seed}}.parquet",
         f"{R}/manifests/{{paper}}-{{system}}-s{{seed}}.json",
@@ -334,7 +368,10 @@ rule paper_run:
 rule paper_chapter:
     message: "chapter {wildcards.chapter}"
     input:
-        lambda wildcards: expand(f"{R}/rows/{{run}}.parquet", run=runs_of(PAPER_OF[wildcards.chapter])),
+        lambda wildcards: expand(
+            f"{R}/rows/{{run}}.parquet",
+            run=[*read_by(wildcards.chapter), *REAL_CHAPTER.get(wildcards.chapter, [])],
+        ),
         notebook=lambda wildcards: chapter(wildcards.chapter),
     output: notebook=f"{R}/notebooks/{{chapter}}.ipynb"
     log: f"{R}/logs/{{chapter}}.log"
@@ -350,12 +387,71 @@ rule paper_chapter:
     shell: NOTEBOOK
 
 
+rule real_voice:
+    message: "real voice: fetch, prepare, align"
+    input: f"{R}/corpus.json"
+    output: f"{R}/prepared/other_corpus.json"
+    log: f"{R}/logs/real/prepare.log"
+    params:
+        profile=settings(PROFILE, "corpus", "features", "real"),
+        device=DEVICE,
+        found=since(PROFILE, Path(f"{R}/prepared/other_corpus.json")),
+        code=code_digest("lib.real_speech:prepare", without="lib.corpora.kokoro"),
+    threads: ALL_CORES
+    resources: **LARGE
+    shell: MODULE + " lib.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
+
+
+rule real_speech:
+    message: "real voice: {wildcards.paper}"
+    input:
+        f"{R}/prepared/other_corpus.json",
+        lambda wildcards: (
+            [f"{R}/checkpoints/{run}.safetensors" for run in ["ht-backbone-s0", *TRANSFERRED]]
+            if wildcards.paper == "ht"
+            else [f"{R}/rows/{run}.parquet" for run in RECOGNISERS]
+        ),
+    output:
+        f"{R}/rows/{{paper}}-other_corpus-s0.parquet",
+        f"{R}/manifests/{{paper}}-other_corpus-s0.json",
+    log: f"{R}/logs/real/{{paper}}.log"
+    wildcard_constraints: paper="ht|ha"
+    params:
+        profile=settings(PROFILE, "adapt", "vocoder", "seeds", "headline", "real"),
+        device=DEVICE,
+        code=code_digest("lib.real_speech:run", without="lib.corpora.kokoro"),
+    threads: ONE_JOB
+    resources: **LARGE
+    shell:
+        MODULE + " lib.real_speech run --profile {NAME} --paper {wildcards.paper} --device {DEVICE} --threads {threads}"
+
+
+ruleorder: real_speech > score
+ruleorder: real_speech > paper_run
+
+
+rule real_chapter:
+    message: "chapter 04_real_speech"
+    input:
+        f"{R}/prepared/other_corpus.json",
+        expand(f"{R}/rows/{{run}}.parquet", run=REAL.values()),
+        notebook=chapter("04_real_speech"),
+    output: notebook=EXECUTED["04_real_speech"]
+    log: f"{R}/logs/04_real_speech.log"
+    params:
+        profile=settings(PROFILE, "statistics", "real"),
+        code=code_digest("notebooks/04_real_speech.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
+
+
 rule claims:
     message: "claims: verdicts"
     input:
         "notebooks/claims.yaml",
         [path for name, path in EXECUTED.items() if name != "90_report"],
-        expand(f"{R}/rows/{{run}}.parquet", run=[*ROWS, *(run for paper in PAPERS for run in runs_of(paper))]),
+        expand(f"{R}/rows/{{run}}.parquet", run=[*ROWS, *REAL.values(), *(r for p in PAPERS for r in runs_of(p))]),
     output: f"{R}/claims.json"
     log: f"{R}/logs/claims.log"
     params:

@@ -3,7 +3,7 @@
     python -m lib.alignment --profile demo --device cuda
 
 trains `lib.models.aligner` on recordings and phonemes alone and writes its weights with the median boundary error
-beside them. A profile's `aligner:` section, where there is one, is laid over SETTINGS.
+beside them. A profile's `real.aligner`, where there is one, is laid over SETTINGS.
 """
 
 import argparse
@@ -15,34 +15,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from lib import study, text
+from lib import aligned, study
+from lib.aligned import SETTINGS, seconds_of
 from lib.corpus import Utterance
 from lib.files import fingerprint, replace_file, write_json
-from lib.models import aligner
-from lib.models.aligner import Aligner, AlignerDims, AlignerError
-from lib.models.mel import MelDims
+from lib.models.aligner import Aligner, AlignerError
 from lib.systems import load_weights, metadata
-from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+from lib.train import saved_state, seed_everything
 from lib.tts import Bench, run_id
 
+__all__ = ["SETTINGS", "align", "boundary_error", "evaluate", "restore", "seconds_of", "train"]
+
 ROLES = ("pretraining", "adaptation")
-SETTINGS = {
-    "dims": {},
-    "train": {"steps": 2000, "batch_size": 16, "learning_rate": 0.001, "schedule": "cosine", "warmup": 100},
-    "binarise_from": 0.5,  # share of the steps after which the binarisation loss is added
-}
 
 
 def settings_of(profile: dict) -> dict:
-    return study.merge(SETTINGS, profile.get("aligner", {}))
-
-
-def seconds_of(durations: Tensor, symbol_lengths: Tensor, dims: MelDims = MelDims()) -> list[np.ndarray]:
-    """Frames per symbol `(batch, symbols)` to seconds, one array `(symbols,)` per utterance."""
-    pairs = zip(durations.cpu().numpy(), symbol_lengths.tolist(), strict=True)
-    return [frames[:length] / dims.frames_per_second for frames, length in pairs]
+    """SETTINGS with what the profile's section `real.aligner` changes, without `voice`, a training that follows."""
+    own = profile.get("real", {}).get("aligner", {})
+    return study.merge(SETTINGS, {key: value for key, value in own.items() if key != "voice"})
 
 
 def boundary_error(durations: Sequence[Sequence[float]], exact: Sequence[Sequence[float]]) -> float:
@@ -73,8 +64,7 @@ def utterances_of(bench: Bench, split: str) -> list[Utterance]:
 
 def make(bench: Bench) -> Aligner:
     """An untrained aligner of the profile's sizes."""
-    sizes = {"n_symbols": len(text.SYMBOLS), "n_mels": bench.mel.n_mels, **settings_of(bench.profile)["dims"]}
-    return Aligner(AlignerDims.from_dict(sizes)).to(bench.device)
+    return aligned.make(settings_of(bench.profile), bench.mel, bench.device)
 
 
 def train(bench: Bench, seed: int = 0) -> Path:
@@ -86,24 +76,13 @@ def train(bench: Bench, seed: int = 0) -> Path:
     mark = fingerprint(bench.corpus.hash, bench.profile["features"], settings, seed, bench.device.split(":")[0])
     if path.exists() and path.with_suffix(".json").exists() and metadata(path).get("fingerprint") == mark:
         return path
-    config = TrainConfig.from_dict(settings["train"], seed=seed)
     seed_everything(seed)
-    model, features, utterances = make(bench), bench.features, utterances_of(bench, "train")
-    rows = features.rows(utterances)
-    _check_frames(utterances, features.frames(rows))
-    sampler = BucketedBatches(features.frames(rows), config.batch_size, seed)
-    binarise_from = settings["binarise_from"] * config.steps * config.accumulate
-
-    def batch_at(micro: int) -> dict[str, Tensor]:
-        weight = torch.tensor(float(micro >= binarise_from))
-        return features.batch(rows[sampler(micro)], bench.device) | {"binarise": weight}
-
-    began = time.time()
-    resume = path.with_suffix(".resume.pt")
-    history = fit(
-        model.train(), lambda batch: aligner.loss(model, batch), batch_at, config, resume, mark, bench.device, path.stem
+    began, resume = time.time(), path.with_suffix(".resume.pt")
+    learned = aligned.learn(
+        make(bench), bench.features, utterances_of(bench, "train"), settings, resume, mark, bench.device, seed
     )
-    facts = {"seed": seed, "fingerprint": mark, "settings": settings, "history": history}
+    model = learned.model
+    facts = {"seed": seed, "fingerprint": mark, "settings": settings, "history": learned.history}
     facts |= {"parameters": sum(p.numel() for p in model.parameters()), "wall_seconds": time.time() - began}
     with replace_file(path) as temporary:
         save_file(saved_state(model), temporary, {"fingerprint": mark})
@@ -123,8 +102,7 @@ def evaluate(bench: Bench, model: Aligner, batch_size: int = 16) -> dict[str, fl
 
 def align(bench: Bench, model: Aligner, utterances: list[Utterance]) -> list[np.ndarray]:
     """Seconds per symbol of some utterances, as the aligner hears them."""
-    batch = bench.features.batch(bench.features.rows(utterances), bench.device)
-    return seconds_of(aligner.durations_of(model.eval(), batch), batch["symbol_lengths"], bench.mel)
+    return aligned.heard(model, bench.features, utterances, bench.mel, bench.device)
 
 
 def restore(bench: Bench, seed: int = 0) -> Aligner:
@@ -132,15 +110,6 @@ def restore(bench: Bench, seed: int = 0) -> Aligner:
     path, model = train(bench, seed), make(bench)
     load_weights(model, path)
     return model.eval()
-
-
-def _check_frames(utterances: list[Utterance], frames: np.ndarray) -> None:
-    for utterance, length in zip(utterances, frames, strict=True):
-        if length < len(utterance.phonemes):
-            raise AlignerError(
-                f"{utterance.utterance} has {length} frames for {len(utterance.phonemes)} symbols: "
-                "give a recording of the whole text."
-            )
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "data" / "asterisk_prompts.txt"
 WORDLESS = re.compile(r"silence/|tt-monkeys$|.*-2tone$|beep(err)?$")  # prompts without speech
 SHORTEST = 2.0  # seconds; shorter prompts are single words
 BYTES_PER_SECOND = 8000  # of G.722
+PATIENCE = 300  # seconds that apt-get may take
 UNPACKED = 1 << 28  # bytes the package may unpack to
 _VOICE = re.compile(r"[a-z]{2}(_[A-Z]{2})?(_|$)")  # en_US_f_Allison, en
 
@@ -54,7 +55,12 @@ def _download(folder: Path) -> Path:
     if shutil.which("apt-get") is None:
         raise CorpusError(f"{ABOUT.title}: there is no apt-get here. {ABOUT.access}")
     command = ["apt-get", "download", PACKAGE]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    try:
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise CorpusError(f"{ABOUT.title}: apt-get gave no package within {PATIENCE} s. {ABOUT.access}") from None
     packages = sorted(folder.glob("*.deb"))
     if result.returncode or not packages:
         reason = (result.stderr.strip().splitlines() or ["no package came"])[-1]
