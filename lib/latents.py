@@ -17,7 +17,7 @@ import time
 import pandas as pd
 import torch
 
-from lib import latents_diagnostics, study
+from lib import latents_diagnostics, latents_steering, study
 from lib.files import write_json
 from lib.latents_clap import clap_of, clap_path, probe, retrieval, source
 from lib.latents_data import Lab, make
@@ -86,7 +86,7 @@ def run(profile: dict, system: str, seed: int = 0, device: str = "cpu") -> pd.Da
     elif system == "clap_probe":
         rows = pd.concat([probe(lab, clap_of(lab)), retrieval(lab, clap_of(lab))], ignore_index=True)
     elif entry["method"] == "probes":
-        rows = latents_diagnostics.rows(lab)
+        rows = pd.concat([latents_diagnostics.rows(lab), pd.DataFrame(latents_steering.rows(lab))], ignore_index=True)
     else:
         rows = evaluate(lab, system, seed)
     trained = weights(lab, system, seed)

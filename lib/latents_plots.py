@@ -25,6 +25,7 @@ from lib.latents_figure_parts import (
     point,
     sample,
 )
+from lib.latents_steering import steering
 from lib.plots import Drawing
 from lib.statistics import Estimate
 
@@ -161,6 +162,7 @@ FIGURES = {
     "ld_posterior": Drawing(diagnostics.posterior, "30_latent_diagnostics", "posterior"),
     "ld_variance": Drawing(diagnostics.variance, "30_latent_diagnostics", "LD3"),
     "ld_probes": Drawing(diagnostics.probes, "30_latent_diagnostics", "LD3"),
+    "ld_steering": Drawing(steering, "30_latent_diagnostics", "steering"),
     "ld_misalignment": Drawing(diagnostics.misalignment, "30_latent_diagnostics", "LD4"),
     "ld_guidance": Drawing(guidance, "32_guidance_sweep", "LD1"),
     "ld_plane": Drawing(plane, "32_guidance_sweep", "LD6"),

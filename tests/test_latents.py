@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import latents, latents_data, latents_diagnostics, latents_evaluate, latents_train, study, styles
+from lib import (
+    latents,
+    latents_data,
+    latents_diagnostics,
+    latents_evaluate,
+    latents_steering,
+    latents_train,
+    study,
+    styles,
+)
 from lib.latents_data import Lab, LatentError
 from lib.latents_posterior import real_recordings, stretch
 from lib.methods.latent_diffusion import DiffusionError
@@ -263,3 +272,24 @@ def test_nan_in_sampling_is_told_with_the_step_and_the_scale(lab):
 def test_an_empty_prompt_is_refused_by_the_labs_clap(lab):
     with pytest.raises(ClapError, match="empty"):
         latents.clap_of(lab).embed_text([""])
+
+
+def test_the_steering_direction_is_the_likeliest_change_that_raises_the_read_out_by_one():
+    random = np.random.default_rng(0)
+    mixing = random.standard_normal((5, 5))
+    z = random.standard_normal((4000, 5)) @ mixing
+    weights = random.standard_normal(5)
+    u = latents_steering.direction(z, z @ weights + 3.0, alpha=1e-6)
+    assert weights @ u == pytest.approx(1.0, rel=1e-4)
+    precision = np.linalg.inv(np.cov(z.T))
+    for _ in range(20):  # every other change with the same read-out lies further out
+        other = random.standard_normal(5)
+        other = u + 0.1 * (other - weights * (weights @ other) / (weights @ weights))
+        assert u @ precision @ u < other @ precision @ other
+
+
+def test_steering_measures_what_is_heard_for_what_was_asked(lab):
+    table = pd.DataFrame(latents_steering.rows(lab))
+    assert set(table["metric"]) == {"steered"} and set(table["variant"]) <= {"f0", "energy"}
+    energy = table[table["variant"] == "energy"]
+    assert sorted(energy["x"]) == [-8.0, -4.0, 4.0, 8.0] and np.isfinite(energy["value"]).all()
