@@ -31,6 +31,7 @@ from lib.methods.hyperlora import HyperLora, LowRankAdaptation, budget
 from lib.metrics import wer
 from lib.models.whisper_decoding import transcribe
 from lib.models.whisper_training import loss
+from lib.pretrained import hub_id
 from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
 
 UNITS = {"wer": "ratio", "cer": "ratio", "wer_hallucinated": "0 or 1"}
@@ -261,8 +262,13 @@ def export(bench: Bench, systems: Systems, folder: Path) -> Path | None:
             own = table[bench.select(split="test")[0].utterance][None]
         place = folder if len(systems.names) == 1 else folder / group
         with torch.no_grad():
-            part.update(own).export(place, f"openai/whisper-{bench.settings['whisper']['name']}")
+            part.update(own).export(place, base_model(bench.settings["whisper"]))
     return folder
+
+
+def base_model(given: dict) -> str:
+    """What a PEFT checkpoint names as its model: the folder that the profile gives, or the hub's id."""
+    return str(given["path"]) if given.get("path") else hub_id(given["name"]).partition("@")[0]
 
 
 def keep_transcripts(path: Path, items: list[Utterance], texts: list[str]) -> None:

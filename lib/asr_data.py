@@ -24,7 +24,7 @@ from lib import study, tts
 from lib.corpora import simulated
 from lib.corpus import Corpus, Utterance
 from lib.files import fingerprint, replace_file
-from lib.models import speaker, whisper
+from lib.models import speaker, whisper_sizes
 from lib.models.whisper import Whisper
 from lib.models.whisper_states import EncoderStates, Example, mean_states, prepare
 
@@ -79,7 +79,7 @@ class Bench:
 
     @cached_property
     def model(self) -> Whisper:
-        return whisper.load(self.settings["whisper"]["name"], self.device, self.settings["whisper"].get("path"))
+        return recogniser(self.settings["whisper"], self.device)
 
     @cached_property
     def identity(self) -> str:
@@ -146,6 +146,11 @@ class Bench:
         return self.folder / f"{kind}-{fingerprint(list(self.examples))}.npy"
 
 
+def recogniser(given: dict, device: str) -> Whisper:
+    """The Whisper of a profile's `whisper` entry: name, and if need be path, and network (may it be fetched)."""
+    return whisper_sizes.load(given["name"], device, given.get("path"), given.get("network", False))
+
+
 def check_english(name: str, text: str) -> None:
     """Raise AsrError for a transcript that is missing or written in another alphabet than English's."""
     letters = [c for c in unicodedata.normalize("NFKD", text) if c.isalpha()]
@@ -180,10 +185,9 @@ def _encode_all(bench: Bench, chunks: list[list[Example]]) -> Iterator[dict[str,
     if bench.cores == 1 or len(bench.examples) < FEW or bench.device != "cpu":
         yield from (_encode(chunk, bench.cache, bench.device) for chunk in chunks)
         return
-    name, path = bench.settings["whisper"]["name"], bench.settings["whisper"].get("path")
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(bench.cores, context) as pool:
-        work = partial(_encode_alone, name=name, path=path, root=bench.cache.root)
+        work = partial(_encode_alone, given=bench.settings["whisper"], root=bench.cache.root)
         yield from pool.map(work, chunks)
 
 
@@ -192,6 +196,6 @@ def _encode(chunk: list[Example], cache: EncoderStates, device: str) -> dict[str
     return {"whisper": mean, "ge2e": speaker.embed([example.wave for example in chunk], device)}
 
 
-def _encode_alone(chunk: list[Example], name: str, path: str | None, root: Path) -> dict[str, np.ndarray]:
+def _encode_alone(chunk: list[Example], given: dict, root: Path) -> dict[str, np.ndarray]:
     torch.set_num_threads(1)
-    return _encode(chunk, EncoderStates(whisper.load(name, "cpu", path), root), "cpu")
+    return _encode(chunk, EncoderStates(recogniser(given, "cpu"), root), "cpu")

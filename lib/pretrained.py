@@ -1,7 +1,8 @@
 """Where pretrained weights come from: a local path, the hub's cache, the hub, or a pip package.
 
 Every model of the study asks here for its weights, and writes what it was given (`Pretrained`) into the
-manifest of the run that used them.
+manifest of the run that used them. `resolve` knows the weights that the study's own profiles need; `whisper` finds
+any Whisper of the hub, or one in a folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -98,6 +100,99 @@ def resolve(name: str, path: str | Path | None = None, network: bool = False) ->
         if folder is not None:
             return Pretrained(name, folder, f"{source}@{folder.name}", sha256(folder / weights.hub_files[0]))
     return _package(name, weights)
+
+
+# What a Whisper consists of in transformers' layout, as patterns of the hub; pickled weights are never loaded.
+WHISPER_FILES = (
+    *("config.json", "generation_config.json", "tokenizer.json"),
+    *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+)
+SETTING = "ha.whisper in notebooks/profiles/papers/ha.yaml"
+
+
+def whisper(name: str, path: str | Path | None = None, network: bool = False) -> Pretrained:
+    """The folder of a Whisper, in transformers' layout or CTranslate2's, with tokenizer.json.
+
+    name: a size of OpenAI's ("base.en", "large-v2") or a hub id ("owner/name", with "@revision" if it is to be one).
+    path: a folder, which comes first. The hub is asked only if `network` is true, its cache always; tiny.en is also a
+    pip package. Raises PretrainedError, which says what to set, when nothing usable is found.
+    """
+    if path is not None:
+        folder = Path(path).expanduser()
+        return Pretrained(f"whisper-{name}", folder, f"local path: {path}", _digest(whisper_parameters(folder)))
+    if f"whisper-{name}" in WEIGHTS:
+        return resolve(f"whisper-{name}", network=network)
+    repository, _, revision = hub_id(name).partition("@")
+    folder, source = _snapshot(repository, revision or None, offline=True), "hub cache"
+    if folder is None and network:
+        folder, source = _snapshot(repository, revision or None, offline=False), "hub"
+    if folder is None:
+        raise PretrainedError(
+            f"The weights {repository} are not on this machine and come in no pip package: set network: true beside "
+            f"the name ({SETTING}) to fetch them from the Hugging Face hub, or path: to a folder that holds them."
+        )
+    found = _digest(whisper_parameters(folder))
+    return Pretrained(f"whisper-{name}", folder, f"{source}: {repository}@{folder.name}", found)
+
+
+def hub_id(name: str) -> str:
+    """The hub's id of a Whisper: openai's for a size, the id itself for one with a slash."""
+    return name if "/" in name else f"openai/whisper-{name}"
+
+
+def _snapshot(repository: str, revision: str | None, offline: bool) -> Path | None:
+    """The hub's folder of a Whisper that is complete; None where the cache has none. Raises where the hub fails."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            repository, revision=revision, allow_patterns=list(WHISPER_FILES), local_files_only=offline
+        )
+        if offline:
+            whisper_parameters(Path(found))
+        return Path(found)
+    except HFValidationError:
+        raise PretrainedError(
+            f"{repository!r} is no id of the hub: give a size such as base.en or an id such as openai/whisper-small "
+            f"({SETTING})."
+        ) from None
+    except PretrainedError:
+        return None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        if offline:
+            return None
+        reason = " ".join(str(error).split())[:200]
+        raise PretrainedError(
+            f"The weights {repository} could not be fetched from the hub ({reason}): check the name and the network, "
+            f"or fetch them elsewhere with `hf download {repository} --local-dir FOLDER` and set path: FOLDER "
+            f"({SETTING})."
+        ) from None
+
+
+def whisper_parameters(folder: Path) -> list[Path]:
+    """The files that hold a Whisper's parameters. Raises PretrainedError for a folder that lacks one it needs."""
+    if (folder / "model.bin").is_file():
+        files = [folder / "model.bin"]
+    elif (folder / "model.safetensors.index.json").is_file() and not (folder / "model.safetensors").is_file():
+        shards = set(json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"].values())
+        files = [folder / Path(shard).name for shard in sorted(shards)]
+    else:
+        files = [folder / "model.safetensors"]
+    for file in [*files, folder / "config.json", folder / "tokenizer.json"]:
+        if not file.is_file():
+            raise PretrainedError(
+                f"The folder {folder} holds no whole Whisper, {file.name} is missing: give one with config.json, "
+                "tokenizer.json and model.safetensors, as transformers' save_pretrained writes them for network and "
+                "tokenizer, or a CTranslate2 model."
+            )
+    return files
+
+
+def _digest(files: list[Path]) -> str:
+    """SHA-256 of a file, or of the digests of several."""
+    digests = [sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

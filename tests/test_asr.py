@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from synthetic_corpus import source as synthetic_source
+from synthetic_whisper import MULTILINGUAL
+from synthetic_whisper import save as save_whisper
 
 from lib import asr, asr_measure, asr_systems, audio, study
 from lib.asr_data import AsrError, Bench, check_english, fill
@@ -278,6 +280,26 @@ def test_every_cohorts_adapter_is_exported(bench, tmp_path):
     assert sorted(path.parent.name for path in folder.glob("*/adapter_config.json")) == sorted(COHORTS)
     biases = asr_systems.Systems({}, {"all": hyperlora.bias_only(bench.model.network)})
     assert asr.export(bench, biases, tmp_path) is None
+
+
+def test_a_whisper_of_another_size_is_adapted_and_its_adapter_loads_on_it(bench, tmp_path):
+    from peft import PeftConfig, PeftModel
+    from transformers import WhisperForConditionalGeneration
+
+    folder = save_whisper(tmp_path / "own", MULTILINGUAL)
+    given = altered(bench, whisper={"name": "own", "path": str(folder)}, systems={"lora_own": SYSTEMS["lora_encoder"]})
+    trained = asr.train(given, "lora_own", 0)
+    items, texts = asr.recognise(given, asr_systems.system_of(given.settings, "lora_own"), trained)
+    assert len(items) == len(texts) == len(bench.select(split="test"))
+    adapter = asr.export(given, trained, tmp_path / "adapter")
+    assert PeftConfig.from_pretrained(adapter).base_model_name_or_path == str(folder)
+    loaded = PeftModel.from_pretrained(WhisperForConditionalGeneration.from_pretrained(folder), adapter)
+    assert [name for name, _ in loaded.named_parameters() if "encoder.layers.0.fc1.lora_A" in name]
+
+
+def test_an_adapter_names_the_hubs_model():
+    assert asr.base_model({"name": "base.en"}) == "openai/whisper-base.en"
+    assert asr.base_model({"name": "lab/whisper@abc", "path": None}) == "lab/whisper"
 
 
 def test_a_speakers_embedding_is_the_mean_over_the_speakers_utterances(bench):

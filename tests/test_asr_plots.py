@@ -116,7 +116,19 @@ def test_every_method_has_a_line_and_every_cohort_a_column(rows, profile):
     assert list(table.columns) == list(COHORTS.values())
     lines = table.to_dict("index")
     (lora,) = [line for name, line in lines.items() if name in ("cohort lora", "LoRA W1 by cohort")]
-    assert lora["Typical"] == "–" and "[" in lora["Dysarthria"]
+    assert lora["Typical"] == "–" and "[" in lora["Dysarthria"] and "median" in lora["Dysarthria"]
+
+
+def test_one_utterance_on_which_the_recogniser_loops_moves_the_mean_and_not_the_median(profile):
+    rows = errors()
+    rows = rows[(rows["system"] == "whisper_0") & (rows["cohort"] == "mixed")].assign(value=[0.1, 0.2, 9.0])
+    assert asr_tables.by_cohort(rows, profile)["Mixed"].tolist()[0].startswith("3.10 [")
+    assert asr_tables.by_cohort(rows, profile)["Mixed"].tolist()[0].endswith(", median 0.20")
+
+
+def test_the_median_averages_an_utterance_over_its_seeds():
+    rows = pd.DataFrame({"speaker": "a", "utterance": ["x", "x", "y", "z"], "value": [0.0, 1.0, 0.2, 0.9]})
+    assert asr_tables.median(rows) == 0.5
 
 
 def test_errors_are_marked_by_kind():

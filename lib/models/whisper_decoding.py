@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lib.models import whisper
 from lib.models.whisper import Decoder, Encoded, Whisper
+from lib.models.whisper_sizes import prompt
 from lib.models.whisper_states import EncoderStates, Example, encode_with_gradients
 from lib.models.whisper_training import Adapted
 
@@ -55,7 +56,7 @@ def transcribe(
 def beam_search(
     model: Whisper, encoded: Encoded, limits: Sequence[int], beams: int = 5, length_penalty: float = 1.0
 ) -> list[str]:
-    """Beam search over a batch, at most `limits[i]` tokens for utterance i.
+    """Beam search over a batch, at most `limits[i]` tokens for utterance i, and no more than the decoder has room for.
 
     A hypothesis of n tokens, <|endoftext|> included, scores its summed log probability / n^length_penalty. An
     utterance is done when `beams` hypotheses have ended and the best of those going on scores no higher than the
@@ -67,8 +68,12 @@ def beam_search(
     first = banned.clone()
     first[model.suppressed_first] = -math.inf
     decoder = _BeamDecoder(model, encoded, beams)
-    decoder.step(torch.full((batch * beams,), model.start, device=device))
-    token = torch.full((batch * beams,), model.no_timestamps, device=device)
+    *before, last = prompt(model)
+    room = model.network.config.max_target_positions - len(before) - 1
+    for known in before:
+        decoder.step(torch.full((batch * beams,), known, device=device))
+    token = torch.full((batch * beams,), last, device=device)
+    limits = [min(most, room) for most in limits]
     limit = torch.tensor(limits, device=device)[:, None]
     running = torch.zeros(batch, beams, 0, dtype=torch.long, device=device)
     scores = torch.full((batch, beams), WORST, device=device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lib import audio
 from lib.files import replace_file
-from lib.models import whisper
+from lib.models import whisper, whisper_sizes
 from lib.models.whisper import Encoded, Whisper, WhisperError
 
 DIGEST = 32
@@ -115,12 +115,7 @@ def encode_with_gradients(model: Whisper, examples: Sequence[Example]) -> Encode
     states: list[Tensor | None] = [None] * len(examples)
     for context in sorted({example.context for example in examples}):
         group = [index for index, example in enumerate(examples) if example.context == context]
-        samples = round(context * whisper.RATE)
-        padded = torch.zeros(len(group), min(samples + whisper.TAIL, round(whisper.LONGEST * whisper.RATE)))
-        for row, index in enumerate(group):
-            padded[row, : len(examples[index].wave)] = torch.from_numpy(examples[index].wave)
-        features = whisper.log_mel(padded.to(model.device))
-        encoded = whisper.encode_features(model.network, features, samples // (2 * whisper.HOP))
+        encoded = whisper_sizes.encode(model, [examples[index].wave for index in group], context)
         for index, one in zip(group, encoded.states, strict=True):
             states[index] = one
     return stack(states, [log_weights(model, example.context) for example in examples])
@@ -171,7 +166,7 @@ def _tokens(model: Whisper, name: str, text: str) -> tuple[int, ...]:
     if not text.strip():
         raise WhisperError(f"Utterance {name} has no transcript: write one or leave the utterance out.")
     tokens = model.tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids
-    most = model.network.config.max_target_positions - 3
+    most = model.network.config.max_target_positions - len(whisper_sizes.prompt(model)) - 1
     if len(tokens) > most:
         raise WhisperError(
             f"The transcript of utterance {name} has {len(tokens)} tokens, more than the decoder's {most}: cut the "

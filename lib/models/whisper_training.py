@@ -1,7 +1,8 @@
 """Whisper's decoder in parallel over a transcript: logits, and the teacher-forced loss of a batch.
 
-The decoder reads <|startoftranscript|> <|notimestamps|> and the transcript, and is trained to write the transcript
-and <|endoftext|>. The prompt, which decoding gives and does not write, is not part of the loss, nor is padding.
+The decoder reads a prompt (<|startoftranscript|> <|notimestamps|> in an English-only Whisper) and the transcript. It is
+trained to write the transcript and <|endoftext|>; the prompt, which decoding gives and does not write, is not part of
+the loss, nor is padding.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.whisper import Encoded, Whisper, WhisperError
+from lib.models.whisper_sizes import prompt
 from lib.models.whisper_states import EncoderStates, Example, encode_with_gradients
 
 if TYPE_CHECKING:
@@ -65,12 +67,12 @@ def teacher_forcing(model: Whisper, examples: Sequence[Example]) -> tuple[Tensor
 
     Raises WhisperError, naming the utterance, where there is no transcript.
     """
-    inputs, labels = [], []
+    inputs, labels, before = [], [], prompt(model)
     for example in examples:
         if not example.tokens:
             raise WhisperError(f"Utterance {example.name} has no transcript: write one or leave the utterance out.")
-        inputs.append(torch.tensor([model.start, model.no_timestamps, *example.tokens]))
-        labels.append(torch.tensor([IGNORED, *example.tokens, model.end]))
+        inputs.append(torch.tensor([*before, *example.tokens]))
+        labels.append(torch.tensor([*[IGNORED] * (len(before) - 1), *example.tokens, model.end]))
     pad = nn.utils.rnn.pad_sequence
     return (
         pad(inputs, batch_first=True, padding_value=model.end).to(model.device),
