@@ -66,7 +66,7 @@ def load_claims(path: Path = CLAIMS) -> dict:
         claim["parts"] = [defaults | part for part in claim["parts"]]
         for part in claim["parts"]:
             _check_part(claim["id"], part)
-        if not claim["parts"] or not claim["parts"][0].get("primary"):
+        if not claim["parts"] or not claim["parts"][0].get("primary") or claim["parts"][0].get("if_there"):
             raise ClaimError(f"claim {claim['id']} has no primary first part; it gives the claim its number")
     return content
 
@@ -164,7 +164,7 @@ def _judge_claim(
     parts = [Part(spec) for spec in claim["parts"]]
     for part in parts:
         _measure(part, paper_rows, **options)
-    primary = [part for part in parts if part.spec.get("primary")]
+    primary = [part for part in parts if _counts(part)]
     _correct(primary)
     for part in parts:
         _judge_part(part, level, sum(each.estimate is not None for each in primary) or 1)
@@ -190,6 +190,11 @@ def _judge_claim(
         "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
         "parts": [_record(part) for part in parts],
     }
+
+
+def _counts(part: Part) -> bool:
+    """Does a part decide the verdict: one marked `primary`, and if marked `if_there` too, only where it was measured."""
+    return bool(part.spec.get("primary")) and not (part.spec.get("if_there") and part.value is None)
 
 
 def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:

@@ -181,6 +181,17 @@ def test_corrected_p_values_can_undo_a_verdict():
     assert family["p_holm"] == pytest.approx(3 * family["p"])
 
 
+@pytest.mark.parametrize(("there", "verdict"), [(True, "reproduced"), (False, "not tested")])
+def test_a_part_that_counts_only_where_its_rows_are_does_not_stop_the_verdict(there, verdict):
+    base = noisy(60)
+    part = {"type": "difference", "a": "a", "b": "b", "expect": "greater"}
+    other = {"metric": "wer", "unit": "ratio", "where": {}, "primary": True, "pair_on": ["speaker", "utterance"]}
+    other |= {"threshold": 0.0, "smallest": 0.0, "name": "recordings", "if_there": there, **part}
+    record = judge_part(base + 2, base, family=[other], **part)
+    assert record["verdict"] == verdict
+    assert record["parts"][1]["verdict"] == "not tested"
+
+
 def test_a_large_share_of_weights_is_inconclusive_rather_than_refuted():
     part = {"type": "share", "a": "a", "b": "b", "at_most": 2.0}
     assert judge_part([1.5], [100.0], **part)["verdict"] == "reproduced"
