@@ -193,7 +193,7 @@ def _judge_claim(
 
 
 def _counts(part: Part) -> bool:
-    """Does a part decide the verdict: one marked `primary`, and if marked `if_there` too, only where it was measured."""
+    """Does a part decide the verdict: a `primary` one, and with `if_there` only where it was measured."""
     return bool(part.spec.get("primary")) and not (part.spec.get("if_there") and part.value is None)
 
 
