@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
+import soundfile
+from PIL import Image
 
+from lib import energy
 from lib.study import StudyError
 
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 IMAGE_BYTES = 1_500_000  # a larger figure is linked instead of embedded
-AUDIO_BYTES = 6_000_000  # audio embedded in all; what exceeds it is linked
+VECTOR_BYTES = 200_000  # a larger drawing is embedded as pixels where those are smaller
+AUDIO_BYTES = 8_000_000  # audio embedded in all; what exceeds it is linked
+PLAYERS = 12  # of a sentence, shown at once; the others are folded away and linked
+CHAPTERS = {"0": "HT", "1": "HA", "2": "SP", "3": "LD"}  # papers by the first digit of their chapters
 PAPER_BACKBONE = 35.7e6  # parameters of the HyperTTS paper's backbone
 SENTENCES = {"adaptation": 3, "never_seen": 2, "pretraining": 1}  # players of a paper by role, one sentence a speaker
 OTHER_SENTENCES = 3  # of any other role, or of a paper with one voice
 
 
-def claim_view(record: dict, root: Path, figures: list[dict], audio: bool) -> dict:
-    """A record of claims.json with the links that resolve and the marks of its interval strips."""
+def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tables: dict) -> dict:
+    """A record of claims.json with the links that resolve and the marks of its interval strips.
+
+    `players` holds the sentences of each paper, `tables` the file of rows of each claim (`lib.claim_rows.write`).
+    """
     links = []
     if record["figure"] in {figure["name"] for figure in figures}:
         links.append({"href": f"#figure-{record['figure']}", "text": "figure"})
@@ -29,13 +40,14 @@ def claim_view(record: dict, root: Path, figures: list[dict], audio: bool) -> di
         anchored = f'id="{record["anchor"]}"' in notebook.read_text(encoding="utf-8")
         href = f"notebooks/{notebook.name}" + (f"#{record['anchor']}" if anchored else "")
         links.append({"href": href, "text": "notebook"})
-    if audio:
-        links.append({"href": "#audio", "text": "audio"})
+    if players.get(record["paper"]):
+        links.append({"href": f"#audio-{record['paper']}", "text": "audio"})
     rows = [{"href": href, "text": Path(href).stem} for href in record["rows"] if exists(root, href)]
     parts = [part | {"strip": strip(part, part["published"])} for part in record["parts"]]
     return record | {
         "links": links,
         "rows": rows,
+        "table": tables.get(record["id"]),
         "parts": parts,
         "strip": strip(record, (record["published"] or {}).get("value")),
     }
@@ -58,20 +70,21 @@ def strip(numbers: dict, published: float | None) -> dict | None:
 
 
 def read_figures(root: Path, embed: bool = True) -> list[dict]:
-    """Figures with a caption file: name, caption, alt, n, source (embedded or relative), files to open."""
+    """Figures with a caption file: name, paper, caption, alt, n, source (embedded or relative), files to open."""
     figures = []
     for path in sorted((root / "figures").glob("*.json")):
         facts = read_json(path, "the notebook that draws it")
         files = [path.with_suffix(suffix) for suffix in IMAGES if path.with_suffix(suffix).exists()]
-        small = [file for file in files if embed and file.stat().st_size <= IMAGE_BYTES]
+        inside = _lightest(files) if embed else None
         caption = str(facts.get("caption") or path.stem)
         figures.append(
             {
                 "name": path.stem,
+                "paper": CHAPTERS.get(str(facts.get("notebook"))[:1]),
                 "caption": caption,
                 "alt": facts.get("alt") or re.split(r"(?<=[.:;]) ", caption)[0],
                 "n": facts.get("n"),
-                "source": _embedded(small[0]) if small else f"figures/{files[0].name}" if files else None,
+                "source": _embedded(inside) if inside else f"figures/{files[0].name}" if files else None,
                 "files": [{"href": f"figures/{file.name}", "text": file.suffix[1:].upper()} for file in files],
                 "notebook": _notebook_link(root, facts),
             }
@@ -80,11 +93,11 @@ def read_figures(root: Path, embed: bool = True) -> list[dict]:
 
 
 def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper: dict, budget: int) -> list[dict]:
-    """Sentences that several systems of a paper speak: speaker, role, text, and one audio source per system, in the
-    paper's order.
+    """Sentences that several systems of a paper speak: speaker, role, text, and one player per system, in the paper's
+    order: its label, its source and the WAV file that was measured.
 
-    At most `SENTENCES` of each role, one a speaker, those that most systems speak first. Audio beyond `budget` bytes is
-    linked instead of embedded.
+    At most `SENTENCES` of each role, one a speaker, those that most systems speak first. The source is the speech as
+    MP3 in the page; after `PLAYERS` of them and beyond `budget` bytes it is the WAV file.
     """
     labels = {system: facts["label"] for system, facts in paper["systems"].items()}
     rows = rows[(rows["paper"] == name).fillna(False)]
@@ -106,10 +119,10 @@ def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper:
         left[role] -= 1
         players = []
         for system in (system for system in labels if system in heard[name]):
-            path = heard[name][system]
-            budget -= path.stat().st_size
-            source = _embedded(path) if budget > 0 else str(path.relative_to(root))
-            players.append({"label": labels[system], "source": source})
+            wave = str(heard[name][system].relative_to(root))
+            source = _compressed(heard[name][system]) if budget > 0 and len(players) < PLAYERS else wave
+            budget -= len(source) if source != wave else 0
+            players.append({"label": labels[system], "source": source, "wave": wave})
         chosen.append({"utterance": name, "speaker": speaker, "role": role, "text": texts.get(name)})
         chosen[-1]["players"] = players
     order = list(left)
@@ -141,6 +154,8 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
         "weights": sorted(weights.items()),
         "vocoders": every("vocoder"),
         "seconds": sum(manifest.get("seconds") or 0 for manifest in manifests.values()),
+        "memory": max((manifest.get("peak_memory_mib") or 0 for manifest in manifests.values()), default=0),
+        "energy": energy.told(root),
         "newest": newest.get("started"),
         "packages": sorted((newest.get("packages") or {}).items(), key=lambda item: item[0].lower()),
         "runs": [
@@ -190,9 +205,35 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list
     return told + [f"{name}: {limit}" for name in papers if name in there for limit in papers[name].get("limits", [])]
 
 
+def _lightest(files: list[Path]) -> Path | None:
+    """The drawing to embed: vectors, or pixels where those are lighter than a large drawing; None: all too large."""
+    sizes = {file: file.stat().st_size for file in files}
+    small = [file for file in files if sizes[file] <= IMAGE_BYTES]
+    light = [file for file in small if sizes[file] <= VECTOR_BYTES]
+    return light[0] if light else min(small, key=sizes.get, default=None)
+
+
 def _embedded(path: Path) -> str:
-    kind = IMAGES.get(path.suffix, "audio/wav")
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    """A drawing as a data address; pixels that are large as WebP, vectors as text, which a server can compress."""
+    if path.suffix == ".svg":
+        return "data:image/svg+xml," + quote(" ".join(path.read_text(encoding="utf-8").split()), safe=" '()<>/:;=,.@!")
+    if path.stat().st_size <= VECTOR_BYTES:
+        return _data(IMAGES[path.suffix], path.read_bytes())
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, format="WEBP", quality=85)
+    return _data("image/webp", buffer.getvalue())
+
+
+def _compressed(path: Path) -> str:
+    """A recording as MP3, a sixth of its size, which every browser plays."""
+    wave, rate = soundfile.read(path, dtype="float32")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, rate, format="MP3", subtype="MPEG_LAYER_III")
+    return _data("audio/mpeg", buffer.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _notebook_link(root: Path, facts: dict) -> str | None:

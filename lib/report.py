@@ -17,9 +17,18 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from lib import study, tables
+from lib import claim_rows, evidence, study, tables
 from lib.claims import VERDICTS, judge, load_claims, scale
-from lib.evidence import AUDIO_BYTES, claim_view, exists, limits, provenance, read_figures, read_json, sentences
+from lib.evidence import (
+    AUDIO_BYTES,
+    claim_view,
+    exists,
+    limits,
+    provenance,
+    read_figures,
+    read_json,
+    sentences,
+)
 from lib.files import replace_file
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -46,6 +55,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
     else:
         path = root / "claims.json"
         records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
+    kept = claim_rows.write(claims, rows, root)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     page = (
@@ -54,11 +64,11 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
         .render(
             profile=profile["name"],
             papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
-            claims=[claim_view(record, root, figures, bool(players.get(record["paper"]))) for record in records],
-            counts={verdict: sum(record["verdict"] == verdict for record in records) for verdict in VERDICTS},
+            claims=[claim_view(record, root, figures, players, kept) for record in records],
             expected=[claim["id"] for claim in claims],
             figures=figures,
             players=players,
+            shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
             copied=copied is not None,
             verdicts=VERDICTS,
@@ -76,12 +86,15 @@ def _paper(
     name: str, paper: dict, written: dict, records: list, rows: pd.DataFrame, manifests: dict, profile: dict
 ) -> dict:
     mine = rows[(rows["paper"] == name).fillna(False)]
+    judged = [record for record in records if record["paper"] == name]
     return paper | {
         "id": name,
         "columns": paper["table"]["columns"],
         "rule": written["rules"][name],
         "scale": scale(rows, manifests, profile, name) if len(mine) else None,
-        "judged": any(record["paper"] == name for record in records),
+        "judged": bool(judged),
+        "first": judged[0]["id"] if judged else None,
+        "counts": {verdict: sum(record["verdict"] == verdict for record in judged) for verdict in VERDICTS},
         "table": tables.results(mine, paper, profile) if len(mine) else [],
         "checked": "tts_0" in paper["systems"],
         "check": tables.corpus_check(mine, profile) if len(mine) else None,
@@ -101,6 +114,7 @@ def _environment() -> jinja2.Environment:
         "prose": prose,
         "count": count,
         "duration": duration,
+        "cost": cost,
     }
     return environment
 
@@ -143,6 +157,12 @@ def duration(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def cost(value: float | None, kind: str) -> str:
+    """A cell of the costs: parameters, seconds, times real time or MiB; a dash for None."""
+    shown = {"generated": count, "seconds": duration, "speed": significant}
+    return shown[kind](value) if kind in shown else number(value, 0)
 
 
 def main(arguments: list[str] | None = None) -> None:

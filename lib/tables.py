@@ -17,7 +17,7 @@ def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
     WER is the mean over utterances, as a ratio.
     """
     metrics = paper["table"]["columns"]
-    heard = select(rows, paper["table"]["where"])
+    heard = _where(rows, paper["table"]["where"])
     heard = heard[heard["metric"].isin(list(metrics))]
     measured = [name for name in heard["system"].dropna().unique() if name not in paper["systems"]]
     full = _mean(select(rows, {"metric": "trainable_parameters", "system": paper["table"].get("whole", "tts_ft")}))
@@ -58,7 +58,8 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
         trainable = _mean(select(mine, {"metric": "trainable_parameters"}))
         if seconds is None and not trainable:
             continue
-        runs = [manifests[run] for run in mine["run_id"].unique() if run in manifests]
+        trained = select(mine, {"metric": ["seconds_trained", "trainable_parameters"]})
+        runs = [manifests[run] for run in trained["run_id"].unique() if run in manifests]
         table.append(
             {
                 "label": paper["systems"].get(system, {}).get("label", system),
@@ -111,6 +112,15 @@ def corpus_check(rows: pd.DataFrame, profile: dict, metric: str = "cos") -> dict
         "holds": bool(gap_low > 0 and closed is not None and closed > 0.5),
         "n": {"pretraining": _pairs(known), "adaptation": _pairs(joined)},
     }
+
+
+def _where(rows: pd.DataFrame, where: dict) -> pd.DataFrame:
+    """As `lib.claims.select`, and None among the values means the rows that have none."""
+    for column, wanted in where.items():
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        known = rows[column].isin([value for value in wanted if value is not None]).fillna(False).astype(bool)
+        rows = rows[known | (rows[column].isna() & (None in wanted))]
+    return rows
 
 
 def _cell(table: pd.DataFrame, published: float | None, profile: dict) -> dict:

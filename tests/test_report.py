@@ -168,7 +168,7 @@ def test_an_image_that_was_not_drawn_is_said_to_be_missing(complete, tmp_path):
     (tmp_path / "figures" / "forgetting.svg").unlink()
     found = {figure["name"]: figure for figure in evidence.read_figures(tmp_path)}
     assert found["forgetting"]["source"] is None
-    assert found["results_table"]["source"].startswith("data:image/svg+xml;base64,")
+    assert found["results_table"]["source"].startswith("data:image/svg+xml,<svg")
 
 
 def test_a_large_figure_is_linked_not_embedded(tmp_path):
@@ -178,9 +178,10 @@ def test_a_large_figure_is_linked_not_embedded(tmp_path):
 
 def test_audio_past_the_budget_is_linked(complete):
     rows, papers = study.read_rows(PROFILE), claims.load_claims()["papers"]
-    players = evidence.sentences(complete, rows, {}, "HT", papers["HT"], budget=4000)[0]["players"]
-    assert players[0]["source"].startswith("data:audio/wav")
-    assert players[-1]["source"] == "audio/ht-tts_ft-s0/ad0-0.wav"
+    players = evidence.sentences(complete, rows, {}, "HT", papers["HT"], budget=1500)[0]["players"]
+    assert players[0]["source"].startswith("data:audio/mpeg")
+    assert players[0]["wave"] == "audio/ht-reference-s0/ad0-0.wav"
+    assert players[-1]["source"] == players[-1]["wave"] == "audio/ht-tts_ft-s0/ad0-0.wav"
 
 
 def test_damaged_claims_name_the_file_and_the_fix(tmp_path, monkeypatch):
