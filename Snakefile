@@ -77,7 +77,12 @@ REAL_CHAPTER = {"13_hypernet_zero_shot": [REAL["ha"]]}
 TRANSFERRED = [run for run in TRAINED if run.split("-")[1] in PROFILE["real"]["transferred"]]
 RECOGNISERS = [run for run in sorted(expected_runs(PROFILE, "HA")) if run.split("-")[1] in PROFILE["real"]["recognisers"]]
 PAPER_OF = {chapter: paper for paper in PAPERS for chapter in CHAPTERS_OF[paper]}
-EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *PAPER_OF)}
+
+# The study's own vocoder, trained where the profile asks for its chapter; `snakemake vocoder_chapter` asks, too.
+VOCODER, VOCODER_CHAPTER = f"{R}/checkpoints/vocoder-s0.safetensors", "40_vocoder_train"
+ITS_CHAPTER = [VOCODER_CHAPTER] if PROFILE["vocoder_training"]["chapter"] else []
+OWN_VOCODER = [VOCODER] if (PROFILE["vocoder"]["hifigan"] or "").endswith(f"/{NAME}/{VOCODER[len(R) + 1 :]}") else []
+EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *ITS_CHAPTER, *PAPER_OF)}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
 MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
@@ -242,6 +247,7 @@ rule score:
             lambda wildcards: f"ht-{wildcards.system}-s{wildcards.seed}" in TRAINED,
             then=f"{R}/checkpoints/ht-{{system}}-s{{seed}}.safetensors",
         ),
+        OWN_VOCODER,
     output:
         f"{R}/rows/ht-{{system}}-s{{seed}}.parquet",
         f"{R}/manifests/ht-{{system}}-s{{seed}}.json",
@@ -258,6 +264,32 @@ rule score:
     shell:
         MODULE + " lib.scoring --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
+
+
+rule vocoder:
+    message: "vocoder: train"
+    input: f"{R}/corpus.json"
+    output: VOCODER, f"{R}/checkpoints/vocoder-s0.json"
+    log: f"{R}/logs/train/vocoder-s0.log"
+    params:
+        profile=settings(PROFILE, "features", "vocoder_training"),
+        device=DEVICE,
+        code=code_digest("lib.vocoders:train", without="lib.corpora"),
+    threads: ALL_CORES
+    resources: **LARGE
+    shell: MODULE + " lib.vocoders --profile {NAME} --device {DEVICE} --threads {threads}"
+
+
+rule vocoder_chapter:
+    message: "vocoder: learning curve and examples"
+    input: VOCODER, notebook=chapter(VOCODER_CHAPTER)
+    output: notebook=f"{R}/notebooks/{VOCODER_CHAPTER}.ipynb"
+    log: f"{R}/logs/{VOCODER_CHAPTER}.log"
+    params:
+        code=code_digest(f"notebooks/{VOCODER_CHAPTER}.ipynb", without="lib.corpora", prose=True),
+    threads: ONE_JOB
+    resources: gpu=GPU
+    shell: NOTEBOOK
 
 
 rule generated_parameters:
@@ -330,7 +362,7 @@ rule first_report:
 
 rule paper_prepare:
     message: "{wildcards.paper}: prepare what its systems share"
-    input: f"{R}/corpus.json", lambda wildcards: of_others(wildcards.paper)
+    input: f"{R}/corpus.json", OWN_VOCODER, lambda wildcards: of_others(wildcards.paper)
     output: f"{R}/prepared/{{paper}}.json"
     log: f"{R}/logs/{{paper}}/prepare.log"
     params:

@@ -112,7 +112,9 @@ def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile
     listed = jobs(copy_of_the_project(tmp_path), profile)
     assert listed["train"] == sum(trained.values())
     assert listed["score"] == sum(seeds.values())
-    assert listed["page"] == len(CHAPTERS)
+    with_vocoder = content["vocoder_training"]["chapter"]
+    assert listed["page"] == len(CHAPTERS) - (not with_vocoder)
+    assert ("vocoder" in listed) == with_vocoder
     for rule in (
         "corpus",
         "corpus_notebook",
@@ -127,8 +129,8 @@ def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile
         "report",
     ):
         assert listed[rule] == 1
-    assert listed["paper_prepare"] == 3
-    assert listed["paper_run"] == sum(len(expected_runs(content, paper)) for paper in ("HA", "SP", "LD"))
+    assert listed["paper_prepare"] == 4
+    assert listed["paper_run"] == sum(len(expected_runs(content, paper)) for paper in ("HA", "SP", "LD", "XP"))
     assert not (tmp_path / "results").exists()
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models import vocoder_weights
 from lib.models.fft_block import length_mask
 from lib.models.mel import MelDims, filterbank
 
@@ -146,9 +147,7 @@ class _ResBlock(nn.Module):
 
 
 class HiFiGAN:
-    """A HiFi-GAN V1 checkpoint: the authors' `{"generator": state}` file or a safetensors file of the state.
-
-    Weight normalisation, where the file still has it, is folded on loading.
+    """A HiFi-GAN checkpoint of V1's shape and any width, as `lib.models.vocoder_weights` finds and reads it.
 
     Raises:
         ValueError: the file is missing, is not such a checkpoint, or has other sizes.
@@ -156,13 +155,14 @@ class HiFiGAN:
 
     name = "HiFi-GAN"
 
-    def __init__(self, path: Path | str, device: torch.device | str = "cpu"):
-        self.path = Path(path)
-        self.generator = HiFiGANGenerator().to(device).eval()
-        state = _fold_weight_norm(_read_generator(self.path))
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu", network: bool = False):
+        self.path = vocoder_weights.find(path, network)
+        state = vocoder_weights.read(self.path)
+        channels = len(state["conv_pre.bias"]) if "conv_pre.bias" in state else 512
         try:
+            self.generator = HiFiGANGenerator(channels=channels).to(device).eval()
             self.generator.load_state_dict(state)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{self.path.name} is not a HiFi-GAN V1 generator with upsampling 8, 8, 2, 2 and 80 mels: "
                 "give one trained at 16 kHz with hop 256, or leave vocoder.hifigan empty for Griffin-Lim"
@@ -175,33 +175,8 @@ class HiFiGAN:
         return [_limit(w[: int(n) * 256].cpu().numpy()) for w, n in zip(waves, frames, strict=True)]
 
 
-def _read_generator(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"there is no HiFi-GAN checkpoint {path.name}: check vocoder.hifigan in the profile")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return state.get("generator", state)
-    except Exception as error:  # torch raises many kinds for a file that is damaged or holds more than weights
-        raise ValueError(
-            f"{path.name} does not hold a HiFi-GAN generator's weights: check vocoder.hifigan in the profile"
-        ) from error
-
-
-def _fold_weight_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    folded = {k: v for k, v in state.items() if not k.endswith(("weight_g", "weight_v"))}
-    for key, direction in state.items():
-        if key.endswith("weight_v"):
-            norm = direction.flatten(1).norm(dim=1).view(-1, *[1] * (direction.ndim - 1))
-            folded[key.removesuffix("_v")] = direction * state[key.removesuffix("v") + "g"] / norm
-    return folded
-
-
 def load(settings: dict, dims: MelDims = MelDims(), device: torch.device | str = "cpu") -> Vocoder:
     """The vocoder of a profile's `vocoder:` section: HiFi-GAN when `hifigan` names its weights, else Griffin-Lim."""
     if settings.get("hifigan"):
-        return HiFiGAN(settings["hifigan"], device)
+        return HiFiGAN(settings["hifigan"], device, settings.get("network", False))
     return GriffinLim(dims, settings.get("iterations", 60), settings.get("momentum", 0.99))
