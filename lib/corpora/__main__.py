@@ -3,12 +3,14 @@
     python -m lib.corpora list
     python -m lib.corpora fetch librispeech --to ~/corpora/librispeech --parts test-clean
     python -m lib.corpora prepare librispeech --source ~/corpora/librispeech
-    python -m lib.corpora prepare folder --source my_recordings --never-seen anna
+    python -m lib.corpora prepare folder --source my_recordings --never-seen anna --align
 
-A corpus is prepared into `data/built/<name>-<hash>/`; `lib.corpus.Corpus.load` opens it.
+A corpus is prepared into `data/built/<name>-<hash>/`; `lib.corpus.Corpus.load` opens it. `--align` gives every phoneme
+a duration, by an aligner trained on the corpus (`lib.aligned`) or from the TextGrids of a forced aligner.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from lib.corpora import folder, layout
@@ -42,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     preparing.add_argument("--source", type=Path, required=True, help="folder the corpus was unpacked to")
     preparing.add_argument("--root", type=Path, default=BUILT, help="where prepared corpora go (data/built)")
     preparing.add_argument("--cores", type=int, help="worker processes (all cores)")
+    timing = preparing.add_argument_group("phoneme durations")
+    timing.add_argument("--align", action="store_true", help="train the aligner on the corpus and give it durations")
+    timing.add_argument("--steps", type=int, help="steps of the aligner's training (600)")
+    timing.add_argument("--device", default="auto", help="auto, cpu or cuda, of the aligner")
+    timing.add_argument("--textgrids", type=Path, help="folder of <utterance>.TextGrid files to take durations from")
     own = preparing.add_argument_group("of NAME folder only")
     own.add_argument("--role", choices=ROLES, help="role of its speakers (adaptation)")
     own.add_argument("--condition", choices=CONDITIONS, help="condition of its speakers (typical)")
@@ -67,10 +74,33 @@ def _prepare(options: argparse.Namespace) -> str:
     given = {"role": options.role, "condition": options.condition, "never_seen": options.never_seen}
     given = {name: value for name, value in given.items() if value is not None}
     if options.name == "folder":
-        return _summary(folder.read(options.source, root=options.root, cores=options.cores, **given))
-    if given:
+        corpus = folder.read(options.source, root=options.root, cores=options.cores, **given)
+    elif given:
         raise ValueError(f"Roles and conditions of {options.name} are its loader's; leave {', '.join(given)} out.")
-    return _summary(layout.prepare(options.name, options.source, options.root, options.cores))
+    else:
+        corpus = layout.prepare(options.name, options.source, options.root, options.cores)
+    return _summary(_timed(corpus, options))
+
+
+def _timed(corpus: Corpus, options: argparse.Namespace) -> Corpus:
+    """The corpus with durations where they are asked for."""
+    if options.textgrids is not None:
+        from lib.corpora import phones
+
+        return phones.timed(corpus, options.textgrids)
+    if not options.align:
+        return corpus
+    from lib import aligned, study, tts
+
+    changes = {"train": {"steps": options.steps}} if options.steps else {}
+    cache = Path(os.environ.get("STUDY_CACHE") or study.ROOT / "data" / "cache")
+    return aligned.align(
+        corpus,
+        cache,
+        study.merge(aligned.SETTINGS, changes),
+        device=tts.resolve_device(options.device),
+        cores=options.cores,
+    )
 
 
 def _summary(corpus: Corpus) -> str:
@@ -78,6 +108,7 @@ def _summary(corpus: Corpus) -> str:
     return (
         f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, "
         f"{len(corpus.speakers())} speakers, {len(corpus.set_aside)} set aside"
+        + (", with durations" if any(item.durations for item in corpus.utterances) else "")
     )
 
 
