@@ -223,3 +223,35 @@ def effects(rows: pd.DataFrame, metric: str, profile: dict) -> dict[str, Estimat
         told = {}
     told |= {name: interval(joined.assign(value=value), **options) for name, value in values.items()}
     return told | {"interaction": interval(joined.assign(value=(hp - hd) - (ap - ad)), **options)}
+
+
+def gain_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
+    """The shares of the ceiling of all papers that have one here, a line for each method."""
+    lines = []
+    for scale in SCALES:
+        try:
+            lines += [_line(gain.estimate, paper=gain.paper, method=gain.label) | _sizes(gain)
+                      for gain in shares(rows, profile, scale)]  # fmt: skip
+        except (PlotError, StatisticsError) as error:
+            lines.append({"paper": scale.paper, "method": str(error)})
+    return pd.DataFrame(lines)
+
+
+def effect_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
+    """The effects of the factorial experiment on every measure."""
+    lines = []
+    for metric in ("cos", "mel_l1"):
+        try:
+            found = effects(rows, metric, profile)
+            lines += [_line(estimate, measure=metric, effect=name) for name, estimate in found.items()]
+        except (PlotError, StatisticsError) as error:
+            lines.append({"measure": metric, "effect": str(error)})
+    return pd.DataFrame(lines)
+
+
+def _line(estimate: Estimate, **names: str) -> dict:
+    return names | {"value": estimate.value, "low": estimate.ci_low, "high": estimate.ci_high, "n": estimate.n}
+
+
+def _sizes(gain: Gain) -> dict:
+    return {"trained": gain.trained, "generated": gain.generated}

@@ -82,7 +82,8 @@ def _measured(bench: AcrossBench, cell: str | None, attention: str, seed: int) -
     """COS, log-mel L1 and the change that each adapter makes, of one model."""
     model, utterances = restore(bench, cell, attention, seed), test_utterances(bench)
     waves = tts.synthesise(bench, model, utterances)
-    values = cos.score(waves, [bench.corpus.wave(u) for u in utterances], device=bench.device)
+    recorded = bench.features.embeddings(bench.features.rows(utterances))
+    values = {"cos": cos.against(waves, recorded, bench.device)}
     forced = teacher_forced(bench, model, utterances)
     values["mel_l1"] = forced.pop("mel_l1")
     tables = [_tidy(values, utterances)]

@@ -7,13 +7,14 @@ from lib import study
 from lib.drawing import PlotError
 from lib.statistics import StatisticsError
 
-PAPERS = ("HT", "HA", "SP", "LD")
+PAPERS = ("HT", "HA", "SP", "LD", "XP")
+ACROSS = "XP"  # its figures read the rows of all papers
 
 
 def draw_all(profile: dict) -> None:
     """Draw and save all figures that the rows of a profile allow, and say which they do not."""
     for paper in PAPERS:
-        rows = study.read_rows(profile, paper)
+        rows = study.read_rows(profile, None if paper == ACROSS else paper)
         if rows.empty:
             print(f"{paper} has no rows in profile {profile['name']}")
             continue
@@ -30,4 +31,5 @@ def plots_of(paper: str) -> ModuleType:
     """The module with a paper's `FIGURES` and `draw`."""
     # The names stand in full, so that whoever reads the imports finds them.
     modules = {"HT": "lib.plots", "HA": "lib.asr_plots", "SP": "lib.zero_shot_plots", "LD": "lib.latents_plots"}
+    modules |= {"XP": "lib.across_plots"}
     return import_module(modules[paper])

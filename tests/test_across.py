@@ -1,0 +1,256 @@
+"""Across the papers: shares of a ceiling, generated weights, and the factorial experiment on random features."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_study as synthetic
+import torch
+from synthetic_batch import make_batch
+from synthetic_zero_shot import make_features, make_utterances
+
+from lib import across, across_plots, across_runs, across_systems, study, tts
+from lib.across_weights import Cloud, cloud_of, cloud_rows
+from lib.corpus import Corpus, Utterance
+from lib.drawing import PlotError
+from lib.methods.sparse_attention import SparseSettings
+from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
+from lib.statistics import StatisticsError
+from lib.systems import TTSError, assemble
+
+SIZES = {"hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "filter": 16, "kernels": [3, 1]}
+SIZES |= {"predictor_filter": 16, "bins": 8, "postnet_layers": 2, "postnet_channels": 8, "dropout": 0.1}
+TRAINING = {"batch_size": 4, "learning_rate": 0.002, "checkpoint_every": 10}
+PROFILE = {
+    "name": "tiny",
+    "corpus": {},
+    "features": {},
+    "backbone": SIZES,
+    "pretrain": {"steps": 2, **TRAINING},
+    "adapt": {"steps": 2, **TRAINING},
+    "vocoder": {"hifigan": None, "iterations": 2, "momentum": 0.9},
+    "statistics": {"bootstrap": 100, "level": 0.95},
+    "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
+    "xp": {
+        "systems": {
+            "factorial": {"method": "factorial"},
+            "weights_tts": {"method": "generated", "of": "ht-hypertts_d-s0"},
+        },
+        "headline": ["factorial"],
+        "seeds": [0, 1],
+        "starts_from": "ht-backbone-s0",
+        "attention": {"dense": {"method": "dense"}, "pruned": {"method": "learned", "ratio": 0.45}},
+        "cells": {
+            "adapter": {"method": "adapter", "modules": "d", "bottleneck": 4},
+            "hyper": {"method": "hypernetwork", "modules": "d", "bottleneck": 4, "d_s": 4},
+        },
+        "map_roles": ["adaptation", "never_seen"],
+        "backbone": {"steps": 3, **TRAINING},
+        "soft_steps": 2,
+        "theta_scale": 100.0,
+        "adapt": {"steps": 2, **TRAINING},
+        "sentences": 2,
+    },
+}
+
+
+def scored(values: dict[str, float], seeds=(0,), spread=0.0) -> dict[str, pd.DataFrame]:
+    """Rows of systems with the given means, 6 speakers with 3 utterances each."""
+    own, keys = np.random.default_rng(0), [(seed, f"s{i % 6}", f"u{i}") for seed in seeds for i in range(18)]
+    table = pd.DataFrame(keys, columns=["seed", "speaker", "utterance"])
+    return {name: table.assign(value=mean + spread * own.normal(size=len(keys))) for name, mean in values.items()}
+
+
+def test_a_share_of_the_ceiling_is_the_share_of_its_gain():
+    rows = scored({"a": 65.0, "base": 60.0, "ceiling": 80.0})
+    share = across.share_of_ceiling(rows["a"], rows["base"], rows["ceiling"], draws=50)
+    assert share.value == pytest.approx(25.0) and share.ci_low == pytest.approx(25.0)
+    errors = scored({"a": 0.3, "base": 0.4, "ceiling": 0.2})
+    assert across.share_of_ceiling(*errors.values(), -1, draws=50).value == pytest.approx(50.0)
+
+
+def test_no_share_is_given_of_a_ceiling_that_gains_nothing_or_loses():
+    for ceiling, spread in ((60.1, 5.0), (50.0, 0.0)):
+        rows = scored({"a": 65.0, "base": 60.0, "ceiling": ceiling}, spread=spread)
+        with pytest.raises(StatisticsError, match="full fine-tuning gains"):
+            across.share_of_ceiling(*rows.values(), draws=200)
+
+
+@pytest.fixture(scope="module")
+def one_paper(tmp_path_factory):
+    """The synthetic rows of HT alone, with the sizes that the figure reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
+        synthetic.write_study()
+        rows = study.read_rows(synthetic.PROFILE)
+    whole = rows[rows["metric"].eq("trainable_parameters")].assign(metric="backbone_parameters", value=2_000_000.0)
+    return pd.concat([rows, whole], ignore_index=True)
+
+
+def test_the_shares_of_a_paper_recover_the_effects_built_in(one_paper):
+    gains = {gain.system: gain for gain in across.shares(one_paper, synthetic.PROFILE, across.SCALES[0])}
+    assert set(gains) == {"hypertts_evd", "hypertts_d", "adaptertts_d"}
+    assert gains["hypertts_d"].estimate.value == pytest.approx(100 * 7 / 12, abs=5)
+    assert gains["hypertts_d"].trained == pytest.approx(0.6)
+    assert gains["hypertts_d"].estimate.ci_low < 100 * 7 / 12 < gains["hypertts_d"].estimate.ci_high
+
+
+def test_the_figure_of_gains_says_which_papers_are_missing(one_paper, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    across_plots.draw("xp_gain", one_paper, synthetic.PROFILE)
+    facts = json.loads((tmp_path / "tiny/figures/xp_gain.json").read_text())
+    assert "HA is not on the left: HA has no wer rows of whisper_0" in facts["caption"]
+    assert "SP has no rows in this profile yet" in facts["caption"] and "n = " in facts["caption"]
+    assert "HA has no wer rows" in across.gain_table(one_paper, synthetic.PROFILE)["method"].iloc[-1]
+
+
+def test_without_rows_each_figure_is_a_sentence():
+    empty = study.read_rows("nowhere")
+    for name in across_plots.FIGURES:
+        assert across_plots.shown(name, empty, PROFILE).startswith(f"{name} is not drawn: ")
+    with pytest.raises(PlotError, match="python -m lib.across_runs run"):
+        across.effects(empty, "cos", PROFILE)
+
+
+def test_the_interaction_is_the_difference_of_the_differences():
+    means = {("hypernetwork", "dense"): 70.0, ("hypernetwork", "pruned"): 74.0}
+    means |= {("adapter", "dense"): 60.0, ("adapter", "pruned"): 61.0}
+    factors = {"paper": "XP", "metric": "cos", "split": "test", "role": "adaptation", "layer": None}
+    tables = [
+        scored({"x": mean}, seeds=(0, 1))["x"].assign(method=method, variant=attention, **factors)
+        for (method, attention), mean in means.items()
+    ]
+    told = across.effects(pd.concat(tables), "cos", PROFILE)
+    assert told["interaction"].value == pytest.approx(3.0)
+    assert told["hypernetwork"].value == pytest.approx(11.5)
+    assert told["pruned, adapter"].value == pytest.approx(1.0)
+    with pytest.raises(PlotError, match="lacks adapter pruned"):
+        across.effects(pd.concat(tables[:3]), "cos", PROFILE)
+
+
+def backbones(**settings) -> tuple[FastSpeech2, across_systems.PrunedFastSpeech2]:
+    """A random dense backbone and the same weights under a rule, both in evaluation mode."""
+    dims = FastSpeech2Dims.from_dict(SIZES)
+    torch.manual_seed(0)
+    dense, pruned = FastSpeech2(dims), across_systems.PrunedFastSpeech2(dims, SparseSettings(**settings))
+    missing, unexpected = pruned.load_state_dict(dense.state_dict(), strict=False)
+    assert set(missing) <= {"theta"} and not unexpected
+    return dense.eval(), pruned.eval()
+
+
+@pytest.mark.parametrize("settings", [{"method": "dense"}, {"method": "learned"}], ids=["dense", "theta 0"])
+def test_a_mask_that_cuts_nothing_leaves_the_backbone_as_it_is(settings):
+    dense, pruned = backbones(**settings)
+    batch = make_batch(speaker=True)
+    with torch.no_grad():
+        assert torch.allclose(dense(batch)["mel"], pruned(batch)["mel"], atol=1e-5)
+    assert all((share == 1).all() for share in pruned.kept(batch).values())
+
+
+def test_soft_masks_are_told_in_training_and_hard_ones_cut_connections():
+    _, pruned = backbones(method="learned", soft_steps=2, theta_scale=1.0)
+    torch.nn.init.constant_(pruned.theta, 1.0)
+    batch = make_batch(speaker=True)
+    pruned.at_step(0)
+    assert pruned(batch)["mask"].shape == (2, 2, 2)
+    pruned.at_step(2)
+    assert "mask" not in pruned(batch)
+    assert all(((share > 0) & (share < 1)).all() for share in pruned.kept(batch).values())
+
+
+def test_adapters_on_a_pruned_backbone_leave_its_weights_and_thresholds_alone():
+    _, pruned = backbones(method="learned")
+    model = assemble(pruned, {"name": "x", "method": "adapter", "modules": "d", "bottleneck": 4})
+    model(make_batch(speaker=True))["mel"].sum().backward()
+    assert all(p.grad is None for p in model.backbone.parameters())
+    assert any(p.grad is not None for p in model.adapter.parameters())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The tiny experiment, run once: its bench and rows."""
+    root = tmp_path_factory.mktemp("across")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RESULTS", str(root / "results"))
+        bench_at(root, patch)
+        across_runs.ensure(PROFILE, "cpu")
+        yield root, study.read_rows(PROFILE)
+
+
+def bench_at(root, patch) -> None:
+    """Let every bench find the random features of a few speakers."""
+    utterances = [replace(u, role="adaptation") if u.speaker == "new_c" else u for u in make_utterances()]
+    features = make_features(root / "features", utterances)
+    corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
+    patch.setattr(tts.Bench, "corpus", corpus)
+    patch.setattr(tts.Bench, "features", features)
+
+
+def test_every_cell_is_measured_and_the_unadapted_backbones_once(finished):
+    _, rows = finished
+    heard = rows[rows["metric"].isin(["cos", "mel_l1"])]
+    counts = heard.groupby(["system", "seed"]).size()
+    cells = [f"{cell}_{attention}" for cell in ("adapter", "hyper") for attention in ("dense", "pruned")]
+    assert {(name, seed) for name in cells for seed in (0, 1)} <= set(counts.index)
+    assert {(f"unadapted_{a}", 0) for a in ("dense", "pruned")} == {i for i in counts.index if "unadapted" in i[0]}
+    assert set(rows["run_id"]) == study.expected_runs({"xp": PROFILE["xp"]}, "XP")
+    thetas = rows[rows["metric"].eq("theta")]["value"]
+    assert len(thetas) == 2 and (thetas.abs() > 0).all()
+
+
+def test_the_same_seed_gives_the_same_rows(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "again"))
+    bench_at(tmp_path, monkeypatch)
+    again = across_runs.run(PROFILE, "factorial", 1, "cpu")
+    first = finished[1][finished[1]["run_id"].eq("xp-factorial-s1")]
+    kept = first["metric"].ne("seconds_trained").to_numpy(dtype=bool)
+    assert first["metric"].tolist() == again["metric"].tolist()
+    assert first["value"].to_numpy()[kept].tolist() == again["value"].to_numpy()[kept].tolist()
+
+
+def test_what_is_trained_is_found_and_not_trained_again(finished):
+    root, _ = finished
+    files = {path: path.stat().st_mtime_ns for path in root.rglob("xp-*.safetensors")}
+    across_runs.prepare(PROFILE, "cpu")
+    across_runs.run(PROFILE, "factorial", 0, "cpu")
+    assert len(files) == 10 and files == {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.parametrize("name", across_plots.FIGURES)
+def test_the_experiments_figures_are_drawn_from_rows(name, finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    if name == "xp_gain":
+        assert "no cos rows of tts_0" in across_plots.shown(name, finished[1], PROFILE)
+        return
+    shown = across_plots.draw(name, finished[1], PROFILE)
+    assert "n = " in shown.caption and (tmp_path / f"tiny/figures/{name}.svg").exists()
+
+
+def test_clusters_that_are_apart_have_a_silhouette_near_one_and_lone_labels_none():
+    own = np.random.default_rng(0)
+    items = [
+        Utterance(f"u{i}", f"s{i // 4}", "", "", (), "adaptation", "test", "stuttering", "", 1.0, {"severity": "mild"})
+        for i in range(12)
+    ]
+    centres = np.eye(8)[np.repeat([0, 1, 2], 4)]
+    points = centres + 0.01 * own.normal(size=(12, 8))
+    rows = cloud_rows(Cloud(points, own.normal(size=(12, 8)), items, Corpus(Path(), "x", "0", items)))
+    found = rows[rows["metric"].eq("silhouette")]
+    assert set(found["target"]) == {"speaker"}
+    means = found.groupby("variant")["value"].mean()
+    assert means["weights"] > 0.95 and means["embedding"] < 0.3
+    assert (rows["metric"].value_counts()[["map_x", "map_y"]] == 12).all()
+
+
+def test_a_system_or_run_that_is_not_there_is_named(finished):
+    with pytest.raises(TTSError, match="no system 'pruned' in section xp: choose one of factorial"):
+        across_runs.run(PROFILE, "pruned", 0, "cpu")
+    with pytest.raises(TTSError, match="tts_0 has no hypernetwork"):
+        cloud_of(PROFILE, "ht-tts_0-s0", "cpu")
+    with pytest.raises(TTSError, match="sp-vp-s0 generates no weights"):
+        cloud_of(PROFILE, "sp-vp-s0", "cpu")
+    with pytest.raises(TTSError, match="no attention 'sparse' in section xp: choose one of dense, pruned"):
+        across_systems.AcrossBench(PROFILE, "cpu").rule("sparse")
