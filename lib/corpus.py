@@ -1,7 +1,7 @@
 """One manifest type for every corpus: utterance, speaker, text, split, condition, path."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -105,14 +105,14 @@ class Corpus:
 
         rows = []
         for item in self.utterances:
-            row = asdict(item)
+            row = dict(vars(item))
             rows.append(row | {f"recipe_{key}": value for key, value in row.pop("recipe").items()})
         return pandas.DataFrame(rows)
 
     def save(self) -> None:
         """Write both manifest files, each appearing whole."""
         with replace_file(self.root / "manifest.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in self.utterances)
+            file.writelines(json.dumps(vars(item), ensure_ascii=False) + "\n" for item in self.utterances)
         about = {
             "name": self.name,
             "hash": self.hash,

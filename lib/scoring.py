@@ -18,6 +18,7 @@ import torch
 from lib import audio, study, tts
 from lib.corpus import Utterance
 from lib.metrics import cos, ffe, mcd, mos, wer
+from lib.systems import metadata
 from lib.tts import Bench
 
 UNITS = {
@@ -195,7 +196,7 @@ def ensure(bench: Bench) -> None:
 
 def _write(bench: Bench, run: str, rows: pd.DataFrame, seed: int, started: float, **facts) -> pd.DataFrame:
     study.write_rows(rows, run, bench.profile)
-    backbone = tts.metadata(bench.checkpoint("ht-backbone-s0")).get("fingerprint")
+    backbone = metadata(bench.checkpoint("ht-backbone-s0")).get("fingerprint")
     study.write_manifest(
         run,
         bench.profile,

@@ -36,7 +36,13 @@ def phonemize(text: str) -> str:
     """
     if not text or not text.strip():
         raise TextError("The text is empty; give at least one English word.")
-    phonemes = "".join(symbol for symbol in _g2p()(text) if symbol in _INDEX and symbol not in (PADDING, SILENCE))
+    try:
+        spoken = _g2p()(text)
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:  # a superscript number, for one
+        raise TextError(
+            f"The text {_quote(text)} cannot be pronounced ({error}); write its numbers as words."
+        ) from None
+    phonemes = "".join(symbol for symbol in spoken if symbol in _INDEX and symbol not in (PADDING, SILENCE))
     if not any(symbol in PHONES for symbol in phonemes):
         raise TextError(f"The text {_quote(text)} holds no speakable symbol; give at least one English word.")
     return f"{SILENCE}{phonemes.strip()}{SILENCE}"
