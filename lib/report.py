@@ -33,6 +33,7 @@ from lib.files import replace_file
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SINGLE = {"HT": "hypertts.html"}
+ACROSS = "notebooks/80_across_papers.html"  # what no single paper has
 
 
 def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
@@ -70,6 +71,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
+            across=ACROSS if exists(root, ACROSS) else None,
             copied=copied is not None,
             verdicts=VERDICTS,
             provenance=provenance(root, manifests),

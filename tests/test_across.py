@@ -12,7 +12,7 @@ import torch
 from synthetic_batch import make_batch
 from synthetic_zero_shot import make_features, make_utterances
 
-from lib import across, across_plots, across_runs, across_systems, study, tts
+from lib import across, across_plots, across_runs, across_systems, report, study, tts
 from lib.across_weights import Cloud, cloud_of, cloud_rows
 from lib.corpus import Corpus, Utterance
 from lib.drawing import PlotError
@@ -254,3 +254,16 @@ def test_a_system_or_run_that_is_not_there_is_named(finished):
         cloud_of(PROFILE, "sp-vp-s0", "cpu")
     with pytest.raises(TTSError, match="no attention 'sparse' in section xp: choose one of dense, pruned"):
         across_systems.AcrossBench(PROFILE, "cpu").rule("sparse")
+
+
+def test_the_report_links_the_page_and_says_that_it_is_exploratory(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    profile = synthetic.PROFILE
+    synthetic.write_run("ht-tts_0-s0", synthetic.system_rows("tts_0", 0, speakers=1, utterances=1))
+    assert "Across the papers" not in report.write_report(profile).read_text()
+    page = tmp_path / "tiny/notebooks/80_across_papers.html"
+    page.parent.mkdir()
+    page.write_text("<p>a page</p>")
+    written = report.write_report(profile).read_text()
+    assert 'href="notebooks/80_across_papers.html"' in written and "no claim was registered" in written
+    assert "Across the papers" not in report.write_report(profile, "HT").read_text()
