@@ -41,7 +41,7 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
     """WER against severity for each cohort: Whisper as it is, static LoRA and the hypernetwork."""
     systems = usable(rows, ("whisper_0", "lora_w1", "hyper", "full"))
     cohorts = [c for c in COHORTS if c != "typical" and not errors(rows, systems, cohort=c, empty=True).empty]
-    figure, axes = canvas(len(cohorts), 2.1 * len(cohorts) + 1.2, 3.6, sharey=True, squeeze=False)
+    figure, axes = canvas(len(cohorts), 2.2 * len(cohorts) + 1.2, 3.6, squeeze=False)
     for axis, cohort in zip(axes[0], cohorts, strict=True):
         for shift, system in enumerate(systems):
             places, estimates = [], []
@@ -55,13 +55,13 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
         axis.set_xlim(-0.5, 2.5)
         axis.set_title(COHORTS[cohort])
         axis.grid(axis="x", visible=False)
+        axis.set_ylim(bottom=0)
     axes[0][0].set_ylabel("WER")
-    axes[0][0].set_ylim(bottom=0)
     _legend(figure, systems)
     table = errors(rows, systems)
     caption = (
         f"Word error rate by cohort and severity of simulated speech, test sentences of all speakers: {sample(table)}; "
-        f"{whiskers(profile)}."
+        f"{whiskers(profile)}. Each panel has a scale of its own."
     )
     return describe(figure, caption, "WER by cohort and severity for several systems.", count(table))
 
@@ -113,7 +113,7 @@ def unseen(rows: pd.DataFrame, profile: dict) -> Figure:
         mark(axis, place, estimate, other, vertical=False, color=colour(other))
     name_rows(axis, [f"minus {label(other)}" for other in others])
     axis.axvline(0, color="0.4", lw=1.2, ls="--")
-    axis.set_xlabel("WER of the hypernetwork minus WER of the other (left of 0: the hypernetwork is better)")
+    axis.set_xlabel("WER of the hypernetwork minus WER of the other\n(left of 0: the hypernetwork is better)")
     table = errors(rows, ["hyper"], role="never_seen", cohort=TRAINED)
     caption = f"Never-seen speakers of the three trained cohorts, paired by utterance: {sample(table)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "Paired WER differences.", count(table))
@@ -172,8 +172,8 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
         estimate = interval(table[table["system"] == name], **settings(profile))
         shape = "s" if name.startswith("hyper") else "o"
         mark(ours, places[name], estimate, name, fmt=shape, color=colour(name))
-        place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 8}
-        ours.annotate(str(number), (places[name], estimate.value), **place)
+        low = {"transform": ours.get_xaxis_transform(), "fontsize": 8, "ha": "center"}
+        ours.text(places[name], 0.02 + 0.04 * (number % 2), str(number), **low)
         look = {"marker": shape, "color": colour(name), "linestyle": ""}
         handles.append(Line2D([], [], label=f"{number} {label(name)}", **look))
     figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4, fontsize=8.5)
@@ -217,7 +217,7 @@ def targets(rows: pd.DataFrame, profile: dict) -> Figure:
     if others:
         name_rows(right, [label(other) for other in others])
     right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("WER minus that of LoRA on W1 (right of 0: W1 is better)")
+    right.set_xlabel("WER minus that of LoRA on W1\n(right of 0: W1 is better)")
     table = errors(rows, systems, cohort=TRAINED)
     caption = f"Where to adapt, at about 0.03 % of the weights: {sample(table)}; {whiskers(profile)}."
     return describe(figure, caption, "WER of LoRA on different matrices.", count(table))
@@ -239,7 +239,7 @@ def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
         mark(right, place, estimate, other, vertical=False, color=colour(other))
     name_rows(right, [label(other) for other in others])
     right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("WER minus that of the linear, Whisper-conditioned one")
+    right.set_xlabel("WER minus that of the linear one\nconditioned on Whisper")
     table = errors(rows, systems, role="never_seen", cohort=TRAINED)
     caption = f"Conditioning and generator, never-seen speakers of the trained cohorts: {sample(table)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "WER by conditioning and generator.", count(table))

@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from lib import pitch
 from lib.drawing import ROLES, canvas, describe, label
@@ -143,9 +144,7 @@ def speaker_map(embeddings: np.ndarray, speakers: list[str], roles: list[str]) -
     for role, (name, tone, shape) in ROLES.items():
         mine = roles == role
         axis.scatter(*points[mine].T, color=tone, marker=shape, s=18, alpha=0.6, label=name, linewidths=0)
-    for speaker in dict.fromkeys(speakers):
-        place = {"xytext": (0, 9), "textcoords": "offset points", "fontsize": 8, "ha": "center"}
-        axis.annotate(speaker, points[speakers == speaker].mean(0), **place)
+    name_clusters(axis, {name: points[speakers == name].mean(0) for name in dict.fromkeys(speakers)}, 8)
     axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
     axis.legend(frameon=False, fontsize="small", loc="best")
     caption = f"t-SNE map of GE2E embeddings, n = {len(points)} utterances of {len(set(speakers))} speakers."
@@ -187,10 +186,9 @@ def generated_parameters(clouds: dict[str, np.ndarray], speakers: list[str], sco
         for place, (speaker, tone) in enumerate(zip(names, tones, strict=True)):
             mine = speakers == speaker
             upper.scatter(*points[mine].T, color=tone, s=26, marker="os^vD<>pPX"[place % 10], linewidths=0)
-            beside = {"xytext": (0, 8), "textcoords": "offset points", "fontsize": 7, "ha": "center"}
-            upper.annotate(speaker, points[mine].mean(0), **beside)
             lower.plot([place] * mine.sum(), values[mine], ".", color=tone, alpha=0.6)
             lower.plot(place, values[mine].mean(), "_", color="black", markersize=12, markeredgewidth=2)
+        name_clusters(upper, {name: points[speakers == name].mean(0) for name in names}, 7)
         upper.set(title=name, xticks=[], yticks=[])
         lower.axhline(0, color="0.4", lw=1.2, ls="--")
         lower.set_ylim(min(-0.3, values.min() - 0.05), 1.05)
@@ -202,6 +200,29 @@ def generated_parameters(clouds: dict[str, np.ndarray], speakers: list[str], sco
         f"n = {len(speakers)} utterances of {len(names)} speakers."
     )
     return describe(figure, caption, "Maps and silhouettes of generated parameters by speaker.", len(speakers))
+
+
+def name_clusters(axis: Axes, centres: dict[str, np.ndarray], size: float) -> None:
+    """Names above the centres of clusters, moved up or down where they would lie on one another; inside the axis."""
+    axis.margins(x=0.12, y=0.12)
+    axis.figure.draw_without_rendering()
+    halo = [withStroke(linewidth=2, foreground="white")]
+    place = {"textcoords": "offset points", "fontsize": size, "ha": "center", "va": "center", "path_effects": halo}
+    points = 72 / axis.figure.dpi
+    left, right = (edge * points for edge in axis.get_window_extent().intervalx)
+    taken: list[tuple[float, float, float]] = []
+    for name, centre in sorted(centres.items(), key=lambda item: -item[1][1]):
+        x, y = axis.transData.transform(centre) * points
+        half = 0.3 * size * len(name)
+        middle = float(np.clip(x, left + half, max(left + half, right - half)))
+        free = [shift for shift in (9, -9, 18, -18, 27, -27, 36, -36) if _free(middle, y + shift, half, size, taken)]
+        up = free[0] if free else 9
+        taken.append((middle, y + up, half))
+        axis.annotate(name, centre, xytext=(middle - x, up), **place)
+
+
+def _free(x: float, y: float, half: float, size: float, taken: list[tuple[float, float, float]]) -> bool:
+    return all(abs(x - other) > half + wide or abs(y - height) > 1.15 * size for other, height, wide in taken)
 
 
 def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray:

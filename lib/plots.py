@@ -150,7 +150,7 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
         axis.axhline(0, color=colour("tts_0"), lw=1.2, ls="--")
         axis.margins(x=0.18)
     ours.set_ylabel("COS gained over TTS-0 (points)")
-    legend_of(ours, systems, loc="best", fontsize="small")
+    legend_of(figure, systems, loc="outside upper center", ncols=6, fontsize="small")
     mine = tested(rows, "cos", systems)
     caption = (
         f"Speaker similarity gained over TTS-0 against trainable parameters (log axis): {sample(mine)}; "

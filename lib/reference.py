@@ -14,11 +14,15 @@ import json
 import shutil
 from pathlib import Path
 
+from matplotlib import rc_context
+
 from lib import study, tables
 from lib.claims import VERDICTS, load_claims
+from lib.drawing import RC, show
 from lib.files import replace_file, write_json
 from lib.provenance import ROOT
 from lib.report import write_report
+from lib.verdict_figure import verdicts
 
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- results: python -m lib.reference -->", "<!-- end of results -->"
@@ -52,8 +56,19 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     shutil.copy(root / "claims.json", folder / "claims.json")
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
         shutil.copy(figure, folder / "figures" / figure.name)
+    draw_verdicts(json.loads((folder / "claims.json").read_text(encoding="utf-8")), folder / "figures", profile)
     write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
     write_report(profile, copied=folder)
+
+
+def draw_verdicts(records: list[dict], folder: Path, profile: dict) -> None:
+    """The README's picture: every claim's verdict at a glance, as verdicts.png, .svg and its caption."""
+    figure = verdicts(records)
+    with replace_file(folder / "verdicts.png") as temporary:
+        temporary.write_bytes(show(figure).png)
+    with replace_file(folder / "verdicts.svg") as temporary, rc_context(RC):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    write_json(folder / "verdicts.json", figure.description | {"name": "verdicts", "profile": profile["name"]})
 
 
 def _known(manifests: dict[str, dict], name: str) -> list[str]:
