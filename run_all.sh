@@ -21,7 +21,8 @@ of date in the study, and says where the report is. A call that was interrupted 
 After --, anything Snakemake takes: --forceall, --until claims, --resources gpu=4 to let four steps share the GPU, or
 --workflow-profile cluster/slurm to spread the steps over a cluster (see that folder's config.yaml).
 
-test makes the environment and runs the test suite, every notebook in the smoke profile included.
+test makes the environment and runs the test suite in two processes, every notebook in the smoke profile included.
+After --, anything pytest takes: -k audio, or --numprocesses 0 for one process.
 TEXT
 }
 
@@ -139,10 +140,12 @@ choose_device() {
   esac
 }
 
+# Two processes with one thread each, a file's tests in one of them, so that what a file prepares is prepared once.
 test_command() {
   [[ ${1:-} != -- ]] || shift
   ensure_environment
-  exec "$python" -m pytest "$@"
+  export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+  exec "$python" -m pytest --numprocesses 2 --dist loadfile "$@"
 }
 
 profile=demo cores="" device=auto dry_run="" python=""

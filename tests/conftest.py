@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from lib import audio
 LIBRISPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "librispeech-mini" / "LibriSpeech"
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def smoke_corpus(tmp_path_factory) -> None:
+    """The smoke profile's corpus is there: built by the first test process that needs it, while the others wait."""
+    from lib import study
+    from lib.corpora import kokoro
+
+    with open(tmp_path_factory.getbasetemp().parent / "smoke-corpus.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        kokoro.build(study.load_profile("smoke")["corpus"])
 
 
 @dataclass(frozen=True)

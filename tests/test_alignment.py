@@ -39,7 +39,7 @@ def test_durations_that_cannot_be_compared_are_refused_in_a_sentence(durations, 
         alignment.boundary_error(durations, exact)
 
 
-def test_training_from_the_command_line_reports_the_boundary_error(tmp_path, monkeypatch, capsys):
+def test_training_from_the_command_line_reports_the_boundary_error(tmp_path, monkeypatch, capsys, smoke_corpus):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
     monkeypatch.setattr(alignment, "SETTINGS", study.merge(alignment.SETTINGS, TINY))
     arguments = ["lib.alignment", "--profile", "smoke", "--device", "cpu", "--threads", "1"]

@@ -41,7 +41,7 @@ def profile() -> dict:
 
 
 @pytest.fixture(scope="module")
-def lab(profile, tmp_path_factory) -> Lab:
+def lab(profile, tmp_path_factory, smoke_corpus) -> Lab:
     """A prepared lab of four sentences, in folders of its own."""
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("latents")

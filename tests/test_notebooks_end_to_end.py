@@ -52,7 +52,7 @@ def snakemake(*arguments: str, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def results() -> Path:
+def results(smoke_corpus) -> Path:
     with alone(RESULTS):
         snakemake("--quiet", "host", "reason")
     return RESULTS

@@ -174,7 +174,8 @@ def test_a_gpu_that_is_not_there_is_refused(clone):
 
 def test_tests_run_in_the_environment_with_their_own_arguments(clone):
     assert call(clone, "test", "--", "-k", "audio").returncode == 0
-    assert (clone / "calls").read_text().splitlines()[-1].endswith("-m pytest -k audio")
+    said = (clone / "calls").read_text().splitlines()[-1]
+    assert "--numprocesses 2 --dist loadfile" in said and said.endswith(" -k audio")
 
 
 def test_a_python_of_another_version_is_refused(clone):

@@ -18,7 +18,7 @@ SMALL = {"pretrain": {"steps": 6}, "adapt": {"steps": 4}, "vocoder": {"iteration
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def bench(tmp_path_factory, smoke_corpus):
     torch.set_num_threads(1)
     os.environ["STUDY_RESULTS"] = str(tmp_path_factory.mktemp("results"))
     yield tts.Bench(study.load_profile("smoke", SMALL))
