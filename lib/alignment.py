@@ -14,16 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
-from lib import aligned, study
+from lib import aligned, parallel, study
 from lib.aligned import SETTINGS, seconds_of
 from lib.corpus import Utterance
-from lib.files import fingerprint, replace_file, write_json
+from lib.files import fingerprint
 from lib.models.aligner import Aligner, AlignerError
-from lib.systems import load_weights, metadata
-from lib.train import saved_state, seed_everything
-from lib.tts import Bench, run_id
+from lib.systems import load_weights
+from lib.train import is_kept, keep, saved_state, seed_everything
+from lib.tts import Bench, ready, run_id
 
 __all__ = ["SETTINGS", "align", "boundary_error", "evaluate", "restore", "seconds_of", "train"]
 
@@ -74,7 +73,7 @@ def train(bench: Bench, seed: int = 0) -> Path:
     """
     path, settings = bench.checkpoint(run_id("aligner", seed)), settings_of(bench.profile)
     mark = fingerprint(bench.corpus.hash, bench.profile["features"], settings, seed, bench.device.split(":")[0])
-    if path.exists() and path.with_suffix(".json").exists() and metadata(path).get("fingerprint") == mark:
+    if is_kept(path, mark):
         return path
     seed_everything(seed)
     began, resume = time.time(), path.with_suffix(".resume.pt")
@@ -82,12 +81,9 @@ def train(bench: Bench, seed: int = 0) -> Path:
         make(bench), bench.features, utterances_of(bench, "train"), settings, resume, mark, bench.device, seed
     )
     model = learned.model
-    facts = {"seed": seed, "fingerprint": mark, "settings": settings, "history": learned.history}
+    facts = {"seed": seed, "settings": settings, "speed": learned.history.speed, "history": learned.history}
     facts |= {"parameters": sum(p.numel() for p in model.parameters()), "wall_seconds": time.time() - began}
-    with replace_file(path) as temporary:
-        save_file(saved_state(model), temporary, {"fingerprint": mark})
-    write_json(path.with_suffix(".json"), facts | evaluate(bench, model))
-    resume.unlink(missing_ok=True)
+    keep(path, saved_state(model), mark, facts | evaluate(bench, model))
     return path
 
 
@@ -121,14 +117,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
-        bench = Bench(study.load_profile(options.profile), options.device)
-        measured = evaluate(bench, restore(bench, options.seed))
+        with parallel.joined(options.device) as device:
+            bench = ready(Bench(study.load_profile(options.profile), device))
+            measured, told = evaluate(bench, restore(bench, options.seed)), parallel.first()
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from None
-    print(
-        f"median phoneme-boundary error {measured['boundary_error_ms']:.1f} ms "
-        f"on {measured['validation_utterances']} validation utterances"
-    )
+    if told:
+        print(
+            f"median phoneme-boundary error {measured['boundary_error_ms']:.1f} ms "
+            f"on {measured['validation_utterances']} validation utterances"
+        )
 
 
 if __name__ == "__main__":

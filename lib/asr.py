@@ -2,6 +2,7 @@
 
     python -m lib.asr prepare --profile demo
     python -m lib.asr run --profile demo --system hyper --seed 0
+    torchrun --nproc-per-node 8 -m lib.asr train --profile full --system hyper --device cuda
 
 `prepare` makes what all runs share: the simulated corpus, the frozen encoder's states and the conditioning
 embeddings. A trained system is a safetensors file with the fingerprint of everything it depends on; an interrupted
@@ -14,25 +15,28 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from lib import asr_measure, audio, study
+from lib import asr_measure, audio, parallel, study
 from lib.asr_data import AsrError, Bench, fill
 from lib.asr_systems import EVERYBODY, Systems, build, group_of, rate_of, system_of, training_groups
 from lib.corpus import Utterance
-from lib.files import fingerprint, replace_file, write_json
+from lib.files import fingerprint, write_json
 from lib.methods.hyperlora import HyperLora, LowRankAdaptation, budget
 from lib.metrics import wer
+from lib.models.whisper import Encoded
 from lib.models.whisper_decoding import transcribe
+from lib.models.whisper_states import Example
 from lib.models.whisper_training import loss
 from lib.pretrained import hub_id
-from lib.train import BucketedBatches, TrainConfig, fit, saved_state, seed_everything
+from lib.train import BucketedBatches, History, TrainConfig, fit, keep, saved_state, seed_everything
 
 UNITS = {"wer": "ratio", "cer": "ratio", "wer_hallucinated": "0 or 1"}
 LONGEST_KEPT = 12.0  # s of audio kept for a player
@@ -110,16 +114,14 @@ def train(bench: Bench, name: str, seed: int) -> Systems:
     system, path = system_of(bench.settings, name), bench.root / "checkpoints" / f"ha-{name}-s{seed}.safetensors"
     groups = training_groups(bench, system)
     config = train_config(bench, system, seed)
-    mark = fingerprint(bench.identity, system, vars(config), bench.device.split(":")[0], sorted(groups))
+    mark = fingerprint(bench.identity, system, config.identity(), bench.device.split(":")[0], sorted(groups))
     seed_everything(seed)
     systems = build(bench, system, groups)
-    if _load(systems, path, mark):
+    if parallel.agree(_load(systems, path, mark)):
         return systems.eval()
     history = _fit(bench, systems, groups, config, path.with_suffix(".resume.pt"), mark)
-    with replace_file(path) as temporary:
-        save_file(saved_state(systems), temporary, {"fingerprint": mark})
-    write_json(path.with_suffix(".json"), {"fingerprint": mark, "system": system, "seed": seed, "history": history})
-    path.with_suffix(".resume.pt").unlink(missing_ok=True)
+    facts = {"system": system, "seed": seed, "speed": history.speed, "history": history}
+    keep(path, saved_state(systems), mark, facts)
     return systems.eval()
 
 
@@ -130,7 +132,19 @@ def train_config(bench: Bench, system: dict, seed: int) -> TrainConfig:
     return TrainConfig.from_dict(section | {"learning_rate": rate_of(bench.settings, system)}, seed=seed)
 
 
-def _fit(bench: Bench, systems: Systems, groups: dict[str, list[Utterance]], config, resume: Path, mark: str):
+@dataclass(frozen=True)
+class StatesRead:
+    """The encoder states of one batch, read ahead, in the place of the cache they came from."""
+
+    encoded: Encoded
+
+    def read(self, examples: Sequence[Example]) -> Encoded:
+        return self.encoded
+
+
+def _fit(
+    bench: Bench, systems: Systems, groups: dict[str, list[Utterance]], config: TrainConfig, resume: Path, mark: str
+) -> History:
     """Train every group's adaptation; steps are shared between the groups in turn."""
     system, names = systems.system, list(groups)
     examples = {group: [bench.examples[u.utterance] for u in items] for group, items in groups.items()}
@@ -140,15 +154,20 @@ def _fit(bench: Bench, systems: Systems, groups: dict[str, list[Utterance]], con
     }
     table = bench.embeddings(system["conditioning"], system["embedding"]) if system["method"] == "hyper" else None
 
-    def batch_at(step: int) -> tuple:
+    def batch_at(step: int) -> dict:
         group = names[step % len(names)]
         batch = [examples[group][index] for index in samplers[group](step // len(names))]
-        return systems.of(group), batch
+        mine = parallel.share(len(batch)).of(batch)
+        states = bench.cache if systems.of(group).changes_encoder else StatesRead(bench.cache.read(mine))
+        return {"group": group, "examples": batch, "states": states}
 
-    def total(given: tuple) -> dict:
-        adaptation, batch = given
-        own = None if table is None else torch.stack([table[example.name] for example in batch])
-        return loss(bench.model, batch, bench.cache, adaptation, own)
+    def total(batch: dict) -> dict[str, torch.Tensor]:
+        def of_some(some: dict) -> dict[str, torch.Tensor]:
+            own = None if table is None else torch.stack([table[example.name] for example in some["examples"]])
+            return loss(bench.model, some["examples"], batch["states"], systems.of(batch["group"]), own)
+
+        written = torch.tensor([len(example.tokens or ()) + 1.0 for example in batch["examples"]])
+        return parallel.mean(of_some, {"examples": batch["examples"]}, written)
 
     systems.train()
     label = f"ha-{system['name']}-s{config.seed}"
@@ -219,7 +238,8 @@ def describe(items: list[Utterance]) -> dict[str, list]:
 
 def sizes(bench: Bench, run_id: str, systems: Systems) -> tuple[pd.DataFrame, dict]:
     """Rows of the adapted (generated) and trained weights, in numbers and in % of Whisper's; and training facts."""
-    history = json.loads((bench.root / "checkpoints" / f"{run_id}.json").read_text())["history"]
+    facts = json.loads((bench.root / "checkpoints" / f"{run_id}.json").read_text())
+    history = facts["history"]
     counts = budget(systems.parts[0], bench.model.network)
     whole = sum(p.numel() for p in bench.model.network.model.parameters())
     trained = sum(p.numel() for p in systems.parameters())
@@ -231,7 +251,7 @@ def sizes(bench: Bench, run_id: str, systems: Systems) -> tuple[pd.DataFrame, di
     }
     units = {"seconds_trained": "s", "final_loss": "nats", "trainable_share": "%", "generated_share": "%"}
     rows = [{"metric": k, "value": float(v), "unit": units.get(k, "count")} for k, v in values.items()]
-    return pd.DataFrame(rows), {"history": history, "whisper_parameters": whole}
+    return pd.DataFrame(rows), {"speed": facts.get("speed"), "history": history, "whisper_parameters": whole}
 
 
 def factors(bench: Bench, system: dict, systems: Systems | None) -> dict:
@@ -300,9 +320,9 @@ def keep_audio(bench: Bench, run_id: str) -> None:
 
 
 def main() -> None:
-    """Prepare a profile, or run one of its systems."""
+    """Prepare a profile, run one of its systems, or only train it (which torchrun may spread over GPUs)."""
     parser = argparse.ArgumentParser(prog="python -m lib.asr", description="Adapt Whisper to atypical speech.")
-    parser.add_argument("step", choices=("prepare", "run"))
+    parser.add_argument("step", choices=("prepare", "run", "train"))
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--system", default="whisper_0")
     parser.add_argument("--seed", type=int, default=0)
@@ -316,8 +336,14 @@ def main() -> None:
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device, options.threads)
-        else:
+        elif options.step == "run":
             run(profile, options.system, options.seed, options.device)
+        else:
+            with parallel.joined(options.device) as device:
+                bench = Bench(profile, device, options.threads)
+                with parallel.in_turn():
+                    fill(bench)
+                train(bench, options.system, options.seed)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from None
 

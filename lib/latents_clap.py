@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib import styles
+from lib import parallel, styles
 from lib.files import file_hash, fingerprint
 from lib.latents_data import SPEAKER, TRUTHS, Lab, Sentence, fingerprint_seed, floats, heard
 from lib.latents_posterior import mark_of, train_once, training
@@ -92,11 +92,22 @@ def mini_clap(lab: Lab) -> MiniClap:
             prompts.append(some_prompt(levels, sentence.name, draw, int(random.integers(PROMPTS))))
             if len(mels) == config.batch_size:
                 break
-        return {"mels": torch.from_numpy(np.stack(mels)).to(lab.device), "sentences": sentences_of(model, prompts)}
+        frozen = {"sentences": sentences_of(model, prompts)} if dims.text == "minilm" else {"prompts": prompts}
+        return {"mels": torch.from_numpy(np.stack(mels)), **frozen}
+
+    def towers(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"audio": model.audio(batch["mels"]), "text": model.text(batch["sentences"])}
+
+    def loss(batch: dict) -> dict[str, Tensor]:
+        sentences = batch["sentences"] if "sentences" in batch else sentences_of(model, batch["prompts"])
+        if parallel.size() == 1:
+            return model.loss({"mels": batch["mels"], "sentences": sentences})
+        both = parallel.forward(towers, {"mels": batch["mels"], "sentences": sentences})
+        return {"total": clap.contrastive_loss(both["audio"], both["text"], model.log_scale.clamp_max(math.log(100)))}
 
     path = clap_path(lab)
     mark = fingerprint(lab.hash, section, dims.text, lab.device.split(":")[0])
-    train_once(path, mark, model, model.loss, batch_at, config, lab.device)
+    train_once(path, mark, model, loss, batch_at, config, lab.device)
     return model.eval().requires_grad_(False)
 
 

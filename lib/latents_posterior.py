@@ -11,7 +11,7 @@ import copy
 import fcntl
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lib import audio
+from lib import audio, parallel
 from lib.files import file_hash, fingerprint, replace_file
 from lib.latents_data import SPEAKER, Lab, LatentError, Sentence, floats, heard
 from lib.metrics import MetricError, cos, ffe, wer
@@ -59,7 +59,7 @@ def train_once(
 
     Beside the weights lies a .json: the learning curve, the number of trained weights and the seconds.
     """
-    with locked(path):
+    with locked(path) if parallel.first() else nullcontext():
         if is_kept(path, mark):
             model.load_state_dict(load_file(path, device=str(device)), strict=False)
             return
@@ -67,7 +67,7 @@ def train_once(
         history = fit(model, loss, batch_at, config, resume, mark, device, path.stem)
         weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
         facts = {"trainable_parameters": weights, "seconds_trained": history[-1]["seconds"], "history": history}
-        keep(path, {k: v.contiguous() for k, v in saved_state(model).items()}, mark, facts)
+        keep(path, {k: v.contiguous() for k, v in saved_state(model).items()}, mark, facts | {"speed": history.speed})
 
 
 def facts_of(path: Path) -> dict:
@@ -122,12 +122,19 @@ def encoder_of(lab: Lab) -> PosteriorEncoder:
             restyled.append(stretch(wave, None, 2 * section["segment"], voice.dims.hop, random)[0])
         waves, latents = zip(*own, strict=True)
         batch = {"waves": np.stack(waves), "z": np.stack(latents), "styled": np.stack(restyled)}
-        return {name: torch.from_numpy(value).to(lab.device) for name, value in batch.items()}
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+    def inversion(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        frames = torch.full((len(batch["z"]),), batch["z"].shape[2], device=lab.device)
+        return vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])
+
+    def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"mel": mel_distance(voice, voice.decoder, encoder, batch["styled"], section["segment"])}
 
     def loss(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        frames = torch.full((len(batch["z"]),), batch["z"].shape[2], device=lab.device)
-        losses = vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])
-        losses["mel"] = mel_distance(voice, voice.decoder, encoder, batch["styled"], section["segment"])
+        own = {name: batch[name] for name in ("z", "waves")}
+        losses = parallel.mean(inversion, own, torch.ones(len(own["z"])))
+        losses |= parallel.mean(spectral, {"styled": batch["styled"]}, torch.ones(len(batch["styled"])))
         return losses | {"total": losses["latent"] + losses["mel"]}
 
     train_once(encoder_path(lab), lab.encoder_mark, encoder, loss, batch_at, config, lab.device)
@@ -179,17 +186,20 @@ def decoder_of(lab: Lab, seed: int = 0) -> nn.Module:
     mark = fingerprint(file_hash(encoder_path(lab)), section, seed)
     config = training(section, seed, "segment")
 
-    def batch_at(step: int) -> Tensor:
+    def batch_at(step: int) -> dict[str, Tensor]:
         random = np.random.default_rng([seed, step, 1])
         chosen = [(random.integers(len(sentences)), random.integers(len(lab.styles))) for _ in range(config.batch_size)]
         cut = [
             stretch(lab.wave(sentences[s], lab.styles[k]), None, 2 * section["segment"], voice.dims.hop, random)[0]
             for s, k in chosen
         ]
-        return torch.from_numpy(np.stack(cut)).to(lab.device)
+        return {"waves": torch.from_numpy(np.stack(cut))}
 
-    def loss(waves: Tensor) -> dict[str, Tensor]:
-        return {"total": mel_distance(voice, decoder, encoder, waves, section["segment"])}
+    def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"total": mel_distance(voice, decoder, encoder, batch["waves"], section["segment"])}
+
+    def loss(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return parallel.mean(spectral, batch, torch.ones(len(batch["waves"])))
 
     path = lab.root / "checkpoints" / f"ld-decoder-s{seed}.safetensors"
     train_once(path, mark, decoder, loss, batch_at, config, lab.device)

@@ -1,11 +1,14 @@
 """Training of the latent diffusions: pairs (z_text, z_audio, condition), the content projection, the models.
 
+    torchrun --nproc-per-node 8 -m lib.latents_train --profile full --system palette --device cuda
+
 Pairs are cut from the same frames of both latents. With shared durations these frames say the same; with sampled
 durations, as in the paper, they drift apart along the utterance.
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib import parallel, study
 from lib.files import fingerprint
 from lib.latents_clap import audio_condition, audio_hash, clap_of
-from lib.latents_data import PAIRS, Lab, LatentError, Sentence
-from lib.latents_posterior import train_once, training
+from lib.latents_data import PAIRS, Lab, LatentError, Sentence, make
+from lib.latents_posterior import encode_all, encoder_of, train_once, training
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models.clap import Clap
 from lib.models.denoiser import DenoiserDims
@@ -99,8 +103,12 @@ class Pairs:
             z[:, row, :, : both.shape[2]] = both
             frames.append(both.shape[2])
             conditions.append(audio_condition(self.lab, self.clap, sentence, style))
-        batch = {"z_text": z[0], "z_audio": z[1], "frames": torch.tensor(frames), "condition": torch.stack(conditions)}
-        return {name: value.to(self.lab.device) for name, value in batch.items()}
+        return {
+            "z_text": z[0],
+            "z_audio": z[1],
+            "frames": torch.tensor(frames),
+            "condition": torch.stack(conditions),
+        }
 
 
 def checkpoint(lab: Lab, name: str, seed: int) -> Path:
@@ -130,7 +138,40 @@ def diffusion_of(lab: Lab, name: str, seed: int) -> tuple[LatentDiffusion, Tenso
     shared = {k: system.get(k) for k in ("method", "pairs", "content")}
     described = (settings["processes"], settings["denoiser"], settings["drop_condition"], section)
     mark = fingerprint(lab.encoder_mark, audio_hash(lab), shared, described, settings["content_directions"], seed)
-    train_once(checkpoint(lab, name, seed), mark, model, model.loss, pairs, config, lab.device)
+
+    def loss(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return parallel.mean(model.loss, batch, batch["frames"].float())
+
+    train_once(checkpoint(lab, name, seed), mark, model, loss, pairs, config, lab.device)
     found = model.eval(), None if projection is None else projection.to(lab.device)
     lab.kept["diffusion", name, seed] = found
     return found
+
+
+def main() -> None:
+    """Train one system and what it needs, on one device or under torchrun."""
+    parser = argparse.ArgumentParser(prog="python -m lib.latents_train", description="Train one latent diffusion.")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--system", default="palette")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        with parallel.joined(options.device) as device:
+            lab = Lab(study.load_profile(options.profile), device)
+            if system_of(lab.profile, options.system)["method"] not in PROCESSES:
+                raise LatentError(f"The system {options.system} has no diffusion to train: choose palette or i2sb.")
+            with parallel.in_turn():
+                make(lab)
+            encoder = encoder_of(lab)
+            with parallel.in_turn():
+                encode_all(lab, encoder)
+            diffusion_of(lab, options.system, options.seed)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,10 @@
 A run is described by a `TrainConfig` and a fingerprint of everything it depends on. The batch at a step is a
 function of the seed and the step alone, and a checkpoint holds weights, optimiser, scheduler and random state, so
 a run that was killed and started again ends with the same weights, bit for bit on a CPU.
+
+Under torchrun several processes share every batch (`lib.parallel`), and the first one writes the checkpoint. On a GPU
+the next batch is made by a thread and copied from pinned memory while the model works, the optimiser is fused, and
+nothing waits for the device between two records of the history.
 """
 
 import json
@@ -10,18 +14,22 @@ import math
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from lib import parallel
 from lib.files import file_hash, replace_file, write_json
+from lib.loading import Meter, loaded
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class TrainConfig:
     precision: str = "float32"  # "float32" or "bfloat16" (autocast)
     checkpoint_every: int = 200  # steps
     seed: int = 0
+    compile: bool = False  # torch.compile; pays on a GPU and over thousands of steps, and changes the last digits
 
     @classmethod
     def from_dict(cls, values: dict, **fixed) -> "TrainConfig":
@@ -53,6 +62,10 @@ class TrainConfig:
             )
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists, **fixed})
+
+    def identity(self) -> dict:
+        """The settings that decide the weights; `compile` is one of them where it is on."""
+        return {name: value for name, value in asdict(self).items() if name != "compile" or value}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step counted from 0; Noam as in Vaswani et al. 2017, its peak at `learning_rate`."""
@@ -108,60 +121,110 @@ class BucketedBatches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+class History(list):
+    """One record per `log_every`-th step (step, losses, rate, seconds), and `speed`, how fast the training went.
+
+    speed: steps_per_second; utilisation, a share, of the "GPU" or of the "CPU threads" (`utilisation_of`); processes.
+    """
+
+    speed: dict[str, float | str | None]
+
+
 def fit(
     model: nn.Module,
-    loss: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    batch_at: Callable[[int], dict[str, Tensor]],
+    loss: Callable[[Any], dict[str, Tensor]],
+    batch_at: Callable[[int], Any],
     config: TrainConfig,
     resume_path: Path,
     fingerprint: str,
     device: torch.device | str = "cpu",
     label: str = "training",
-) -> list[dict[str, float]]:
+    at_step: Callable[[int], None] = lambda step: None,
+) -> History:
     """Train the parameters of `model` that require a gradient, in place.
 
-    loss: a batch to its losses, of which "total" is minimised. batch_at: a micro-batch number to a batch on the
-    device. resume_path: the checkpoint, read if it has this fingerprint and removed by the caller when the
-    result is safe. Returns one record per `log_every`-th step: step, losses, rate, seconds.
+    loss: a batch to its losses, of which "total" is minimised; in several processes it is the whole batch's, as
+    `lib.parallel` gives it. batch_at: a micro-batch number to a batch, on the CPU or the device; it changes nothing,
+    since a thread may call it before its turn. at_step: called before each step. resume_path: the checkpoint, read if
+    it has this fingerprint and removed by the caller when the result is safe. label: of the progress bar, none if "".
 
     Raises:
         FloatingPointError: a loss is not finite.
     """
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    device = torch.device(device)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    fused = True if device.type == "cuda" else None
     optimiser = torch.optim.AdamW(
-        trainable.values(), config.learning_rate, config.betas, config.eps, config.weight_decay
+        trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=fused
     )
     seed_everything(config.seed)
-    start, history, spent = _resume(resume_path, fingerprint, model, optimiser, device)
+    start, records, spent = _resume(resume_path, fingerprint, model, optimiser, device)
+    objective, history, meter = _objective(model, loss, config), History(records), Meter(device)
     log_every = max(1, config.steps // 200)
     began = time.monotonic() - spent
-    autocast = (
-        torch.autocast(torch.device(device).type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
-    )
-    for step in tqdm(range(start, config.steps), initial=start, total=config.steps, desc=label, mininterval=2):
+    batches = loaded(batch_at, range(start * config.accumulate, config.steps * config.accumulate), device)
+    shown = {"desc": label, "mininterval": 2, "disable": not label or not parallel.first()}
+    for step in tqdm(range(start, config.steps), initial=start, total=config.steps, **shown):
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
+        at_step(step)
         for micro in range(config.accumulate):
-            with autocast:
-                losses = loss(batch_at(step * config.accumulate + micro))
-            (losses["total"] / config.accumulate).backward()
-        torch.nn.utils.clip_grad_norm_(trainable.values(), config.clip)
+            batch = next(batches)
+            with _last(objective, micro + 1 == config.accumulate):
+                with _autocast(config, device):
+                    losses = objective(batch)
+                (losses["total"] / config.accumulate).backward()
+        torch.nn.utils.clip_grad_norm_(trainable, config.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
             history.append(_record(step + 1, losses, config.rate(step), time.monotonic() - began, label))
-        if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
+            meter.read()
+        if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps and parallel.first():
             _save(resume_path, fingerprint, step + 1, model, optimiser, history, time.monotonic() - began)
+    history.speed = {"steps_per_second": config.steps / max(time.monotonic() - began, 1e-9), **meter.facts()}
     return history
 
 
+class _Objective(nn.Module):
+    """The losses of a batch as a module, of which only "total" has a gradient."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Any], dict[str, Tensor]]):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        losses = self.loss(batch)
+        return {name: value if name == "total" else value.detach() for name, value in losses.items()}
+
+
+def _objective(model: nn.Module, loss: Callable[[Any], dict[str, Tensor]], config: TrainConfig) -> nn.Module:
+    """The objective, shared by the processes where there are several, compiled where the profile asks for it."""
+    objective = _Objective(model, loss)
+    if parallel.size() > 1:
+        if config.compile and parallel.first():
+            print("several processes share this training, which is then not compiled")
+        return DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
+    return torch.compile(objective, dynamic=True) if config.compile else objective
+
+
+def _last(objective: nn.Module, last: bool) -> AbstractContextManager:
+    """Gradients meet those of the other processes after a step's last micro-batch."""
+    return objective.no_sync() if isinstance(objective, DistributedDataParallel) and not last else nullcontext()
+
+
+def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:
+    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
+
+
 def _record(step: int, losses: dict[str, Tensor], rate: float, seconds: float, label: str) -> dict[str, float]:
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    if not math.isfinite(values["total"]):
+    values = torch.stack([value.detach().double() for value in losses.values()]).tolist()  # one wait for the device
+    named = dict(zip(losses, values, strict=True))
+    if not math.isfinite(named["total"]):
         raise FloatingPointError(
-            f"{label}: the loss is {values['total']} at step {step}: lower the learning rate or check the corpus"
+            f"{label}: the loss is {named['total']} at step {step}: lower the learning rate or check the corpus"
         )
-    return {"step": step, **values, "rate": rate, "seconds": seconds}
+    return {"step": step, **named, "rate": rate, "seconds": seconds}
 
 
 def saved_state(model: nn.Module) -> dict[str, Tensor]:
@@ -174,19 +237,26 @@ def keep(path: Path, state: dict[str, Tensor], mark: str, facts: dict) -> None:
     """Write a finished training: its weights with their fingerprint, then `facts` and the weights' SHA-256 beside them.
 
     The checkpoint to resume from goes last. The file's one metadata entry is `fingerprint`: the order of several is
-    not fixed.
+    not fixed. Of several processes the first writes and the others wait.
     """
-    with replace_file(path) as temporary:
-        save_file(state, temporary, {"fingerprint": mark})
-    write_json(path.with_suffix(".json"), facts | {"fingerprint": mark, "sha256": file_hash(path)})
-    path.with_suffix(".resume.pt").unlink(missing_ok=True)
+    if parallel.first():
+        with replace_file(path) as temporary:
+            save_file(state, temporary, {"fingerprint": mark})
+        write_json(path.with_suffix(".json"), facts | {"fingerprint": mark, "sha256": file_hash(path)})
+        path.with_suffix(".resume.pt").unlink(missing_ok=True)
+    parallel.wait()
 
 
 def is_kept(path: Path, mark: str) -> bool:
     """Whether a training with this fingerprint has ended, and its weights are still what they were then.
 
-    Facts that state no SHA-256, as they were written before, are taken at their word.
+    Facts that state no SHA-256, as they were written before, are taken at their word. Several processes ask together,
+    and all hear what the first one sees.
     """
+    return bool(parallel.agree(parallel.first() and _is_kept(path, mark)))
+
+
+def _is_kept(path: Path, mark: str) -> bool:
     try:
         facts = json.loads(path.with_suffix(".json").read_text())
         with safe_open(path, "pt") as file:
@@ -203,7 +273,7 @@ def _save(path, fingerprint, step, model, optimiser, history, seconds) -> None:
         "step": step,
         "model": saved_state(model),
         "optimiser": optimiser.state_dict(),
-        "history": history,
+        "history": list(history),
         "seconds": seconds,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -213,8 +283,26 @@ def _save(path, fingerprint, step, model, optimiser, history, seconds) -> None:
 
 
 def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int, list[dict], float]:
-    if not path.exists():
+    state = _read(path, fingerprint)
+    start = state["step"] if state else 0
+    if start != parallel.agree(start):
+        raise parallel.ParallelError(f"{path.name} is not the same for all processes: keep results in a shared folder.")
+    if state is None:
         return 0, [], 0.0
+    model.load_state_dict({k: v.to(device) for k, v in state["model"].items()}, strict=False)
+    optimiser.load_state_dict(state["optimiser"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and parallel.size() > 1:
+        torch.cuda.set_rng_state(state["cuda_rng"][0])  # all processes draw the same numbers as the first
+    elif state["cuda_rng"]:
+        torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
+    return start, state["history"], state["seconds"]
+
+
+def _read(path: Path, fingerprint: str) -> dict | None:
+    """The checkpoint of an interrupted training with this fingerprint, or None."""
+    if not path.exists():
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch does not look at the checksums
@@ -222,17 +310,8 @@ def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises many kinds for a damaged file; a checkpoint is only ever a saving of time
         print(f"{path.name} cannot be read and is left aside: training starts from the first step")
-        return 0, [], 0.0
+        return None
     if state["fingerprint"] != fingerprint:
         print(f"{path.name} belongs to another configuration and is left aside: training starts from the first step")
-        return 0, [], 0.0
-    model.load_state_dict({k: v.to(device) for k, v in state["model"].items()}, strict=False)
-    optimiser.load_state_dict(state["optimiser"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state["step"], state["history"], state["seconds"]
-
-
-def describe(config: TrainConfig) -> dict:
-    return asdict(config)
+        return None
+    return state

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib import study, text
+from lib import parallel, study, text
 from lib.corpora import kokoro
 from lib.corpus import Corpus, Utterance
 from lib.features import Features, features_of
@@ -110,8 +110,8 @@ def train(bench: Bench, name: str, seed: int) -> Path:
     began = time.time()
     history = fit(
         model,
-        lambda batch: fastspeech2.loss(model(batch), batch),
-        lambda step: features.batch(rows[sampler(step)], bench.device),
+        lambda batch: fastspeech2.loss(parallel.forward(model, batch), batch),
+        lambda step: features.batch(rows[sampler(step)]),
         config,
         path.with_suffix(".resume.pt"),
         mark,
@@ -126,6 +126,7 @@ def train(bench: Bench, name: str, seed: int) -> Path:
         "backbone_changed": int(_frozen_hash(model) != frozen_before) if system["method"] != "finetune" else 1,
         "seconds_trained": history[-1]["seconds"],
         "wall_seconds": time.time() - began,
+        "speed": history.speed,
         "validation": validation_loss(bench, model, role),
         "history": history,
     }
@@ -255,8 +256,18 @@ def vocode(bench: Bench, utterances: list[Utterance], batch_size: int = 16) -> l
     return waves
 
 
+def ready(bench: Bench) -> Bench:
+    """The bench with its features, which one process makes and all read."""
+    with parallel.in_turn():
+        bench.features  # noqa: B018 - made on first use
+    return bench
+
+
 def main() -> None:
-    """Train one system: `python -m lib.tts --profile demo --system hypertts_d --seed 0 --device cuda`."""
+    """Train one system: `python -m lib.tts --profile demo --system hypertts_d --seed 0 --device cuda`.
+
+    On several GPUs: `torchrun --nproc-per-node 8 -m lib.tts ...` with the same arguments.
+    """
     parser = argparse.ArgumentParser(prog="python -m lib.tts", description="Train one system of the HyperTTS study.")
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--system", default="backbone")
@@ -266,8 +277,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     try:
-        bench = Bench(study.load_profile(options.profile), options.device)
-        print(train(bench, options.system, options.seed))
+        with parallel.joined(options.device) as device:
+            path = train(ready(Bench(study.load_profile(options.profile), device)), options.system, options.seed)
+            if parallel.first():
+                print(path)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from None
 

@@ -4,10 +4,13 @@
     baseline   the same model for `train.steps` more steps
     the rest   those steps under the system's own masks or regulariser (`lib.methods.sparse_attention`)
 
+    torchrun --nproc-per-node 8 -m lib.zero_shot_systems --profile full --system dp_r45 --device cuda
+
 With `from_scratch`, as in the paper, there is no common start: every system trains from random weights for the steps
 of `train`, which is then the whole training. Either way all systems of a profile cost the same number of steps.
 """
 
+import argparse
 import json
 import time
 from functools import cached_property
@@ -17,14 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib import study, text
+from lib import parallel, study, text
 from lib.corpus import Utterance
 from lib.files import file_hash, fingerprint
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.systems import load_weights
 from lib.train import BucketedBatches, TrainConfig, fit, is_kept, keep, saved_state, seed_everything
-from lib.tts import Bench
+from lib.tts import Bench, ready
 
 DENSE = "dense"  # the common start
 COST = "attention_cost"  # no model: what a block's attention costs
@@ -105,11 +108,11 @@ class Batches:
 
     def __call__(self, micro: int) -> dict[str, torch.Tensor]:
         """As `FastSpeech2.forward` takes it; with reference and reference_lengths for an episodic system."""
-        features, device, chosen = self.bench.features, self.bench.device, self.sampler(micro)
-        batch = features.batch(self.rows[chosen], device)
+        features, chosen = self.bench.features, self.sampler(micro)
+        batch = features.batch(self.rows[chosen])
         if not self.episodic:
             return batch
-        support = features.batch(self.rows[self.support(micro, chosen)], device)
+        support = features.batch(self.rows[self.support(micro, chosen)])
         return batch | {"reference": support["mel"], "reference_lengths": support["frame_lengths"]}
 
     def support(self, micro: int, chosen: np.ndarray) -> np.ndarray:
@@ -137,16 +140,17 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
         load_weights(model.backbone, train(bench, DENSE, 0))
         seed_everything(seed)
     model.to(bench.device).train()
-    batches = Batches(bench, name, config.batch_size, seed)
-
-    def batch_at(micro: int) -> dict[str, torch.Tensor]:
-        model.at_step(micro // config.accumulate)
-        return batches(micro)
-
-    resume = path.with_suffix(".resume.pt")
     began = time.time()
     history = fit(
-        model, lambda batch: model.loss(model(batch), batch), batch_at, config, resume, mark, bench.device, path.stem
+        model,
+        lambda batch: model.loss(parallel.forward(model, batch, {"mask": 1}), batch),
+        Batches(bench, name, config.batch_size, seed),
+        config,
+        path.with_suffix(".resume.pt"),
+        mark,
+        bench.device,
+        path.stem,
+        model.at_step,
     )
     model.at_step(config.steps)
     facts = {
@@ -154,6 +158,7 @@ def train(bench: ZeroShotBench, name: str, seed: int) -> Path:
         "steps": config.steps,
         "seconds_trained": history[-1]["seconds"],
         "wall_seconds": time.time() - began,
+        "speed": history.speed,
         "validation": validation_loss(bench, model),
         "thresholds": model.thresholds(),
         "history": history,
@@ -230,3 +235,27 @@ def bench_of(profile: dict, device: str) -> ZeroShotBench:
     if "sp" not in profile:
         raise study.StudyError("the profile has no section sp: load it with lib.study.load_profile")
     return ZeroShotBench(profile, device)
+
+
+def main() -> None:
+    """Train one system, on one device or under torchrun."""
+    parser = argparse.ArgumentParser(prog="python -m lib.zero_shot_systems", description="Train one zero-shot system.")
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--system", default=DENSE)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        with parallel.joined(options.device) as device:
+            bench = ready(bench_of(study.load_profile(options.profile), device))
+            path = train(bench, options.system, options.seed)
+            if parallel.first():
+                print(path)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

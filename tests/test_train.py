@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.loading import ahead
 from lib.train import BucketedBatches, TrainConfig, fit, seed_everything
 
 
@@ -127,3 +128,26 @@ def test_noam_rises_to_its_peak_at_the_warm_up_and_anneals():
 def test_unknown_setting_names_those_that_exist():
     with pytest.raises(ValueError, match="unknown training settings"):
         TrainConfig.from_dict({"steps": 1, "batch_size": 1, "learning_rate": 1, "momentum": 0.9})
+
+
+def test_batches_made_ahead_come_in_order_one_before_its_turn():
+    made, used = [], []
+    for batch in ahead(lambda number: made.append(number) or number, range(3, 8)):
+        used.append(batch)
+        assert len(made) - len(used) <= 1
+    assert used == made == [3, 4, 5, 6, 7]
+
+
+def test_a_batch_that_cannot_be_made_ahead_stops_the_training():
+    def make(number: int) -> int:
+        if number == 2:
+            raise OSError("a file is gone")
+        return number
+
+    with pytest.raises(OSError, match="a file is gone"):
+        list(ahead(make, range(4)))
+
+
+def test_compiling_belongs_to_the_settings_that_decide_the_weights_only_where_it_is_on():
+    assert "compile" not in CONFIG.identity()
+    assert TrainConfig(1, 1, 0.1, compile=True).identity()["compile"] is True
