@@ -131,8 +131,13 @@ def write_corpus(name: str, cores: int, pointer: Path) -> None:
 
 
 def last_error(log: Path) -> str:
-    """The end of a log, without colours and progress bars; of a notebook's, from the failing cell on."""
+    """The end of a log, without colours and progress bars; of a notebook's, from the failing cell on.
+
+    A full disk is told in a sentence, for the log may end in the middle of another one.
+    """
     text = ESCAPES.sub("", log.read_text(errors="replace")).replace("\r", "\n")
+    if "No space left on device" in text or os.statvfs(log).f_bavail == 0:
+        return "the disk is full: free some space and run the same command again"
     lines = [line for line in text.splitlines() if not PROGRESS.match(line)]
     starts = [i for i, line in enumerate(lines) if FAILING_CELL in line]
     return "\n".join(lines[starts[-1] if starts else 0 :][-SHOWN_LINES:])

@@ -33,17 +33,17 @@ FAULTS = [
     *_interrupted(
         "disk full during {}",
         interruptions.full_disk,
-        {"training": 3, "scoring": 3, "notebook": 2, "report": 1},
+        {"training": 3, "scoring": 2, "notebook": 2, "report": 1},
         ("training",),
     ),
     *_interrupted(
         "read-only results: {}", interruptions.read_only, {"training": 1, "scoring": 1, "notebook": 1}, ("scoring",)
     ),
-    *_interrupted("two runs at once: {}", interruptions.twice, {"training": 3, "scoring": 2}, ("training",)),
-    Fault("damaged features in the cache", partial(damage.rebuilt, "features"), 4),
-    Fault("damaged weights", partial(damage.rebuilt, "training"), 4),
-    Fault("damaged checkpoint to resume from", damage.resumed, 3),
-    Fault("damaged Parquet file of rows", damage.rows, 3),
+    *_interrupted("two runs at once: {}", interruptions.twice, {"training": 2, "scoring": 2}, ("training",)),
+    Fault("damaged features in the cache", partial(damage.rebuilt, "features"), 3),
+    Fault("damaged weights", partial(damage.rebuilt, "training"), 3),
+    Fault("damaged checkpoint to resume from", damage.resumed, 2),
+    Fault("damaged Parquet file of rows", damage.rows, 2),
     Fault("damaged weights in an installed package", damage.package, 4, 2),
     Fault("hostile archives", damage.archives, damage.HOSTILE, damage.HOSTILE),
     Fault("pickle payload in a checkpoint", damage.pickles, len(damage.LOADERS), len(damage.LOADERS)),
