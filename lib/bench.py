@@ -24,12 +24,12 @@ from statistics import median
 
 import torch
 
-from lib.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics
+from lib.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training
 from lib.files import write_json
 from lib.provenance import ROOT, device_name
 from lib.tts import resolve_device
 
-ROWS = (*metrics.ROWS, *adapters.ROWS)
+ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS)
 FIELDS = ("name", "peer", "size", "ours_s", "peer_s", "ratio", "bound", "device", "versions")
 LEAST = 6  # utterances: the order of fewer values says nothing
 WARM_UP = 3  # utterances that a peer is warmed up with

@@ -17,8 +17,8 @@ def loaded(batch_at: Callable[[int], Any], numbers: range, device: torch.device)
     if device.type != "cuda":
         yield from map(batch_at, numbers)
         return
-    for batch in ahead(lambda number: _each(batch_at(number), _pinned), numbers):
-        yield _each(batch, lambda value: value.to(device, non_blocking=True))
+    for batch in ahead(lambda number: each(batch_at(number), _pinned), numbers):
+        yield each(batch, lambda value: value.to(device, non_blocking=True))
 
 
 def ahead(make: Callable[[int], Any], numbers: range) -> Iterator[Any]:
@@ -35,13 +35,13 @@ def _pinned(value: Tensor) -> Tensor:
     return value.pin_memory() if value.device.type == "cpu" else value
 
 
-def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A batch (a tensor, or mappings, lists and tuples of them and of anything else) with its tensors changed."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, dict):
-        return {name: _each(value, change) for name, value in batch.items()}
-    return type(batch)(_each(value, change) for value in batch) if type(batch) in (list, tuple) else batch
+        return {name: each(value, change) for name, value in batch.items()}
+    return type(batch)(each(value, change) for value in batch) if type(batch) in (list, tuple) else batch
 
 
 class Meter:

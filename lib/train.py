@@ -122,7 +122,7 @@ class BucketedBatches:
 
 
 class History(list):
-    """One record per `log_every`-th step (step, losses, rate, seconds), and `speed`, how fast the training went.
+    """Records (step, losses, rate, seconds) and `speed`, how fast the training went.
 
     speed: steps_per_second; utilisation, a share, of the "GPU" or of the "CPU threads" (`utilisation_of`); processes.
     """
@@ -140,6 +140,7 @@ def fit(
     device: torch.device | str = "cpu",
     label: str = "training",
     at_step: Callable[[int], None] = lambda step: None,
+    records: int = 200,
 ) -> History:
     """Train the parameters of `model` that require a gradient, in place.
 
@@ -147,6 +148,7 @@ def fit(
     `lib.parallel` gives it. batch_at: a micro-batch number to a batch, on the CPU or the device; it changes nothing,
     since a thread may call it before its turn. at_step: called before each step. resume_path: the checkpoint, read if
     it has this fingerprint and removed by the caller when the result is safe. label: of the progress bar, none if "".
+    records: about how many the history has.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -158,9 +160,9 @@ def fit(
         trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=fused
     )
     seed_everything(config.seed)
-    start, records, spent = _resume(resume_path, fingerprint, model, optimiser, device)
-    objective, history, meter = _objective(model, loss, config), History(records), Meter(device)
-    log_every = max(1, config.steps // 200)
+    start, earlier, spent = _resume(resume_path, fingerprint, model, optimiser, device)
+    objective, history, meter = _objective(model, loss, config), History(earlier), Meter(device)
+    log_every = max(1, config.steps // records)
     began = time.monotonic() - spent
     batches = loaded(batch_at, range(start * config.accumulate, config.steps * config.accumulate), device)
     shown = {"desc": label, "mininterval": 2, "disable": not label or not parallel.first()}
