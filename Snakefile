@@ -111,7 +111,9 @@ def runs_of(paper):
 
 def read_by(chapter):
     """The runs whose rows a chapter reads: its paper's, and those of all papers where it lies across them."""
-    return [*ROWS, *(run for paper in PAPERS for run in runs_of(paper))] if chapter[0] == "8" else runs_of(PAPER_OF[chapter])
+    if PAPER_OF[chapter] != "xp":
+        return runs_of(PAPER_OF[chapter])
+    return [*ROWS, *(run for paper in PAPERS for run in runs_of(paper))]
 
 
 def of_others(paper, system=None):
