@@ -173,7 +173,7 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
         shape = "s" if name.startswith("hyper") else "o"
         mark(ours, places[name], estimate, name, fmt=shape, color=colour(name))
         low = {"transform": ours.get_xaxis_transform(), "fontsize": 8, "ha": "center"}
-        ours.text(places[name], 0.02 + 0.04 * (number % 2), str(number), **low)
+        ours.text(places[name], 0.02 + 0.04 * (number % 3), str(number), **low)
         look = {"marker": shape, "color": colour(name), "linestyle": ""}
         handles.append(Line2D([], [], label=f"{number} {label(name)}", **look))
     figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4, fontsize=8.5)

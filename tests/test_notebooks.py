@@ -61,3 +61,21 @@ def test_a_notebook_defines_nothing_longer_than_a_few_lines(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
     ]
     assert [node.name for node in definitions if node.end_lineno - node.lineno >= LONGEST_DEFINITION] == []
+
+
+def test_chapters_follow_one_another_in_the_order_of_their_numbers():
+    names = [path.stem for path in NOTEBOOKS if re.match(r"\d\d_", path.stem) and not path.stem.startswith("40_")]
+    last = {name: "".join(read(ROOT / "notebooks" / f"{name}.ipynb")["cells"][-1]["source"]) for name in names}
+    for before, after in zip(names[:-1], names[1:], strict=True):
+        assert re.search(rf"Next: \[[^]]+\]\({after}\.ipynb\)", last[before]), f"{before} does not lead to {after}"
+        assert re.search(rf"Previous: \[[^]]+\]\({before}\.ipynb\)", last[after]), f"{after} does not lead to {before}"
+
+
+def test_links_between_notebooks_lead_to_sections_that_are_there():
+    for path in NOTEBOOKS:
+        text = "\n".join("".join(cell["source"]) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+        for name, anchor in re.findall(r"\]\(([\w-]+)\.ipynb(?:#([\w-]+))?\)", text):
+            target = ROOT / "notebooks" / f"{name}.ipynb"
+            assert target.is_file(), f"{path.name} links {name}"
+            there = json.dumps(read(target)["cells"]).replace("\\", "")
+            assert not anchor or f'id="{anchor}"' in there, f"{path.name} links {name}#{anchor}"

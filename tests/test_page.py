@@ -27,6 +27,7 @@ def test_a_page_fetches_nothing(tmp_path):
     html = (tmp_path / "a.html").read_text()
     assert "<msub><mi>W</mi><mi>d</mi></msub></mrow></math>" in html
     assert "Title" in html
+    assert html.index("<body") < html.index('href="../index.html"') < html.rindex("Title")
     assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']https?:", html) == []
 
 
