@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 from lib import asr_measure, audio, parallel, study
 from lib.asr_data import AsrError, Bench, fill
@@ -36,7 +36,7 @@ from lib.models.whisper_decoding import transcribe
 from lib.models.whisper_states import Example
 from lib.models.whisper_training import loss
 from lib.pretrained import hub_id
-from lib.train import BucketedBatches, History, TrainConfig, fit, keep, saved_state, seed_everything
+from lib.train import BucketedBatches, History, TrainConfig, fit, is_kept, keep, saved_state, seed_everything
 
 UNITS = {"wer": "ratio", "cer": "ratio", "wer_hallucinated": "0 or 1"}
 LONGEST_KEPT = 12.0  # s of audio kept for a player
@@ -114,10 +114,11 @@ def train(bench: Bench, name: str, seed: int) -> Systems:
     system, path = system_of(bench.settings, name), bench.root / "checkpoints" / f"ha-{name}-s{seed}.safetensors"
     groups = training_groups(bench, system)
     config = train_config(bench, system, seed)
-    mark = fingerprint(bench.identity, system, config.identity(), bench.device.split(":")[0], sorted(groups))
+    mark = fingerprint(bench.identity, system, vars(config), bench.device.split(":")[0], sorted(groups))
     seed_everything(seed)
     systems = build(bench, system, groups)
-    if parallel.agree(_load(systems, path, mark)):
+    if is_kept(path, mark):
+        systems.load_state_dict(load_file(path), strict=False)
         return systems.eval()
     history = _fit(bench, systems, groups, config, path.with_suffix(".resume.pt"), mark)
     facts = {"system": system, "seed": seed, "speed": history.speed, "history": history}
@@ -172,18 +173,6 @@ def _fit(
     systems.train()
     label = f"ha-{system['name']}-s{config.seed}"
     return fit(systems, total, batch_at, config, resume, mark, bench.device, label)
-
-
-def _load(systems: Systems, path: Path, mark: str) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != mark:
-                return False
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except Exception:  # missing, or damaged in one of safetensors' own ways: it is trained again
-        return False
-    systems.load_state_dict(state, strict=False)
-    return True
 
 
 def recognise(bench: Bench, system: dict, systems: Systems | None) -> tuple[list[Utterance], list[str]]:

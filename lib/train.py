@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class TrainConfig:
     seed: int = 0
     compile: bool = False  # torch.compile; pays on a GPU and over thousands of steps, and changes the last digits
 
+    def __post_init__(self):
+        if not self.compile:  # then not among vars(), of which the fingerprints of finished trainings are made
+            del self.__dict__["compile"]
+
     @classmethod
     def from_dict(cls, values: dict, **fixed) -> "TrainConfig":
         unknown = set(values) - set(cls.__dataclass_fields__)
@@ -62,10 +66,6 @@ class TrainConfig:
             )
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists, **fixed})
-
-    def identity(self) -> dict:
-        """The settings that decide the weights; `compile` is one of them where it is on."""
-        return {name: value for name, value in asdict(self).items() if name != "compile" or value}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step counted from 0; Noam as in Vaswani et al. 2017, its peak at `learning_rate`."""
