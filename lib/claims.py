@@ -95,7 +95,9 @@ def summary(records: list[dict]) -> list[dict]:
             "id": record["id"],
             "verdict": record["verdict"],
             "value": _number(record["value"]),
-            "interval": f"[{_number(record['ci_low'])}, {_number(record['ci_high'])}]",
+            "interval": f"[{_number(record['ci_low'])}, {_number(record['ci_high'])}]"
+            if record["ci_low"] is not None
+            else "",
             "unit": record["unit"],
             "n": record["n"],
             "reason": record["reason"],

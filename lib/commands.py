@@ -10,7 +10,7 @@ from lib import study
 
 def print_table(entries: list[dict], title: str) -> None:
     """A rich table in a terminal, tab-separated lines with a header when piped."""
-    cells = [["" if value is None else str(value) for value in entry.values()] for entry in entries]
+    cells = [[_cell(value) for value in entry.values()] for entry in entries]
     if not entries:
         print(f"{title}: none")
         return
@@ -25,6 +25,14 @@ def print_table(entries: list[dict], title: str) -> None:
     for line in cells:
         table.add_row(*line)
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.5g}" if abs(value) < 1e5 else f"{value:.0f}"
+    return str(value)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,7 +82,8 @@ def _compare(options: argparse.Namespace) -> None:
     from lib import compare
 
     a, b = compare.locate(options.a), compare.locate(options.b)
-    for title in ("provenance", "verdicts", "means"):
+    for number, title in enumerate(("provenance", "verdicts", "means")):
+        print(end="\n" if number else "")
         print_table(getattr(compare, title)(a, b), f"{title} that differ: {options.a} (a), {options.b} (b)")
 
 
