@@ -74,7 +74,7 @@ def gains(rows: pd.DataFrame, profile: dict) -> Figure:
         f"What a method gains against the weights it trains. Left: {told}; {_samples(found)}. A hollow mark joined "
         "to a filled one is what a hypernetwork generates for one utterance; methods of nearly the same size stand "
         f"side by side. Intervals are cut at −{-SHOWN[0]:g} and {SHOWN[1]:g} %. Right: speakers seen in no training, "
-        "HT over TTS-0, SP (all weights trained) over the dense model trained as long: the one unit that the two share. "
+        "HT over TTS-0, SP (all weights trained) over the dense model trained as long: the unit that the two share. "
         f"{whiskers(profile).capitalize()}. {LEFT_OUT}. SP has none either and is not on the left."
         + "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
     )
