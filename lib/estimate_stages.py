@@ -44,6 +44,8 @@ def stages(profile: dict) -> Iterator[Stage]:
     yield from recognisers(profile)
     yield from pruned(profile)
     yield from diffusions(profile)
+    if profile["vocoder_training"]["chapter"]:
+        yield own_vocoder(profile)
 
 
 def hypertts(profile: dict) -> Iterator[Stage]:
@@ -207,6 +209,31 @@ def diffusions(profile: dict) -> Iterator[Stage]:
             kinds[system["method"]] = kinds.get(system["method"], 0) + runs
     for method, runs in kinds.items():
         yield Stage("LD", f"diffusion ({method})", runs, config, diffusion(method))
+
+
+def own_vocoder(profile: dict) -> Stage:
+    """The study's HiFi-GAN: both sides' losses in one backward pass, which costs what the two of a real step do."""
+    from lib.models.hifigan_critics import adversarial_loss, critic_loss, feature_loss
+    from lib.models.mel import MelDims
+    from lib.vocoders import Training, VocoderConfig
+
+    settings, dims = VocoderConfig.of(profile), MelDims(**profile["features"])
+    shared = {name: getattr(settings, name) for name in ("steps", "batch_size", "learning_rate", "precision")}
+
+    def make(device: str, size: int):
+        training = Training(settings, dims, device).train()
+        mel = torch.randn(size, dims.n_mels, settings.frames, device=device)
+        wave = torch.randn(size, settings.frames * dims.hop, device=device) / 9
+
+        def loss() -> Tensor:
+            made, real = training.generator(mel), training.critics(wave)
+            against = critic_loss(real, training.critics(made.detach()))
+            judged = training.critics(made)
+            return against + adversarial_loss(judged) + feature_loss(real, judged)
+
+        return training, loss
+
+    return Stage("all", "vocoder", 1, TrainConfig(**shared), make)
 
 
 def runs_by_system(profile: dict, paper: str) -> dict[str, int]:
