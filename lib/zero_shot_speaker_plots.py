@@ -16,7 +16,8 @@ def phase(rows: pd.DataFrame, profile: dict) -> Figure:
     """Quality at R = 0.45 against the length of phase 1."""
     table = measured(rows)
     chosen = [system for system in PHASES if has(table, "cos", [system])]
-    metrics = [metric for metric in ("mos_predicted", "cos", "cer", "mel_l1") if has(table, metric, chosen)]
+    shown = ("mos_predicted", "cos", "cer", "mel_l1")
+    metrics = [metric for metric in shown if chosen and all(has(table, metric, [system]) for system in chosen)]
     if not metrics:
         raise PlotError("the length of phase 1 needs a system at R = 0.45: run dp_r45")
     figure, axes = canvas(len(metrics), 3.3 * len(metrics), 3.6, squeeze=False)

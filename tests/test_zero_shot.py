@@ -1,6 +1,7 @@
 """The zero-shot study on random features: systems, references, rows, figures, and input that it refuses."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from synthetic_zero_shot import PHONEMES, make_bench
@@ -207,6 +208,14 @@ def test_every_figure_is_drawn_from_rows_and_refuses_none(finished, name, monkey
     assert figure.description["n"] > 0 and "n = " in figure.description["caption"]
     with pytest.raises(PlotError):
         zero_shot_plots.FIGURES[name].draw(rows.iloc[:0], bench.profile)
+
+
+def test_the_figure_of_phase_one_leaves_out_what_only_some_systems_were_measured_by(finished):
+    bench, rows = finished
+    table = rows[rows["system"] == "dp_r45"]
+    short = table[table["metric"] != "mel_l1"].assign(system="dp_r45_phase20")
+    figure = zero_shot_plots.FIGURES["sp_phase"].draw(pd.concat([table, short]), bench.profile)
+    assert [axis.get_ylabel() for axis in figure.axes] == [zero_shot_plots.AXES["cos"]]
 
 
 @pytest.mark.parametrize("profile", ["smoke", "demo", "full", "paper"])
