@@ -192,6 +192,7 @@ if [[ -n $dry_run ]]; then
 fi
 results=${STUDY_RESULTS:-results}/$profile
 mkdir -p "$results" || fail "$results cannot be made; check the rights of this folder and the space on the disk."
+[[ -w $results ]] || fail "$results cannot be written; check the rights of this folder, or name another in STUDY_RESULTS."
 exec 9>>"$results/.lock"
 lock 9 now || fail "another run of profile $profile is at work in $results; wait for it, or stop it first."
 say "The report is $results/index.html; this run makes what is missing or out of date."

@@ -27,6 +27,7 @@ from lib.files import fingerprint, replace_file
 from lib.models import speaker, whisper_sizes
 from lib.models.whisper import Whisper
 from lib.models.whisper_states import EncoderStates, Example, mean_states, prepare
+from lib.workers import end_with_parent
 
 CONDITIONINGS = ("whisper", "ge2e")
 CHUNK = 8  # utterances a worker encodes together
@@ -186,7 +187,7 @@ def _encode_all(bench: Bench, chunks: list[list[Example]]) -> Iterator[dict[str,
         yield from (_encode(chunk, bench.cache, bench.device) for chunk in chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(bench.cores, context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(bench.cores, context, end_with_parent) as pool:
         work = partial(_encode_alone, given=bench.settings["whisper"], root=bench.cache.root)
         yield from pool.map(work, chunks)
 

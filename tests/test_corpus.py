@@ -37,6 +37,12 @@ def test_a_saved_corpus_loads_equal(tmp_path):
     assert isinstance(loaded.utterances[0].durations, tuple)
 
 
+def test_a_text_with_any_kind_of_line_end_stays_one_text(tmp_path):
+    made = corpus(tmp_path, utterance(0, text="One\u2028two\x85three\x1cfour\nfive\r\nsix."), utterance(1))
+    made.save()
+    assert Corpus.load(tmp_path) == made
+
+
 def test_selection_by_role_split_and_speaker(tmp_path):
     made = corpus(tmp_path, utterance(0), utterance(1, role="adaptation"), utterance(2, split="test"))
     assert [u.utterance for u in made.select(role="pretraining")] == ["u0", "u2"]
