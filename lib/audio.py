@@ -8,6 +8,7 @@ import numpy as np
 from lib.files import replace_file
 
 RATE = 16_000
+BLOCK = 1 << 22  # samples read at once: a damaged header may promise more than memory holds
 SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
 
 
@@ -68,7 +69,10 @@ def read(path: str | Path, rate: int = RATE) -> np.ndarray:
     try:
         with soundfile.SoundFile(path) as file:
             promised, rate_in, channels = file.frames, file.samplerate, file.channels
-            wave = file.read(dtype="float32")
+            blocks = [file.read(0, dtype="float32")]
+            while len(block := file.read(BLOCK, dtype="float32")):
+                blocks.append(block)
+            wave = np.concatenate(blocks)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(f"{path}: cannot be read as audio ({error}); build or fetch it again.") from None
     if channels != 1:
