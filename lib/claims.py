@@ -17,6 +17,7 @@ from lib.statistics import Estimate, StatisticsError, holm, interval, paired_dif
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
 FIELDS = ("id", "paper", "statement", "published", "scale", "figure", "notebook", "anchor", "needs", "parts")
+OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 TYPES = {
     "difference": {"a", "b", "expect"},
     "reduction": {"a", "b", "expect"},
@@ -124,9 +125,10 @@ def bootstrap_options(profile: dict) -> dict:
 def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
     """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone.
 
-    The corpus checks of a paper, rows of no method, do not count.
+    The corpus checks of a paper, rows of no method, do not count, nor do recordings of another corpus.
     """
-    rows = rows[(rows["paper"] == paper).fillna(False)]
+    rows = rows[(rows["paper"] == paper).fillna(False) & (rows["role"] != OTHER).fillna(True)]
+    manifests = {run: m for run, m in manifests.items() if OTHER not in run}
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
@@ -171,6 +173,8 @@ def _judge_claim(
     for part in parts:
         _judge_part(part, level, sum(each.estimate is not None for each in primary) or 1)
     verdict, reason = ("not tested", unmet) if unmet else _combine(primary, absent)
+    if verdict == "not tested" and "missing" in claim:
+        reason = f"{reason}; {claim['missing']}"
     head = parts[0]
     return {
         "id": claim["id"],

@@ -3,7 +3,9 @@
 from importlib import import_module
 from types import ModuleType
 
-from lib import study
+import pandas as pd
+
+from lib import real_plots, study
 from lib.drawing import PlotError
 from lib.statistics import StatisticsError
 
@@ -18,13 +20,17 @@ def draw_all(profile: dict) -> None:
         if rows.empty:
             print(f"{paper} has no rows in profile {profile['name']}")
             continue
-        module = plots_of(paper)
-        for name in module.FIGURES:
-            try:
-                module.draw(name, rows, profile)
-                print(name)
-            except (PlotError, StatisticsError) as error:
-                print(f"{name} is left out: {error}")
+        for module in (plots_of(paper), *([real_plots] if paper == "HT" else [])):
+            _draw(module, rows, profile)
+
+
+def _draw(module: ModuleType, rows: pd.DataFrame, profile: dict) -> None:
+    for name in module.FIGURES:
+        try:
+            drawn = module.draw(name, rows, profile)
+            print(name if drawn is not None else f"{name} is left out: it has no rows")
+        except (PlotError, StatisticsError) as error:
+            print(f"{name} is left out: {error}")
 
 
 def plots_of(paper: str) -> ModuleType:
