@@ -122,7 +122,7 @@ def test_built_in_effects_are_found(judged):
 def test_a_second_corpus_that_was_not_run_is_not_tested(judged):
     record = judged[0]["HT8"]
     assert record["verdict"] == "not tested"
-    assert record["reason"].startswith("this profile's rows lack role other_corpus; they come with python -m lib.corpora")
+    assert record["reason"].startswith("this profile's rows lack role other_corpus; they come with python -m")
     assert record["value"] is None and record["ci_low"] is None
 
 
