@@ -121,7 +121,7 @@ def of_others(paper, system=None):
     section = PROFILE[paper]
     if system is None:
         return [f"{R}/checkpoints/{section['starts_from']}.safetensors"] if "starts_from" in section else []
-    named = section["systems"][system].get("of")
+    named = section["systems"].get(system, {}).get("of")
     return [f"{R}/rows/{named}.parquet"] if named else []
 
 
