@@ -29,7 +29,7 @@ def _interrupted(told: str, happen: Callable, tries: dict[str, int], in_suite: t
 
 KILLS = {"corpus": 4, "features": 3, "training": 4, "scoring": 3, "notebook": 3, "report": 3}
 FAULTS = [
-    *_interrupted("kill -9 during {}", interruptions.killed, KILLS, ("corpus", "training", "scoring", "report")),
+    *_interrupted("kill -9 during {}", interruptions.killed, KILLS, ("corpus", "training")),
     *_interrupted(
         "disk full during {}",
         interruptions.full_disk,
@@ -37,7 +37,7 @@ FAULTS = [
         ("training",),
     ),
     *_interrupted(
-        "read-only results: {}", interruptions.read_only, {"training": 1, "scoring": 1, "notebook": 1}, ("scoring",)
+        "read-only results: {}", interruptions.read_only, {"training": 1, "scoring": 1, "notebook": 1}, ("training",)
     ),
     *_interrupted("two runs at once: {}", interruptions.twice, {"training": 2, "scoring": 2}, ("training",)),
     Fault("damaged features in the cache", partial(damage.rebuilt, "features"), 3),
