@@ -92,12 +92,14 @@ def features(root: Path, items: list[Utterance]) -> Features:
 
 
 def prepare(data: Path) -> None:
-    """Make what all trainings read, in a folder: features, recordings, encoder states, styled speech."""
-    os.environ["STUDY_CACHE"] = str(data / "cache")
+    """Make what all trainings read, in a folder: features, recordings, encoder states, speech and its latents."""
+    os.environ |= {"STUDY_CACHE": str(data / "cache"), "STUDY_RESULTS": str(data / "results")}
     features(data / "features", utterances())
     source(data / "speech")
     asr_data.fill(recogniser(data))
-    latents_data.make(laboratory())
+    lab = laboratory()
+    latents_data.make(lab)
+    encode(lab)
 
 
 def speech(data: Path, kind: type[tts.Bench], profile: dict) -> tts.Bench:

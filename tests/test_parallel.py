@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lib import parallel, train
 from lib.parallel import ParallelError, Share, mine_of_all
 
-RUNS = ("ht-backbone", "ht-hypertts_evd", "sp-dense", "sp-dp_r45", "ha-hyper", "ld-posterior", "ld-clap", "ld-palette")
+RUNS = ("ht-backbone", "ht-hypertts_evd", "sp-dense", "sp-dp_r45", "ha-hyper", "ld-clap", "ld-palette")
 INTERRUPTED = "sp-dense"
 ITEM = torch.ops.aten._local_scalar_dense.default
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
     root, waits = tmp_path_factory.mktemp("trainings"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_CACHE", str(root / "data" / "cache"))
-        patch.setenv("STUDY_RESULTS", str(root / "one"))
+        patch.setenv("STUDY_RESULTS", str(root / "data" / "results"))
         forward = train._Objective.forward
 
         def watched(objective, batch):
@@ -45,6 +45,7 @@ def trained(tmp_path_factory):
 
         patch.setattr(train._Objective, "forward", watched)
         trainings.prepare(root / "data")
+        patch.setenv("STUDY_RESULTS", str(root / "one"))
         for run in RUNS:
             Waits.count = 0
             trainings.train(root / "data", [run])
