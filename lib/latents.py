@@ -90,7 +90,7 @@ def run(profile: dict, system: str, seed: int = 0, device: str = "cpu") -> pd.Da
     else:
         rows = evaluate(lab, system, seed)
     trained = weights(lab, system, seed)
-    facts = {k: v for k, v in trained.items() if k != "history"}
+    facts = {k: v for k, v in trained.items() if k not in ("history", "speed")}
     if facts:
         extra = pd.DataFrame(
             {"metric": list(facts), "value": [float(v) for v in facts.values()], "unit": ["count", "s"]}
@@ -111,13 +111,14 @@ def run(profile: dict, system: str, seed: int = 0, device: str = "cpu") -> pd.Da
         data_hash=lab.hash,
         pretrained=pretrained_used(lab),
         texts=texts,
+        speed=trained.get("speed"),
         **facts,
     )
     return rows
 
 
 def weights(lab: Lab, system: str, seed: int) -> dict:
-    """trainable_parameters, seconds_trained and history of what a system trains; empty for one that trains nothing."""
+    """trainable_parameters, seconds_trained, speed and history of what a system trains; empty where nothing is."""
     entry = system_of(lab.profile, system)
     if entry["method"] == "inversion":
         path = encoder_path(lab)
@@ -130,7 +131,7 @@ def weights(lab: Lab, system: str, seed: int) -> dict:
     else:
         path = checkpoint(lab, system, seed)
     facts = facts_of(path)
-    return {name: facts[name] for name in ("trainable_parameters", "seconds_trained", "history")}
+    return {name: facts.get(name) for name in ("trainable_parameters", "seconds_trained", "speed", "history")}
 
 
 def pretrained_used(lab: Lab) -> dict:

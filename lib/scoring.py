@@ -132,7 +132,7 @@ def score(bench: Bench, name: str, seed: int) -> pd.DataFrame:
         kept = ("trainable_parameters", "backbone_parameters", "backbone_changed", "seconds_trained")
         extra = pd.DataFrame({"metric": kept, "value": [float(trained[k]) for k in kept]})
         rows = pd.concat([rows, extra.assign(unit=["count", "count", "0 or 1", "s"])], ignore_index=True)
-        facts |= {"validation": trained["validation"], "seconds_trained": trained["seconds_trained"]}
+        facts |= {name: trained.get(name) for name in ("validation", "seconds_trained", "speed")}
     players = chosen_for_players(bench)
     for utterance, wave in zip(utterances, waves, strict=True):
         if utterance.utterance in players and seed == bench.profile["seeds"][0]:

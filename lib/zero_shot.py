@@ -68,7 +68,7 @@ def run(profile: dict, system: str, seed: int, device: str) -> pd.DataFrame:
     rows = _with_factors(pd.concat(tables, ignore_index=True), factors(bench, system, seed))
     texts = _keep_audio(bench, system, seed, waves)
     trained = facts_of(bench, system, seed)
-    facts = {name: trained[name] for name in ("seconds_trained", "validation", "thresholds")}
+    facts = {name: trained.get(name) for name in ("seconds_trained", "validation", "thresholds", "speed")}
     return _write(bench, system, seed, rows, started, texts=texts, set_aside=set_aside, **facts)
 
 
