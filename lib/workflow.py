@@ -21,8 +21,9 @@ from pathlib import Path
 import psutil
 
 from lib.files import replace_file, write_json
-from lib.study import PER_RUN, ROOT, expected_runs, load_profile
+from lib.provenance import ROOT
 
+PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
 UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
@@ -32,9 +33,10 @@ SHOWN_LINES = 40
 
 def trained_runs(profile: dict) -> list[str]:
     """Those of a profile's runs whose system has weights of its own, sorted."""
-    return sorted(
-        run for run in expected_runs(profile, "HT") if profile["systems"][run.split("-")[1]]["method"] not in UNTRAINED
-    )
+    from lib import study
+
+    runs, systems = study.expected_runs(profile, "HT"), profile["systems"]
+    return sorted(run for run in runs if systems[run.split("-")[1]]["method"] not in UNTRAINED)
 
 
 def settings(profile: dict, *sections: str) -> str:
@@ -56,7 +58,9 @@ def paper_sections(profile: dict, paper: str, system: str | None = None) -> str:
 
     Of the section's systems only the named one counts; which systems and seeds there are does not.
     """
-    shared = [f"{paper}.{key}" for key in profile[paper] if key not in PER_RUN]
+    from lib import study
+
+    shared = [f"{paper}.{key}" for key in profile[paper] if key not in study.PER_RUN]
     return settings(
         profile, "corpus", "features", "vocoder", *shared, *([f"{paper}.systems.{system}"] if system else [])
     )
@@ -68,7 +72,6 @@ def run(log: Path, command: list[str]) -> int:
     Returns:
         The command's exit status, or 143 if it was stopped.
     """
-    parent = os.getppid()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -83,7 +86,7 @@ def run(log: Path, command: list[str]) -> int:
         )
         try:
             while process.poll() is None:
-                if os.getppid() != parent:
+                if os.getppid() != PARENT:
                     return 143
                 time.sleep(0.2)
         finally:
@@ -122,9 +125,10 @@ def run_notebook(log: Path, notebook: str, executed: Path, parameters: list[str]
 
 def write_corpus(name: str, cores: int, pointer: Path) -> None:
     """Build a profile's corpus, or find it built, and write its name, hash and size to the file `pointer`."""
+    from lib import study
     from lib.corpora import kokoro
 
-    corpus = kokoro.build(load_profile(name)["corpus"], cores=cores)
+    corpus = kokoro.build(study.load_profile(name)["corpus"], cores=cores)
     seconds = sum(utterance.seconds for utterance in corpus.utterances)
     size = {"utterances": len(corpus.utterances), "minutes": round(seconds / 60, 2)}
     write_json(pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)})

@@ -23,7 +23,7 @@ from faults import stages
 from faults.stages import READY, STAGES
 
 LONGEST = 900  # seconds a stage may take
-PATIENCE = 10  # seconds after which what a killed process had started must have ended
+PATIENCE = 30  # seconds after which what a killed process had started must have ended
 NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000  # unshare(2)
 READ_ONLY, REMOUNT, PRIVATE = 1, 32, 1 << 18 | 1 << 14  # mount(2)
 
