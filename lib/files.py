@@ -24,7 +24,7 @@ def replace_file(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
-        temporary = Path(name)
+        temporary = path.parent / Path(name).name  # relative where `path` is: notebooks write it down
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)

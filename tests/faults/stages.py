@@ -32,7 +32,7 @@ from lib.features import features_of
 from lib.models.mel import MelDims
 
 READY = ".ready"  # a file that a stage writes when its own work begins
-EXECUTED = "results/executed.ipynb"
+NOTEBOOK, EXECUTED = "notebooks/small.ipynb", "results/executed.ipynb"
 SYSTEM = "hypertts_d"
 RUN = tts.run_id(SYSTEM, 0)
 TIMES = ("seconds_trained",)  # metrics that no two runs share
@@ -122,7 +122,7 @@ def run_notebook(folder: Path) -> None:
     """A notebook that writes rows, run by the workflow, whose own process this one stands for."""
     ready()
     (folder / "results").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "lib.workflow", "notebook", "results/notebook.log", "small.ipynb", EXECUTED]
+    command = [sys.executable, "-m", "lib.workflow", "notebook", "results/notebook.log", NOTEBOOK, EXECUTED]
     done = subprocess.run([*command, "profile=tiny"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise OSError(done.stderr)
@@ -152,7 +152,8 @@ def add_notebook(folder: Path) -> None:
         cell('study.read_rows(profile)["value"].tolist()'),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "small.ipynb")
+    (folder / NOTEBOOK).parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / NOTEBOOK)
 
 
 def add_rows(folder: Path) -> None:
