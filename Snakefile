@@ -14,6 +14,7 @@ from shlex import quote
 
 sys.path.insert(0, workflow.basedir)
 
+from lib import energy
 from lib.dependencies import code_digest
 from lib.real_source import since
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
@@ -26,6 +27,7 @@ if DEVICE not in ("cpu", "cuda"):
 
 NAME = PROFILE["name"]
 R = os.path.relpath(results_root(PROFILE))
+METER = energy.Meter(Path(R))
 PYTHON = quote(sys.executable)
 ALL_CORES = workflow.cores or 8
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
@@ -544,10 +546,16 @@ rule report:
     shell: MODULE + " lib.report --profile {NAME}"
 
 
+onstart:
+    METER.start()
+
+
 onsuccess:
+    METER.stop()
     if os.path.exists(f"{R}/index.html"):
         print(f"The report: {R}/index.html", file=sys.stderr)
 
 
 onerror:
+    METER.stop()
     print(f"A step failed: its error is above, its log in {R}/logs. The same command goes on.", file=sys.stderr)
