@@ -225,10 +225,10 @@ def _fit(
     sampler = BucketedBatches(bench.features.frames(rows), config.batch_size, config.seed)
 
     def batch_at(micro: int) -> dict[str, Tensor]:
-        at_step(micro // config.accumulate)
-        return bench.features.batch(rows[sampler(micro)], bench.device)
+        return bench.features.batch(rows[sampler(micro)])
 
-    return fit(model, losses, batch_at, config, path.with_suffix(".resume.pt"), mark, bench.device, path.stem)
+    resume = path.with_suffix(".resume.pt")
+    return fit(model, losses, batch_at, config, resume, mark, bench.device, path.stem, at_step=at_step)
 
 
 def _save(model: nn.Module, path: Path, mark: str, facts: dict) -> None:
