@@ -22,6 +22,7 @@ from lib.corpus import CorpusError
 from lib.methods import latent_diffusion
 from lib.models import clap, ecapa, vocoder
 
+RESUMABLE = "results/smoke/checkpoints/[!.]*.resume.pt"
 CACHES = {"features": ("cache/*/*.npy", "cache/*/*.parquet"), "training": ("results/smoke/checkpoints/*.safetensors",)}
 
 
@@ -56,8 +57,8 @@ def resumed(folder: Path, tries: int, random: np.random.Generator) -> int:
         found: list[Path] = []
         while not found:  # killed when there is one
             place = fresh("training", folder, f"checkpoint-{number}-{random.integers(1 << 30)}")
-            kill_after(STAGES["training"].work, place, random.uniform(0, whole.seconds))
-            found = list(place.glob("results/smoke/checkpoints/[!.]*.resume.pt"))
+            kill_after(STAGES["training"].work, place, random.uniform(0, 0.2 * whole.seconds), RESUMABLE)
+            found = list(place.glob(RESUMABLE))
         flip(found[0], random)
         again = run(STAGES["training"].work, place)
         recovered += again.status == 0 and digest("training", place) == expected

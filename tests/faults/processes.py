@@ -93,10 +93,13 @@ def run(task: Callable, folder: Path, *arguments) -> Outcome:
     return finish(process, answer, began)
 
 
-def kill_after(task: Callable, folder: Path, seconds: float) -> Outcome:
-    """Run a task and send it SIGKILL so many seconds after its work began, unless it has ended by then."""
+def kill_after(task: Callable, folder: Path, seconds: float, pattern: str = READY) -> Outcome:
+    """Run a task and send it SIGKILL so many seconds after there is a file like `pattern`, unless it has ended by then.
+
+    Without a pattern, the file is the one that says that the task's own work has begun.
+    """
     process, answer = start(task, folder)
-    began = _wait_until_ready(process, folder)
+    began = _wait_until_ready(process, folder, pattern)
     process.join(seconds)
     family = []
     if process.is_alive():
@@ -118,8 +121,8 @@ def _end(process: psutil.Process) -> str:
     return told
 
 
-def _wait_until_ready(process: multiprocessing.Process, folder: Path) -> float:
-    while process.is_alive() and not (folder / READY).exists():
+def _wait_until_ready(process: multiprocessing.Process, folder: Path, pattern: str = READY) -> float:
+    while process.is_alive() and not any(folder.glob(pattern)):
         process.join(0.01)
     return time.monotonic()
 
