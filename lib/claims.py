@@ -132,13 +132,13 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
-    seeds = heard["seed"].nunique()
+    seeds, speakers = heard["seed"].nunique(), heard["speaker"].nunique()
     corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [
         f"{profile['name']} profile",
         f"corpus {' and '.join(corpora) or 'unknown'}",
-        f"{heard['speaker'].nunique()} speakers",
+        f"{speakers} speaker{'s' * (speakers != 1)}",
         f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
         f"{seeds} seed{'s' * (seeds != 1)}",
     ]

@@ -27,6 +27,7 @@ from lib.verdict_figure import verdicts
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- results: python -m lib.reference -->", "<!-- end of results -->"
 BENCH_BEGIN, BENCH_END = "<!-- benchmarks: python -m lib.reference --benchmarks -->", "<!-- end of benchmarks -->"
+LARGE = 300_000  # bytes
 SHOWN = {
     "cos": ("COS", 2),
     "ffe": ("FFE %", 2),
@@ -55,10 +56,21 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     (folder / "figures").mkdir(parents=True)
     shutil.copy(root / "claims.json", folder / "claims.json")
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
-        shutil.copy(figure, folder / "figures" / figure.name)
+        _copy_figure(figure, folder / "figures" / figure.name)
     draw_verdicts(json.loads((folder / "claims.json").read_text(encoding="utf-8")), folder / "figures", profile)
     write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
     write_report(profile, copied=folder)
+
+
+def _copy_figure(source: Path, target: Path) -> None:
+    """A copy; a large picture (the latents' and attention's, which are pixels) in 256 colours, a third of its bytes."""
+    from PIL import Image
+
+    if source.suffix != ".png" or source.stat().st_size < LARGE:
+        shutil.copy(source, target)
+        return
+    with Image.open(source) as picture, replace_file(target) as temporary:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, format="png", optimize=True)
 
 
 def draw_verdicts(records: list[dict], folder: Path, profile: dict) -> None:
