@@ -58,7 +58,7 @@ def test_without_the_recordings_the_runs_say_so_and_the_claims_are_not_tested(pr
     records = claims.judge(claims.load_claims(), rows, study.read_manifests(profile), profile)
     told = {record["id"]: record for record in records if record["id"] in ("HT8", "HA5")}
     assert {record["verdict"] for record in told.values()} == {"not tested"}
-    assert all("python -m lib.corpora fetch asterisk" in record["scale"] for record in told.values())
+    assert "python -m lib.corpora fetch asterisk" in told["HT8"]["reason"]
 
 
 def test_a_run_before_the_voice_is_prepared_is_refused(profile):
