@@ -210,14 +210,8 @@ class _Sum(torch.autograd.Function):
         return size() * grad
 
 
-class _Statistic(torch.autograd.Function):
+class _Statistic(_Sum):
     """The sum over the processes of what later goes into every process's rows: gradients are summed as well."""
-
-    @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:
-        total = value.detach().clone()
-        dist.all_reduce(total)
-        return total
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
