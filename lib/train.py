@@ -159,6 +159,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=fused
     )
+    optimiser.zero_grad(set_to_none=True)  # of whatever was done with the model before
     seed_everything(config.seed)
     start, earlier, spent = _resume(resume_path, fingerprint, model, optimiser, device)
     objective, history, meter = _objective(model, loss, config), History(earlier), Meter(device)

@@ -42,6 +42,22 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path):
     assert run(tmp_path / "cut", CONFIG) == whole
 
 
+def trained_from(gradient: float | None, resume_path) -> torch.Tensor:
+    """The weights of a linear layer after three steps, its gradients filled with a number before."""
+    seed_everything(0)
+    model, x = nn.Linear(4, 1), torch.randn(8, 4)
+    for parameter in model.parameters():
+        parameter.grad = None if gradient is None else torch.full_like(parameter, gradient)
+    config = TrainConfig(steps=3, batch_size=8, learning_rate=1e-2)
+    fit(model, lambda batch: {"total": model(batch).square().mean()}, lambda step: x, config, resume_path, "")
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_gradients_left_by_earlier_work_do_not_count(tmp_path):
+    clean, left = trained_from(None, tmp_path / "a"), trained_from(5.0, tmp_path / "b")
+    torch.testing.assert_close(left, clean, rtol=0, atol=0)
+
+
 def test_killed_process_ends_with_the_same_weights(tmp_path):
     script = textwrap.dedent(
         """
