@@ -19,6 +19,7 @@ class Part:
     p: float | None = None
     p_holm: float | None = None
     runs: tuple[str, ...] = ()
+    floored: bool = False  # every system lies below what the metric can tell apart
 
 
 def counts(part: Part) -> bool:
@@ -52,6 +53,10 @@ def judge_part(part: Part, level: float, family: int) -> None:
     elif part.estimate.ci_low is None:
         part.verdict = "inconclusive"
         part.reason = f"{shown}, a single value without an interval"
+    elif part.floored:
+        part.verdict = "inconclusive"
+        part.reason = f"{shown}, but all compared lie below {number(spec['floor'])}, where {spec['metric']} cannot tell"
+        part.reason += " systems apart"
     else:
         _judge_interval(part, shown, level, family)
 

@@ -39,7 +39,7 @@ def load_claims(path: Path = CLAIMS) -> dict:
     """
     try:
         content = yaml.safe_load(path.read_text())
-        defaults, claims = content["defaults"], content["claims"]
+        defaults, claims, floors = content["defaults"], content["claims"], content.get("floors", {})
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ClaimError(
             f"{path.name} cannot be read as claims ({type(error).__name__}); restore it from git"
@@ -50,7 +50,7 @@ def load_claims(path: Path = CLAIMS) -> dict:
         if missing or claim["id"] in seen:
             raise ClaimError(f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it")
         seen.add(claim["id"])
-        claim["parts"] = [defaults | part for part in claim["parts"]]
+        claim["parts"] = [defaults | {"floor": floors.get(part.get("metric"))} | part for part in claim["parts"]]
         for part in claim["parts"]:
             _check_part(claim["id"], part)
         if not claim["parts"] or not claim["parts"][0].get("primary") or claim["parts"][0].get("if_there"):
@@ -217,6 +217,8 @@ def _measure(part: Part, rows: pd.DataFrame, **options: float) -> None:
         part.reason += f" for {where}" if where else ""
         return
     part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
+    floor = spec.get("floor")
+    part.floored = floor is not None and all(table["value"].mean() < floor for table in tables.values())
     try:
         if spec["type"] not in ("share", "equals"):
             several = [isinstance(name, list) for name in names] or [False]

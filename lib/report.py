@@ -93,6 +93,7 @@ def _paper(
         "id": name,
         "columns": paper["table"]["columns"],
         "rule": written["rules"][name],
+        "amendments": _amendments(name, written),
         "scale": scale(rows, manifests, profile, name) if len(mine) else None,
         "judged": bool(judged),
         "first": judged[0]["id"] if judged else None,
@@ -102,6 +103,15 @@ def _paper(
         "check": tables.corpus_check(mine, profile) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
     }
+
+
+def _amendments(name: str, written: dict) -> list[dict]:
+    """The rules' changes after results were seen that concern a paper's claims, with those claims."""
+    own = {claim["id"] for claim in written["claims"] if claim["paper"] == name}
+    changes = [
+        change | {"claims": [each for each in change["claims"] if each in own]} for change in written["amendments"]
+    ]
+    return [change for change in changes if change["claims"]]
 
 
 def _environment() -> jinja2.Environment:

@@ -319,6 +319,27 @@ def test_a_slope_without_log_is_per_unit_of_x():
     assert record["value"] == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [((1.2, 1.2), "inconclusive"), ((1.2, 2.0), "reproduced"), ((2.0, 2.0), "not reproduced")],
+)
+def test_below_its_floor_a_metric_decides_nothing(means, verdict):
+    before, after = (noisy(mean, spread=0.01, seed=int(mean * 10)) for mean in means)
+    record = judge_part(before, after, type="difference", a="b", b="a", expect="greater", smallest=0.1, floor=1.5)
+    assert record["verdict"] == verdict
+    told = "all compared lie below 1.5, where cos cannot tell systems apart" in record["reason"]
+    assert told == (verdict == "inconclusive")
+
+
+def test_the_floor_of_a_metric_reaches_its_parts_and_amendments_name_claims_that_exist():
+    content = claims.load_claims()
+    floors = {part["metric"]: part["floor"] for claim in content["claims"] for part in claim["parts"]}
+    assert floors["mos_predicted"] == content["floors"]["mos_predicted"] and floors["cos"] is None
+    ids = {claim["id"] for claim in content["claims"]}
+    for change in content["amendments"]:
+        assert set(change["claims"]) <= ids and change["text"] and change["date"]
+
+
 def test_a_paper_whose_requirement_is_not_met_is_not_tested():
     rows = word_errors("dense", np.full(12, 0.9)) + word_errors("pruned", np.full(12, 0.2))
     base = {"name": "part", "metric": "wer", "unit": "%", "where": {}, "primary": True, "pair_on": list(PAIRED)}
