@@ -7,14 +7,13 @@
 `run` finds what is trained and goes on with what was interrupted; it writes rows and a manifest.
 """
 
-import argparse
 import time
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lib import scoring, study, tts
+from lib import cli, scoring, study, tts
 from lib.across_systems import (
     AcrossBench,
     facts_of,
@@ -185,23 +184,13 @@ def ensure(profile: dict, device: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.across_runs", description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("prepare", "run"))
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default="factorial")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the rows depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    options = cli.options("lib.across_runs", __doc__, steps=("prepare", "run"), system="factorial")
+    with cli.told():
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device)
         else:
             run(profile, options.system, options.seed, options.device)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

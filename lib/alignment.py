@@ -6,16 +6,14 @@ trains `lib.models.aligner` on recordings and phonemes alone and writes its weig
 beside them. A profile's `real.aligner`, where there is one, is laid over SETTINGS.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from lib import aligned, parallel, study
+from lib import aligned, cli, parallel, study
 from lib.aligned import SETTINGS, seconds_of
 from lib.corpus import Utterance
 from lib.files import fingerprint
@@ -109,24 +107,16 @@ def restore(bench: Bench, seed: int = 0) -> Aligner:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.alignment", description="Train the aligner and measure it.")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        with parallel.joined(options.device) as device:
-            bench = ready(Bench(study.load_profile(options.profile), device))
-            measured, told = evaluate(bench, restore(bench, options.seed)), parallel.first()
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
-    if told:
-        print(
-            f"median phoneme-boundary error {measured['boundary_error_ms']:.1f} ms "
-            f"on {measured['validation_utterances']} validation utterances"
-        )
+    every = len(os.sched_getaffinity(0))
+    options = cli.options("lib.alignment", "Train the aligner and measure it.", threads=every)
+    with cli.told(), parallel.joined(options.device) as device:
+        bench = ready(Bench(study.load_profile(options.profile), device))
+        measured = evaluate(bench, restore(bench, options.seed))
+        if parallel.first():
+            print(
+                f"median phoneme-boundary error {measured['boundary_error_ms']:.1f} ms "
+                f"on {measured['validation_utterances']} validation utterances"
+            )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ sentences unseen unless the role is adaptation (speakers of the training set, un
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from lib import asr_measure, audio, parallel, study
+from lib import asr_measure, audio, cli, parallel, study
 from lib.asr_data import AsrError, Bench, fill
 from lib.asr_systems import EVERYBODY, Systems, build, group_of, rate_of, system_of, training_groups
 from lib.corpus import Utterance
@@ -309,19 +308,13 @@ def keep_audio(bench: Bench, run_id: str) -> None:
 
 
 def main() -> None:
-    """Prepare a profile, run one of its systems, or only train it (which torchrun may spread over GPUs)."""
-    parser = argparse.ArgumentParser(prog="python -m lib.asr", description="Adapt Whisper to atypical speech.")
-    parser.add_argument("step", choices=("prepare", "run", "train"))
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default="whisper_0")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="CPU threads (prepare: processes); results depend on it in the last bits"
-    )
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    """Prepare a profile, run one of its systems, or only train it (which torchrun may spread over GPUs).
+
+    To prepare, `--threads` are processes.
+    """
+    about = "Adapt Whisper to atypical speech."
+    options = cli.options("lib.asr", about, steps=("prepare", "run", "train"), system="whisper_0")
+    with cli.told():
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device, options.threads)
@@ -333,8 +326,6 @@ def main() -> None:
                 with parallel.in_turn():
                     fill(bench)
                 train(bench, options.system, options.seed)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from lib import study, tts
 from lib.corpora import simulated
 from lib.corpus import Corpus, Utterance
-from lib.files import fingerprint, replace_file
+from lib.files import fingerprint, read_array, write_array
 from lib.models import speaker, whisper_sizes
 from lib.models.whisper import Whisper
 from lib.models.whisper_states import EncoderStates, Example, mean_states, prepare
@@ -139,12 +139,14 @@ class Bench:
 
     def _stored(self, kind: str) -> np.ndarray:
         """Embeddings (utterances, size) in the order of `examples`, from their file, which is made if need be."""
-        if not self.table_path(kind).exists():
+        found = read_array(self.table_path(kind))
+        if found is None:
             fill(self)
-        return np.load(self.table_path(kind), allow_pickle=False)
+            found = read_array(self.table_path(kind))
+        return found
 
     def table_path(self, kind: str) -> Path:
-        return self.folder / f"{kind}-{fingerprint(list(self.examples))}.npy"
+        return self.folder / f"{kind}-{fingerprint(list(self.examples))}.table"
 
 
 def recogniser(given: dict, device: str) -> Whisper:
@@ -167,7 +169,7 @@ def check_english(name: str, text: str) -> None:
 def fill(bench: Bench) -> None:
     """Make the encoder states and embeddings that are missing, in the same portions however often it was stopped."""
     examples = list(bench.examples.values())
-    whole = all(bench.table_path(kind).exists() for kind in CONDITIONINGS)
+    whole = all(read_array(bench.table_path(kind)) is not None for kind in CONDITIONINGS)
     if whole and all(bench.cache.path(example).exists() for example in examples):
         return
     chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
@@ -177,8 +179,7 @@ def fill(bench: Bench) -> None:
             made.append(tables)
             bar.update(len(tables["ge2e"]))
     for kind in CONDITIONINGS:
-        with replace_file(bench.table_path(kind)) as temporary, open(temporary, "wb") as file:
-            np.save(file, np.concatenate([tables[kind] for tables in made]), allow_pickle=False)
+        write_array(bench.table_path(kind), np.concatenate([tables[kind] for tables in made]))
 
 
 def _encode_all(bench: Bench, chunks: list[list[Example]]) -> Iterator[dict[str, np.ndarray]]:

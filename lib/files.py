@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -9,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
+DIGEST = hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -57,6 +61,25 @@ def write_json(path: Path | str, value) -> None:
     """Write JSON by rename, keys in order."""
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write an array by rename, the SHA-256 of its bytes before them: see `read_array`."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    with replace_file(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+def read_array(path: Path | str) -> np.ndarray | None:
+    """The array that `write_array` wrote; None where the file is missing or no longer what was written."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
+        return None
+    return np.load(io.BytesIO(data[DIGEST:]), allow_pickle=False)
 
 
 def fingerprint(*values) -> str:

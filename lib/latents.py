@@ -10,14 +10,12 @@ The rows have one speaker, joe. The style is the variant, and an utterance is a 
 resamples utterances; intervals say nothing about other voices.
 """
 
-import argparse
 import json
 import time
 
 import pandas as pd
-import torch
 
-from lib import latents_diagnostics, latents_steering, study
+from lib import cli, latents_diagnostics, latents_steering, study
 from lib.files import write_json
 from lib.latents_clap import clap_of, clap_path, probe, retrieval, source
 from lib.latents_data import Lab, make
@@ -153,23 +151,13 @@ def ensure(profile: dict, device: str = "cpu") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.latents", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("prepare", "run"))
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default="palette")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the rows depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    options = cli.options("lib.latents", __doc__, steps=("prepare", "run"), system="palette")
+    with cli.told():
         profile = study.load_profile(options.profile)
-        if options.what == "prepare":
+        if options.step == "prepare":
             prepare(profile, options.device)
         else:
             run(profile, options.system, options.seed, options.device)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

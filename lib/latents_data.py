@@ -120,7 +120,7 @@ class Lab:
         ]
 
     def spoken(self, sentence: Sentence) -> dict[str, np.ndarray]:
-        """A sentence's arrays, see `speak`. Raises LatentError when its file is missing or damaged."""
+        """A sentence's arrays, see `speak`. Raises LatentError when its file is missing or damaged (then deleted)."""
         return _load(self.folder / f"{sentence.name}.npz")
 
     def latents(self, sentence: Sentence) -> dict[str, np.ndarray]:
@@ -151,9 +151,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except FileNotFoundError:
+        raise LatentError(f"{path.parent.name}/{path.name} is missing: prepare again.") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        path.unlink(missing_ok=True)
         raise LatentError(
-            f"{path.parent.name}/{path.name} is missing or damaged: delete it and prepare again."
+            f"{path.parent.name}/{path.name} was damaged and is deleted: the same command again makes it anew."
         ) from error
 
 

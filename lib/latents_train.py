@@ -8,7 +8,6 @@ durations, as in the paper, they drift apart along the utterance.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import parallel, study
+from lib import cli, parallel, study
 from lib.files import fingerprint
 from lib.latents_clap import audio_condition, audio_hash, clap_of
 from lib.latents_data import PAIRS, Lab, LatentError, Sentence, make
@@ -150,27 +149,17 @@ def diffusion_of(lab: Lab, name: str, seed: int) -> tuple[LatentDiffusion, Tenso
 
 def main() -> None:
     """Train one system and what it needs, on one device or under torchrun."""
-    parser = argparse.ArgumentParser(prog="python -m lib.latents_train", description="Train one latent diffusion.")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default="palette")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        with parallel.joined(options.device) as device:
-            lab = Lab(study.load_profile(options.profile), device)
-            if system_of(lab.profile, options.system)["method"] not in PROCESSES:
-                raise LatentError(f"The system {options.system} has no diffusion to train: choose palette or i2sb.")
-            with parallel.in_turn():
-                make(lab)
-            encoder = encoder_of(lab)
-            with parallel.in_turn():
-                encode_all(lab, encoder)
-            diffusion_of(lab, options.system, options.seed)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
+    options = cli.options("lib.latents_train", "Train one latent diffusion.", system="palette")
+    with cli.told(), parallel.joined(options.device) as device:
+        lab = Lab(study.load_profile(options.profile), device)
+        if system_of(lab.profile, options.system)["method"] not in PROCESSES:
+            raise LatentError(f"The system {options.system} has no diffusion to train: choose palette or i2sb.")
+        with parallel.in_turn():
+            make(lab)
+        encoder = encoder_of(lab)
+        with parallel.in_turn():
+            encode_all(lab, encoder)
+        diffusion_of(lab, options.system, options.seed)
 
 
 if __name__ == "__main__":

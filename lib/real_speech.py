@@ -12,7 +12,6 @@ not tested.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -20,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors.torch import save_file
 
-from lib import asr, audio, scoring, study, tts
+from lib import asr, audio, cli, scoring, study, tts
 from lib.asr_data import Bench as AsrBench
 from lib.asr_systems import system_of as recogniser_of
 from lib.files import file_hash, fingerprint, replace_file, write_json
@@ -234,24 +232,15 @@ def recognised(bench: RealBench) -> tuple[pd.DataFrame, dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.real_speech", description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("prepare", "run"))
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--paper", choices=tuple(RUNS), help="which systems are run: HyperTTS's or the recognisers")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    paper = {"choices": tuple(RUNS), "default": "ht", "help": "which systems are run: HyperTTS's or the recognisers"}
+    every = len(os.sched_getaffinity(0))
+    options = cli.options("lib.real_speech", __doc__, steps=("prepare", "run"), seed=False, threads=every, paper=paper)
+    with cli.told():
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device, options.threads)
-        elif options.paper is None:
-            parser.error("run needs --paper ht or --paper ha")
         else:
             run(profile, options.paper, options.device)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ with the recording of the same sentence. `reference` compares the recordings wit
 identical signals (claim HT10). `reference_vocoded` is the ceiling that the vocoder sets.
 """
 
-import argparse
 import time
 
 import numpy as np
 import pandas as pd
 import torch
 
-from lib import audio, study, tts
+from lib import audio, cli, study, tts
 from lib.corpus import Utterance
 from lib.metrics import cos, ffe, mcd, mos, wer
 from lib.systems import metadata
@@ -222,22 +221,13 @@ def pretrained_used() -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.scoring", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the rows depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    options = cli.options("lib.scoring", __doc__, system="")
+    with cli.told():
         bench = Bench(study.load_profile(options.profile), options.device)
         if options.system == "generated_parameters":
             score_generated_parameters(bench)
         else:
             score(bench, options.system, options.seed)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ A trained system is a safetensors file of what training changed, with the finger
 `train` returns at once when that file exists and resumes from its checkpoint when it was interrupted.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib import parallel, study, text
+from lib import cli, parallel, study, text
 from lib.corpora import kokoro
 from lib.corpus import Corpus, Utterance
 from lib.features import Features, features_of
@@ -268,21 +267,11 @@ def main() -> None:
 
     On several GPUs: `torchrun --nproc-per-node 8 -m lib.tts ...` with the same arguments.
     """
-    parser = argparse.ArgumentParser(prog="python -m lib.tts", description="Train one system of the HyperTTS study.")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default="backbone")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        with parallel.joined(options.device) as device:
-            path = train(ready(Bench(study.load_profile(options.profile), device)), options.system, options.seed)
-            if parallel.first():
-                print(path)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
+    options = cli.options("lib.tts", "Train one system of the HyperTTS study.", system="backbone")
+    with cli.told(), parallel.joined(options.device) as device:
+        path = train(ready(Bench(study.load_profile(options.profile), device)), options.system, options.seed)
+        if parallel.first():
+            print(path)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ interrupted training ends with the same weights, bit for bit on a CPU.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
+import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import remove_parametrizations
 from tqdm.auto import tqdm
 
-from lib import study
+from lib import cli, study
 from lib.corpus import Utterance
 from lib.files import fingerprint, replace_file, write_json
 from lib.models.hifigan_critics import (
@@ -277,17 +277,10 @@ def mel_error(bench: Bench, speak: Vocoder, utterances: list[Utterance]) -> np.n
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.vocoders", description="Train the profile's vocoder.")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        print(train(Bench(study.load_profile(options.profile), options.device, options.threads or None)).name)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
+    every = len(os.sched_getaffinity(0))
+    options = cli.options("lib.vocoders", "Train the profile's vocoder.", seed=False, threads=every)
+    with cli.told():
+        print(train(Bench(study.load_profile(options.profile), options.device, options.threads)).name)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@
 `run` finds a trained system trained and goes on with an interrupted one; it writes rows and a manifest.
 """
 
-import argparse
 import time
 
 import pandas as pd
-import torch
 
-from lib import audio, study
+from lib import audio, cli, study
 from lib.files import write_json
 from lib.scoring import pretrained_used
 from lib.systems import metadata
@@ -132,25 +130,13 @@ def ensure(profile: dict, device: str) -> ZeroShotBench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.zero_shot", description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("prepare", "run"))
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", help="of run: a system of the profile's section sp")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the rows depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
+    options = cli.options("lib.zero_shot", __doc__, steps=("prepare", "run"), system="baseline")
+    with cli.told():
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device)
-        elif options.system is None:
-            parser.error("run needs --system")
         else:
             run(profile, options.system, options.seed, options.device)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -152,6 +152,10 @@ def theta(rows: pd.DataFrame, profile: dict) -> Figure:
             values = published(system)["theta"]
             look = {"marker": "D", "markerfacecolor": "none", "color": colour(system), "label": label(system)}
             theirs.plot(range(len(values)), values, **look)
+            end = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
+            theirs.annotate(
+                label(system).removeprefix("DP "), (len(values) - 1, values[-1]), color=colour(system), **end
+            )
     for axis, title in ((ours, "Ours"), (theirs, "Published (Table 3)")):
         axis.axhline(1, color="0.4", lw=1, ls="--")
         axis.set(title=title, ylabel="θ")

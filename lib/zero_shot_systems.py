@@ -10,7 +10,6 @@ With `from_scratch`, as in the paper, there is no common start: every system tra
 of `train`, which is then the whole training. Either way all systems of a profile cost the same number of steps.
 """
 
-import argparse
 import json
 import time
 from functools import cached_property
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib import parallel, study, text
+from lib import cli, parallel, study, text
 from lib.corpus import Utterance
 from lib.files import file_hash, fingerprint
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
@@ -239,22 +238,11 @@ def bench_of(profile: dict, device: str) -> ZeroShotBench:
 
 def main() -> None:
     """Train one system, on one device or under torchrun."""
-    parser = argparse.ArgumentParser(prog="python -m lib.zero_shot_systems", description="Train one zero-shot system.")
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--system", default=DENSE)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the weights depend on it in the last bits")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        with parallel.joined(options.device) as device:
-            bench = ready(bench_of(study.load_profile(options.profile), device))
-            path = train(bench, options.system, options.seed)
-            if parallel.first():
-                print(path)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None
+    options = cli.options("lib.zero_shot_systems", "Train one zero-shot system.", system=DENSE)
+    with cli.told(), parallel.joined(options.device) as device:
+        path = train(ready(bench_of(study.load_profile(options.profile), device)), options.system, options.seed)
+        if parallel.first():
+            print(path)
 
 
 if __name__ == "__main__":

@@ -164,10 +164,17 @@ def test_unknown_pairs_systems_and_styles_are_refused(lab, profile):
         lab.prompt("shouted")
 
 
-def test_a_damaged_file_of_the_cache_is_named(lab, tmp_path):
-    (tmp_path / "bad.npz").write_bytes(b"no archive")
-    with pytest.raises(LatentError, match="bad.npz is missing or damaged"):
-        latents_data._load(tmp_path / "bad.npz")
+def test_a_damaged_file_of_the_cache_is_deleted_and_named(lab, tmp_path):
+    path = tmp_path / "bad.npz"
+    np.savez(path, wave=np.arange(1000))
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LatentError, match="bad.npz was damaged and is deleted: the same command again"):
+        latents_data._load(path)
+    assert not path.exists()
+    with pytest.raises(LatentError, match="bad.npz is missing: prepare again"):
+        latents_data._load(path)
 
 
 def test_too_many_sentences_are_refused():

@@ -87,7 +87,7 @@ def main_lines(content: str) -> list[str]:
     """The participants' main lines of a CHAT transcript, continued lines joined."""
     joined = re.sub(r"\r?\n[\t ]+", " ", content)
     heads = tuple(f"*{code}:" for code in PARTICIPANTS)
-    return [line.split(":", 1)[1].strip() for line in joined.splitlines() if line.startswith(heads)]
+    return [line.split(":", 1)[1].strip() for line in joined.split("\n") if line.startswith(heads)]
 
 
 def intended(line: str) -> str:

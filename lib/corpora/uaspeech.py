@@ -67,7 +67,7 @@ def labels(content: str) -> dict[str, str]:
     """Word by utterance of an HTK master label file: a quoted name, its words, a full stop."""
     found: dict[str, list[str]] = {}
     name = ""
-    for line in content.splitlines():
+    for line in content.split("\n"):
         if (match := _LABEL.match(line.strip())) is not None:
             name = match[1]
         elif line.strip() == ".":

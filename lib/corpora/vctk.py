@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.corpora.clip import Clip
 from lib.corpora.fetch import fetched
-from lib.corpora.layout import About, find, hold_out_last, recordings, some, transcript
+from lib.corpora.layout import About, find, hold_out_last, read_text, recordings, some, transcript
 
 ABOUT = About(
     "vctk",
@@ -52,5 +52,5 @@ def speaker_info(file: Path) -> dict[str, dict]:
     """age, gender and accent by speaker, from the columns ID AGE GENDER ACCENTS REGION; empty where it is missing."""
     if not file.is_file():
         return {}
-    rows = (line.split() for line in file.read_text(encoding="utf-8").splitlines()[1:])
+    rows = (line.split() for line in read_text(file).split("\n")[1:])
     return {row[0]: {"age": row[1], "gender": row[2], "accent": row[3]} for row in rows if len(row) >= 4}

@@ -7,7 +7,6 @@ and the context. A file that is missing, or whose bytes do not match their hash,
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from lib import audio
-from lib.files import replace_file
+from lib.files import read_array, write_array
 from lib.models import whisper, whisper_sizes
 from lib.models.whisper import Encoded, Whisper, WhisperError
 
-DIGEST = 32
 SAMPLES_PER_POSITION = 320
 
 
@@ -76,7 +74,7 @@ class EncoderStates:
 
     def read(self, examples: Sequence[Example]) -> Encoded:
         """States of the utterances, in their order: see `stack` for utterances of different contexts."""
-        found = [self._read_file(example) for example in examples]
+        found = [read_array(self.path(example)) for example in examples]
         missing = [index for index, states in enumerate(found) if states is None]
         missing.sort(key=lambda index: examples[index].context)
         while missing:
@@ -85,7 +83,7 @@ class EncoderStates:
             missing = missing[len(group) :]
             encoded = self.model.encode([examples[index].wave for index in group], context).states
             for index, states in zip(group, encoded.half().cpu().numpy(), strict=True):
-                self._write_file(examples[index], states)
+                write_array(self.path(examples[index]), states)
                 found[index] = states
         tensors = [torch.from_numpy(states).to(self.model.device, torch.float32) for states in found]
         return stack(tensors, [log_weights(self.model, example.context) for example in examples])
@@ -93,21 +91,6 @@ class EncoderStates:
     def path(self, example: Example) -> Path:
         """Where the states of `example` lie."""
         return self.root / example.key[:2] / f"{example.key}.states"
-
-    def _read_file(self, example: Example) -> np.ndarray | None:
-        try:
-            data = self.path(example).read_bytes()
-        except FileNotFoundError:
-            return None
-        if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
-            return None
-        return np.load(io.BytesIO(data[DIGEST:]), allow_pickle=False)
-
-    def _write_file(self, example: Example, states: np.ndarray) -> None:
-        buffer = io.BytesIO()
-        np.save(buffer, states, allow_pickle=False)
-        with replace_file(self.path(example)) as temporary:
-            temporary.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
 
 
 def encode_with_gradients(model: Whisper, examples: Sequence[Example]) -> Encoded:

@@ -7,7 +7,7 @@ import pytest
 import standins
 
 from lib import audio
-from lib.corpora import asterisk, layout, recorded
+from lib.corpora import asterisk, fluencybank, layout, recorded, uaspeech, vctk
 from lib.corpus import Corpus, CorpusError
 
 
@@ -75,6 +75,16 @@ def test_no_sentence_and_no_speaker_is_both_trained_on_and_tested(tmp_path):
     for item in corpus.utterances:
         assert splits.setdefault(item.text, item.split) == item.split
     assert not set(corpus.speakers("adaptation")) & set(corpus.speakers("never_seen"))
+
+
+def test_only_a_newline_ends_a_line(tmp_path):
+    odd = "a\u2028b\x85c\x1cd"
+    assert uaspeech.labels(f'"*/M04_B1_C1_M5.lab"\n{odd}\n.\n') == {"M04_B1_C1_M5": "d"}
+    assert fluencybank.main_lines(f"*PAR:\t{odd}.\n%com:\tnone\n") == [f"{odd}."]
+    (tmp_path / "speaker-info.txt").write_text("ID AGE GENDER ACCENTS REGION\r\np225 23 F\u2028English Southern\r\n")
+    assert vctk.speaker_info(tmp_path / "speaker-info.txt") == {
+        "p225": {"age": "23", "gender": "F", "accent": "English"}
+    }
 
 
 def test_ravdess_tests_one_of_its_sentences(tmp_path):

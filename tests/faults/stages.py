@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from unittest import mock
 
@@ -23,9 +23,11 @@ import nbformat
 import pandas as pd
 import synthetic_corpus
 import synthetic_study
+import synthetic_trainings
+import synthetic_zero_shot
 import torch
 
-from lib import claims, report, scoring, study, tts
+from lib import asr, claims, latents, report, scoring, study, tts, zero_shot
 from lib.corpora import kokoro
 from lib.corpus import Corpus
 from lib.features import features_of
@@ -35,7 +37,7 @@ READY = ".ready"  # a file that a stage writes when its own work begins
 NOTEBOOK, EXECUTED = "notebooks/small.ipynb", "results/executed.ipynb"
 SYSTEM = "hypertts_d"
 RUN = tts.run_id(SYSTEM, 0)
-TIMES = ("seconds_trained",)  # metrics that no two runs share
+TIMES = ("seconds_trained", "seconds_per_step")  # metrics that no two runs share
 
 SMALL = {
     "pretrain": {"steps": 12, "checkpoint_every": 2},
@@ -43,6 +45,7 @@ SMALL = {
     "vocoder": {"iterations": 4},
     "evaluate": {"recognised_systems": [], "sentences": {"adaptation": 1, "pretraining": 0, "never_seen": 1}},
 }
+SAMPLED = {"sampling": {"steps": 2}, "evaluate": {"guidance": [0.0, 2.0], "styles": ["high_lively"], "players": 1}}
 JUDGED = synthetic_study.PROFILE | {"statistics": {"bootstrap": 20, "level": 0.95}}
 RECIPE = {
     "seed": 0,
@@ -116,6 +119,32 @@ def train(folder: Path) -> None:
 def score(folder: Path) -> None:
     ready()
     scoring.score(bench(), SYSTEM, 0)
+
+
+def recognise(folder: Path) -> None:
+    """Prepare, train and measure a hypernetwork for Whisper on the synthetic corpus."""
+    ready()
+    profile = study.load_profile("smoke")
+    profile |= {"ha": profile["ha"] | synthetic_trainings.ASR}
+    with mock.patch.object(asr, "Bench", partial(asr.Bench, given=Corpus.load(folder / "corpus"))):
+        asr.prepare(profile, "cpu", 1)
+        asr.run(profile, "hyper", 0, "cpu")
+
+
+def prune(folder: Path) -> None:
+    """Train a tiny dense model, then prune it, speak with it and measure that."""
+    ready()
+    with mock.patch.object(zero_shot, "bench_of", lambda profile, device: synthetic_zero_shot.make_bench(folder)):
+        zero_shot.prepare(synthetic_zero_shot.PROFILE, "cpu")
+        zero_shot.run(synthetic_zero_shot.PROFILE, "dp_r45", 0, "cpu")
+
+
+def diffuse(folder: Path) -> None:
+    """Prepare styled speech, its latents and mini-CLAP; train a diffusion between latents, sample it, measure that."""
+    ready()
+    profile = study.load_profile("smoke", {"ld": synthetic_trainings.LATENTS | SAMPLED})
+    latents.prepare(profile)
+    latents.run(profile, "palette")
 
 
 def run_notebook(folder: Path) -> None:
@@ -193,6 +222,24 @@ def _scores(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield from _files(folder / "results" / "smoke" / "audio", "*/*.wav")
 
 
+def _recognised(folder: Path) -> Iterator[tuple[str, bytes]]:
+    yield from _rows(folder, "smoke")
+    yield from _weights(folder)
+    yield from _files(folder / "results" / "smoke", "transcripts/*.json", "adapters/*/*.safetensors")
+    yield from _files(folder / "cache", "*/*.table", "*/states/*/*.states")
+
+
+def _pruned(folder: Path) -> Iterator[tuple[str, bytes]]:
+    yield from _rows(folder, "tiny")
+    yield from _files(folder / "results" / "tiny", "checkpoints/*.safetensors", "checkpoints/*.pt", "audio/*/*.wav")
+
+
+def _diffused(folder: Path) -> Iterator[tuple[str, bytes]]:
+    yield from _rows(folder, "smoke")
+    yield from _weights(folder)
+    yield from _files(folder / "results" / "smoke" / "audio", "*/*.wav")
+
+
 def _notebook(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield from _rows(folder, "tiny")
     cells = nbformat.read(folder / EXECUTED, 4).cells
@@ -221,6 +268,9 @@ STAGES = {
         Stage("features", compute_features, _feature_results, (add_corpus,)),
         Stage("training", train, _weights, (add_corpus, compute_features)),
         Stage("scoring", score, _scores, (add_corpus, compute_features, add_weights)),
+        Stage("recognition", recognise, _recognised, (add_corpus,)),
+        Stage("pruning", prune, _pruned),
+        Stage("latent diffusion", diffuse, _diffused),
         Stage("notebook", run_notebook, _notebook, (add_notebook,)),
         Stage("report", judge_claims, _report, (add_rows,)),
     )
