@@ -204,6 +204,14 @@ def test_counts_and_times_are_short():
     assert [report.duration(v) for v in (12.3, 600, 9000, None)] == ["12 s", "10 min", "2.5 h", "–"]
 
 
+def test_a_rule_changed_after_results_is_told_with_the_paper_s_own_claims():
+    change = {"date": "2026-11-21", "claims": ["SP2", "HT1", "SP10"], "text": "Why."}
+    known = [{"id": name, "paper": name[:2]} for name in ("HT1", "SP2", "SP10", "LD1")]
+    written = {"claims": known, "amendments": [change]}
+    assert report._amendments("SP", written) == [change | {"claims": ["SP2", "SP10"]}]
+    assert report._amendments("LD", written) == []
+
+
 def test_one_paper_s_report_is_a_file_of_its_own_and_judges_on_the_rows_there_are(complete):
     path = report.write_report(PROFILE, "HT")
     page = path.read_text()

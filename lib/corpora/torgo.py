@@ -8,8 +8,8 @@ archives of 18 GB. The head microphone is used, the array where it was off. Prom
 (`input/images/...`), instructions in square brackets or `xxx` are no sentences, and are set aside.
 
 Conditions: dysarthria, controls typical; `severity` is that of the corpus's Frenchay assessment (its "moderate to
-severe" is severe here). Roles: F04 (mild), M04 (severe), FC03 and MC04 are never seen, the others adaptation. Splits
-by sentence.
+severe" is severe here; some groupings count F03 as mild). Roles: F04 (mild), M04 (severe), FC03 and MC04 are never
+seen, the others adaptation. Splits by sentence.
 """
 
 import re
