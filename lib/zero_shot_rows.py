@@ -212,8 +212,9 @@ def kept_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
 
 def attention_rows(model: PrunedTTS, batch: dict[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
     """kept_fraction, empty_rows and frames of each utterance `(batch,)`, by block and over all blocks ("all")."""
-    records, found = pd.DataFrame(model.connections(batch)), {}
-    for layer, (_, weights, mask) in model.observe(batch).items():
+    observed = model.observe(batch)
+    records, found = pd.DataFrame(model.connections(batch, observed)), {}
+    for layer, (_, weights, mask) in observed.items():
         mine = records[records["block"] == layer].sort_values("utterance")
         lengths = batch["frame_lengths" if layer[0] == "d" else "symbol_lengths"]
         valid = length_mask(lengths, weights.shape[-1])

@@ -315,14 +315,14 @@ class PrunedTTS(nn.Module):
             for rule in self.rules.values():
                 rule.observed = None
 
-    def connections(self, batch: dict[str, Tensor]) -> list[dict]:
+    def connections(self, batch: dict[str, Tensor], observed: dict | None = None) -> list[dict]:
         """Connections of each block and utterance, and how many the hard mask keeps; over all heads.
 
-        Returns records with block, utterance (its place in the batch), length, connections (heads * length ** 2),
-        kept, fraction.
+        observed: what `observe` gave for this batch, where that is known. Returns records with block, utterance (its
+        place in the batch), length, connections (heads * length ** 2), kept, fraction.
         """
         records = []
-        for site, (_, weights, mask) in self.observe(batch).items():
+        for site, (_, weights, mask) in (observed or self.observe(batch)).items():
             lengths = batch["frame_lengths" if site[0] == "d" else "symbol_lengths"]
             valid, heads = length_mask(lengths, weights.shape[-1]), weights.shape[1]
             if mask is None:  # top-k and entmax give zeros themselves; dropout and dense attention keep everything

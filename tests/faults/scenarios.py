@@ -11,7 +11,6 @@ import numpy as np
 
 from faults import damage, interruptions, private, properties
 from faults.interruptions import Unavailable
-from faults.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -28,33 +27,23 @@ def _interrupted(told: str, happen: Callable, tries: dict[str, int], in_suite: t
     return [Fault(told.format(name), partial(happen, name), n, int(name in in_suite)) for name, n in tries.items()]
 
 
-KILLS = dict.fromkeys(STAGES, 20)
+KILLS = {"corpus": 4, "features": 3, "training": 4, "scoring": 3, "notebook": 3, "report": 3}
+OTHERS = ("recognition", "pruning", "latent diffusion")  # the other papers: prepared, trained, measured
 FAULTS = [
-    *_interrupted("kill -9 during {}", interruptions.killed, KILLS, ("corpus", "training")),
+    *_interrupted("kill -9 during {}", interruptions.killed, KILLS | dict.fromkeys(OTHERS, 3), ("corpus", "training")),
     *_interrupted(
         "disk full during {}",
         interruptions.full_disk,
-        {
-            "training": 3,
-            "scoring": 2,
-            "recognition": 2,
-            "pruning": 2,
-            "latent diffusion": 2,
-            "notebook": 2,
-            "report": 1,
-        },
+        {"training": 3, "scoring": 2, "notebook": 2, "report": 1} | dict.fromkeys(OTHERS, 1),
         ("training",),
     ),
     *_interrupted(
-        "read-only results: {}",
-        interruptions.read_only,
-        dict.fromkeys(("training", "scoring", "recognition", "pruning", "latent diffusion", "notebook"), 1),
-        ("training",),
+        "read-only results: {}", interruptions.read_only, {"training": 1, "scoring": 1, "notebook": 1}, ("training",)
     ),
     *_interrupted(
         "two runs at once: {}",
         interruptions.twice,
-        dict.fromkeys(("training", "scoring", "recognition", "pruning", "latent diffusion"), 2),
+        {"training": 2, "scoring": 2} | dict.fromkeys(OTHERS, 1),
         ("training",),
     ),
     Fault("damaged features in the cache", partial(damage.rebuilt, "features"), 3),
