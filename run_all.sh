@@ -35,6 +35,11 @@ say() { printf '%s\n' "$1" >&2; }
 
 need_value() { [[ $# -ge 2 && -n $2 ]] || fail "$1 needs a value (see ./run_all.sh --help)."; }
 
+# glibc then keeps what large tensors are made of, instead of giving it back and asking for it again after every use.
+export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1073741824}
+export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-4294967296}
+export MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-67108864}
+
 readonly GIGABYTES=9 # the environment takes 7, its downloads up to 3 while it is made
 
 # lock DESCRIPTOR wait|now: hold a lock on an open file until this process and what it becomes have ended.

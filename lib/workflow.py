@@ -29,12 +29,6 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
 FAILING_CELL = "Exception encountered at"
 SHOWN_LINES = 40
-# glibc then keeps what large tensors are made of instead of giving it back and asking for it again after every use.
-MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    "MALLOC_TOP_PAD_": str(1 << 26),
-}
 
 
 def trained_runs(profile: dict) -> list[str]:
@@ -84,7 +78,7 @@ def run(log: Path, command: list[str]) -> int:
     with open(log, "w") as output:
         process = subprocess.Popen(
             command,
-            env=MEMORY | os.environ | {"PYTHONPATH": path},  # an environment may be shared by several checkouts
+            env=os.environ | {"PYTHONPATH": path},  # an environment may be shared by several checkouts
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -37,7 +37,7 @@ case "$*" in
   *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>calls ;;
   *"-m pip --version"*) ;;
   *"-m pip install"*) echo "pip $*" >>calls; cat pip.answer; exit "$(cat pip.status)" ;;
-  *"-m snakemake"*) echo "snakemake $*" >>calls ;;
+  *"-m snakemake"*) echo "snakemake $*" >>calls; echo "$MALLOC_TOP_PAD_ $MALLOC_TRIM_THRESHOLD_" >memory ;;
   *"-m pytest"*) echo "pytest $*" >>calls ;;
   *torch*) exit 1 ;;
   *version_info*) VERSION ;;
@@ -166,6 +166,13 @@ def test_the_demo_on_the_processor_is_what_runs_without_options_and_without_a_gp
     done = call(clone)
     assert "--config profile=demo device=cpu" in (clone / "calls").read_text()
     assert "results/demo/index.html" in done.stderr
+
+
+def test_processes_keep_the_memory_of_their_tensors_unless_told_otherwise(clone):
+    call(clone)
+    assert (clone / "memory").read_text() == "67108864 4294967296\n"
+    call(clone, MALLOC_TOP_PAD_="4096")
+    assert (clone / "memory").read_text() == "4096 4294967296\n"
 
 
 def test_a_gpu_that_is_not_there_is_refused(clone):

@@ -281,13 +281,6 @@ def test_a_failing_command_keeps_its_status_and_shows_the_end_of_its_log(tmp_pat
     assert (tmp_path / "log").read_text().count("first") == 90
 
 
-def test_a_step_keeps_its_memory_unless_the_environment_says_otherwise(tmp_path, monkeypatch):
-    program = "import os; print(*(os.environ[name] for name in ('MALLOC_TOP_PAD_', 'MALLOC_TRIM_THRESHOLD_')))"
-    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
-    assert workflow.run(tmp_path / "log", [sys.executable, "-c", program]) == 0
-    assert (tmp_path / "log").read_text() == f"4096 {workflow.MEMORY['MALLOC_TRIM_THRESHOLD_']}\n"
-
-
 def test_a_step_ends_with_all_its_processes_when_the_workflow_is_killed(tmp_path):
     step = [
         sys.executable,
