@@ -150,7 +150,7 @@ test_command() {
   [[ ${1:-} != -- ]] || shift
   ensure_environment
   export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-  exec "$python" -m pytest --numprocesses 2 --dist loadfile "$@"
+  exec "$python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
 }
 
 profile=demo cores="" device=auto dry_run="" python=""

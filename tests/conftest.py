@@ -56,3 +56,8 @@ def recordings() -> list[Recording]:
 def speech(recordings) -> list[np.ndarray]:
     """Ten real waves of 1 to 3 seconds and of different lengths, two from each speaker."""
     return [r.wave[: 48000 - 3200 * i] for i, r in enumerate(recordings[::5])]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The notebooks first: of two processes, the one that runs them is the last to end."""
+    items.sort(key=lambda item: item.path.stem != "test_notebooks_end_to_end")
