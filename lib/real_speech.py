@@ -232,13 +232,15 @@ def recognised(bench: RealBench) -> tuple[pd.DataFrame, dict]:
 
 
 def main() -> None:
-    paper = {"choices": tuple(RUNS), "default": "ht", "help": "which systems are run: HyperTTS's or the recognisers"}
+    paper = {"choices": tuple(RUNS), "help": "which systems are run: HyperTTS's or the recognisers"}
     every = len(os.sched_getaffinity(0))
     options = cli.options("lib.real_speech", __doc__, steps=("prepare", "run"), seed=False, threads=every, paper=paper)
     with cli.told():
         profile = study.load_profile(options.profile)
         if options.step == "prepare":
             prepare(profile, options.device, options.threads)
+        elif options.paper is None:
+            raise SystemExit("run needs --paper ht or --paper ha")
         else:
             run(profile, options.paper, options.device)
 
