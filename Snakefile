@@ -18,7 +18,8 @@ from lib import energy
 from lib.dependencies import code_digest
 from lib.real_source import since
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
-from lib.workflow import paper_sections, settings, trained_runs
+from lib.warm import Warm
+from lib.workflow import long_runs, paper_sections, settings, trained_runs
 
 PROFILE = load_profile(config.get("profile", "demo"))
 DEVICE = config.get("device", "cpu")
@@ -27,7 +28,7 @@ if DEVICE not in ("cpu", "cuda"):
 
 NAME = PROFILE["name"]
 R = os.path.relpath(results_root(PROFILE))
-METER = energy.Meter(Path(R))
+METER, WARM = energy.Meter(Path(R)), Warm(DEVICE)
 PYTHON = quote(sys.executable)
 ALL_CORES = workflow.cores or 8
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
@@ -72,6 +73,7 @@ CHAPTERS_OF = {
     "xp": ("80_across_papers",),
 }
 PAPERS = [paper for paper in MODULES if paper in PROFILE]
+LONG = long_runs(PROFILE)
 
 # The real voice: runs of two papers on recordings that may not be there (their rows then say so).
 REAL = {"ht": "ht-other_corpus-s0", "ha": "ha-other_corpus-s0"}
@@ -401,6 +403,13 @@ rule paper_run:
         " --device {DEVICE} --threads {threads}"
 
 
+use rule paper_run as paper_long_run with:
+    wildcard_constraints:
+        paper="|".join(sorted({run.split("-")[0] for run in LONG})) or "none",
+        system="|".join(sorted({run.split("-")[1] for run in LONG})) or "none",
+    priority: 1
+
+
 rule paper_chapter:
     message: "chapter {wildcards.chapter}"
     input:
@@ -464,6 +473,7 @@ rule real_speech:
 
 ruleorder: real_speech > score
 ruleorder: real_speech > paper_run
+ruleorder: paper_long_run > paper_run
 
 
 rule real_chapter:
@@ -548,14 +558,17 @@ rule report:
 
 onstart:
     METER.start()
+    WARM.start()
 
 
 onsuccess:
     METER.stop()
+    WARM.stop()
     if os.path.exists(f"{R}/index.html"):
         print(f"The report: {R}/index.html", file=sys.stderr)
 
 
 onerror:
     METER.stop()
+    WARM.stop()
     print(f"A step failed: its error is above, its log in {R}/logs. The same command goes on.", file=sys.stderr)

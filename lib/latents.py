@@ -11,9 +11,13 @@ resamples utterances; intervals say nothing about other voices.
 """
 
 import json
+import multiprocessing
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import pandas as pd
+import torch
 
 from lib import cli, latents_diagnostics, latents_steering, study
 from lib.files import write_json
@@ -22,7 +26,9 @@ from lib.latents_data import Lab, make
 from lib.latents_evaluate import UNTRAINED, baseline, evaluate
 from lib.latents_posterior import encode_all, encoder_of, encoder_path, facts_of, report
 from lib.latents_train import checkpoint, system_of
+from lib.workers import end_with_parent
 
+WORTH_A_PROCESS = 100  # steps of the encoder below which another process costs more than it saves
 UNITS = {
     "mel_l1": "nat",
     "f0_error": "semitones",
@@ -39,13 +45,23 @@ def run_id(system: str, seed: int) -> str:
 
 
 def prepare(profile: dict, device: str = "cpu") -> None:
-    """Make what the runs of a profile share; what is there already is kept. Ends by writing R/prepared/ld.json."""
+    """Make what the runs of a profile share; what is there already is kept. Ends by writing R/prepared/ld.json.
+
+    Mini-CLAP and the measures before any change need nothing of the posterior encoder: on a CPU with threads to share,
+    a process of their own makes them while the encoder is trained, each with half of the threads.
+    """
     lab, started = Lab(profile, device), time.time()
-    seconds = {}
-    for name, step in (("speech", make), ("posterior", _encode), ("clap", clap_of), ("baseline", baseline)):
-        began = time.time()
-        step(lab)
-        seconds[name] = round(time.time() - began, 1)
+    seconds = _timed(lab, {"speech": make})
+    threads = torch.get_num_threads()
+    if lab.device == "cpu" and threads > 1 and lab.settings["posterior"]["steps"] >= WORTH_A_PROCESS:
+        half = threads // 2
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _with_threads, (half,)) as pool:
+            beside = pool.submit(_style_side, profile, device)
+            torch.set_num_threads(threads - half)
+            seconds |= _timed(lab, {"posterior": _encode}) | beside.result()
+        torch.set_num_threads(threads)
+    else:
+        seconds |= _timed(lab, {"posterior": _encode}) | _style_side(profile, device)
     facts = {
         "data_hash": lab.hash,
         "encoder": lab.encoder_mark,
@@ -55,6 +71,25 @@ def prepare(profile: dict, device: str = "cpu") -> None:
         "seconds": seconds | {"all": round(time.time() - started, 1)},
     }
     write_json(lab.root / "prepared" / "ld.json", facts)
+
+
+def _timed(lab: Lab, steps: dict[str, Callable[[Lab], object]]) -> dict[str, float]:
+    """Do the steps; the seconds of each."""
+    seconds = {}
+    for name, step in steps.items():
+        began = time.time()
+        step(lab)
+        seconds[name] = round(time.time() - began, 1)
+    return seconds
+
+
+def _style_side(profile: dict, device: str) -> dict[str, float]:
+    return _timed(Lab(profile, device), {"clap": clap_of, "baseline": baseline})
+
+
+def _with_threads(threads: int) -> None:
+    end_with_parent()
+    torch.set_num_threads(threads)
 
 
 def is_prepared(lab: Lab) -> bool:

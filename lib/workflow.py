@@ -20,11 +20,13 @@ from pathlib import Path
 
 import psutil
 
+from lib import warm
 from lib.files import replace_file, write_json
 from lib.provenance import ROOT
 
 PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
 UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
+DIFFUSIONS = ("palette", "i2sb")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
 FAILING_CELL = "Exception encountered at"
@@ -37,6 +39,25 @@ def trained_runs(profile: dict) -> list[str]:
 
     runs, systems = study.expected_runs(profile, "HT"), profile["systems"]
     return sorted(run for run in runs if systems[run.split("-")[1]]["method"] not in UNTRAINED)
+
+
+def long_runs(profile: dict) -> list[str]:
+    """Runs that take longest of their papers and start first, so that no core waits for one of them at the end.
+
+    They are the diffusions that are trained, and the pruned systems that also speak after references of other lengths.
+    """
+    from lib import study
+
+    diffusions = {
+        name
+        for name, system in profile.get("ld", {}).get("systems", {}).items()
+        if system["method"] in DIFFUSIONS and "weights_of" not in system
+    }
+    others = {"LD": diffusions, "SP": profile.get("sp", {}).get("reference_systems", [])}
+    runs = [
+        run for paper in others for run in study.expected_runs(profile, paper) if run.split("-")[1] in others[paper]
+    ]
+    return sorted(runs)
 
 
 def settings(profile: dict, *sections: str) -> str:
@@ -75,10 +96,11 @@ def run(log: Path, command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}  # an environment may be shared by several checkouts
     with open(log, "w") as output:
-        process = subprocess.Popen(
+        process = warm.step(command, log, environment) or subprocess.Popen(
             command,
-            env=os.environ | {"PYTHONPATH": path},  # an environment may be shared by several checkouts
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -52,6 +52,27 @@ def lab(profile, tmp_path_factory, smoke_corpus) -> Lab:
     patch.undo()
 
 
+def test_preparing_in_two_processes_makes_the_same(lab, profile, tmp_path, monkeypatch):
+    """With two threads each process has one, as the lab's only process had."""
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(latents, "WORTH_A_PROCESS", 1)
+    used = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        latents.prepare(profile)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(used)
+    again = Lab(profile)
+    assert latents.is_prepared(again)
+    for name in ("posterior", "clap"):
+        files = [each.root / "checkpoints" / f"ld-{name}-s0.safetensors" for each in (lab, again)]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+    before, after = (next(each.folder.glob("baseline-*.json")).read_text() for each in (lab, again))
+    assert before == after
+
+
 def vowel(f0: float = 120.0, seconds: float = 0.6) -> np.ndarray:
     """A buzz with a slow F0 movement of two semitones around f0."""
     time = np.arange(round(RATE * seconds)) / RATE

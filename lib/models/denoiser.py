@@ -130,7 +130,8 @@ class Denoiser(nn.Module):
         masks = [length_mask(frames, longest + extra).unsqueeze(1)]
         for _ in range(self.dims.levels):
             masks.append(masks[-1][:, :, ::2])
-        given = F.pad(torch.cat([x, z_text], 1), (0, extra)).masked_fill(~masks[0], 0.0)
+        given = torch.cat([x, z_text], 1)
+        given = (F.pad(given, (0, extra)) if extra else given).masked_fill_(~masks[0], 0.0)
         masks = [mask.to(given.dtype) for mask in masks]
         embedding = F.silu(self.time(time_embedding(time, self.dims.channels)) + self.condition(condition))
         h = self.enter(given) * masks[0]
