@@ -21,7 +21,7 @@ import torch
 
 from lib import cli, latents_diagnostics, latents_steering, study
 from lib.files import write_json
-from lib.latents_clap import clap_of, clap_path, probe, retrieval, source
+from lib.latents_clap import clap_of, clap_path, probe, retrieval, source, training_conditions
 from lib.latents_data import Lab, make
 from lib.latents_evaluate import UNTRAINED, baseline, evaluate
 from lib.latents_posterior import encode_all, encoder_of, encoder_path, facts_of, report
@@ -84,7 +84,11 @@ def _timed(lab: Lab, steps: dict[str, Callable[[Lab], object]]) -> dict[str, flo
 
 
 def _style_side(profile: dict, device: str) -> dict[str, float]:
-    return _timed(Lab(profile, device), {"clap": clap_of, "baseline": baseline})
+    return _timed(Lab(profile, device), {"clap": _conditions, "baseline": baseline})
+
+
+def _conditions(lab: Lab) -> None:
+    training_conditions(lab, clap_of(lab))
 
 
 def _with_threads(threads: int) -> None:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from lib import parallel, styles
-from lib.files import file_hash, fingerprint
-from lib.latents_data import SPEAKER, TRUTHS, Lab, Sentence, fingerprint_seed, floats, heard
+from lib.files import file_hash, fingerprint, read_array, write_array
+from lib.latents_data import SPEAKER, TRUTHS, Lab, fingerprint_seed, floats, heard
 from lib.latents_posterior import mark_of, train_once, training
 from lib.models import clap
 from lib.models.clap import Clap, MiniClap, MiniClapDims
@@ -143,13 +143,17 @@ def conditions(model: Clap, embeddings: Tensor) -> Tensor:
     return embeddings * math.sqrt(model.size)
 
 
-def audio_condition(lab: Lab, model: Clap, sentence: Sentence, style: str) -> Tensor:
-    """The condition `(size,)` of a restyled recording, embedded once."""
-    key = ("condition", sentence.name, style)
-    if key not in lab.kept:
-        wave = heard(lab.wave(sentence, style), lab.vits.dims.rate)
-        lab.kept[key] = conditions(model, model.embed_audio([wave]))[0].cpu()
-    return lab.kept[key]
+@torch.no_grad()
+def training_conditions(lab: Lab, model: Clap) -> Tensor:
+    """Conditions `(train sentences, styles, size)` of the restyled recordings, embedded once and kept in the cache."""
+    path = lab.folder / f"conditions-{fingerprint(audio_hash(lab), lab.device.split(':')[0])}.table"
+    table = read_array(path)
+    if table is None:
+        sentences, rate = lab.sentences("train"), lab.vits.dims.rate
+        rows = [[model.embed_audio([heard(lab.wave(s, style), rate)]) for style in lab.styles] for s in sentences]
+        table = torch.stack([conditions(model, torch.cat(row)) for row in rows]).cpu().numpy()
+        write_array(path, table)
+    return torch.from_numpy(table)
 
 
 @torch.no_grad()

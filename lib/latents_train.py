@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib import cli, parallel, study
 from lib.files import fingerprint
-from lib.latents_clap import audio_condition, audio_hash, clap_of
+from lib.latents_clap import audio_hash, clap_of, training_conditions
 from lib.latents_data import PAIRS, Lab, LatentError, Sentence, make
 from lib.latents_posterior import encode_all, encoder_of, train_once, training
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
@@ -78,6 +78,7 @@ class Pairs:
         if self.kind not in PAIRS:
             raise LatentError(f"Pairs can be {' or '.join(PAIRS)}, not {self.kind!r}.")
         self.sentences = self.lab.sentences("train")
+        self.conditions = training_conditions(self.lab, self.clap)
 
     def pair(self, sentence: Sentence, style: str, take: int) -> tuple[Tensor, Tensor]:
         """z_text and z_audio `(latent, frames)` of a sentence, cut to the shorter of the two."""
@@ -94,14 +95,15 @@ class Pairs:
         z = torch.zeros(2, self.batch_size, latent, self.frames)
         frames, conditions = [], []
         for row in range(self.batch_size):
-            sentence = self.sentences[random.integers(len(self.sentences))]
-            style = self.lab.styles[random.integers(len(self.lab.styles))]
-            both = torch.stack(self.pair(sentence, style, int(random.integers(self.lab.settings["data"]["takes"]))))
+            place = int(random.integers(len(self.sentences)))
+            style = int(random.integers(len(self.lab.styles)))
+            take = int(random.integers(self.lab.settings["data"]["takes"]))
+            both = torch.stack(self.pair(self.sentences[place], self.lab.styles[style], take))
             start = int(random.integers(max(1, both.shape[2] - self.frames + 1)))
             both = both[:, :, start : start + self.frames]
             z[:, row, :, : both.shape[2]] = both
             frames.append(both.shape[2])
-            conditions.append(audio_condition(self.lab, self.clap, sentence, style))
+            conditions.append(self.conditions[place, style])
         return {
             "z_text": z[0],
             "z_audio": z[1],

@@ -9,6 +9,7 @@ import torch
 
 from lib import (
     latents,
+    latents_clap,
     latents_data,
     latents_diagnostics,
     latents_evaluate,
@@ -71,6 +72,20 @@ def test_preparing_in_two_processes_makes_the_same(lab, profile, tmp_path, monke
         assert files[0].read_bytes() == files[1].read_bytes(), name
     before, after = (next(each.folder.glob("baseline-*.json")).read_text() for each in (lab, again))
     assert before == after
+
+
+def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(lab):
+    model, rate = latents.clap_of(lab), lab.vits.dims.rate
+    sentence, style = lab.sentences("train")[1], lab.styles[2]
+    embedding = model.embed_audio([latents_data.heard(lab.wave(sentence, style), rate)])[0]
+    table = latents_clap.training_conditions(lab, model)
+    assert table.shape == (2, len(lab.styles), 8)
+    assert torch.allclose(table[1, 2], embedding * 8**0.5, atol=1e-6)
+    (path,) = lab.folder.glob("conditions-*.table")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert torch.equal(latents_clap.training_conditions(lab, model), table)
+    assert path.read_bytes() == content
 
 
 def vowel(f0: float = 120.0, seconds: float = 0.6) -> np.ndarray:
