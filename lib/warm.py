@@ -50,9 +50,13 @@ class Warm:
         if not self.useful:
             return
         self.folder = tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True)
-        os.environ[VARIABLE] = str(Path(self.folder.name) / "steps")
+        address = str(Path(self.folder.name) / "steps")
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-            listening.bind(os.environ[VARIABLE])
+            try:
+                listening.bind(address)
+            except OSError:  # a folder whose name is too long for a socket: steps are ordinary processes
+                return
+            os.environ[VARIABLE] = address
             listening.listen(64)  # a step may ask at once, and waits until the packages are loaded
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lib.warm", str(listening.fileno())],

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -94,6 +95,17 @@ def test_without_the_process_a_step_is_an_ordinary_one(run, monkeypatch, tmp_pat
     monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "gone"))
     status, said = run("7")
     assert status == 7 and "False" in said
+
+
+def test_a_temporary_folder_with_too_long_a_name_means_ordinary_processes(tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.delenv(warm.VARIABLE, raising=False)
+    started = warm.Warm("cpu")
+    started.start()
+    assert started.process is None and warm.VARIABLE not in os.environ
+    started.stop()
 
 
 @pytest.mark.parametrize("device, forks", [("cpu", True), ("cuda", False)])
