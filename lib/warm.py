@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import runpy
 import selectors
 import shutil
@@ -33,7 +34,7 @@ VARIABLE = "STUDY_WARM"  # names the socket
 PACKAGES = (
     *("torch", "safetensors.torch", "transformers.models.whisper.modeling_whisper", "tokenizers", "peft", "distillmos"),
     *("numpy", "pandas", "pyarrow.parquet", "scipy.signal", "scipy.stats", "sklearn.linear_model", "matplotlib.figure"),
-    *("librosa.filters", "librosa.core.pitch", "pyworld", "soundfile", "soxr", "jiwer"),
+    *("librosa.filters", "librosa.core.pitch", "pyworld", "soundfile", "soxr", "jiwer", "papermill.cli", "nbconvert"),
 )
 PATIENCE = 0.2  # s between two looks at whether the workflow is still there
 LARGEST = 1 << 18  # bytes of a request
@@ -98,12 +99,12 @@ class Forked:
 
 
 def step(command: list[str], log: Path, environment: dict[str, str]) -> Forked | None:
-    """Run `python -m lib.<module> ...` in a forked process, with this process's folder and the environment given.
+    """Run `python -m lib.<module>` or papermill, forked, with this process's folder and the environment given.
 
     Its output goes to the end of the log. None where nothing can be forked, or the command is another one.
     """
     address = os.environ.get(VARIABLE)
-    if not address or command[:2] != [sys.executable, "-m"] or not command[2].startswith("lib."):
+    if not address or command[:2] != [sys.executable, "-m"] or not re.match(r"lib\.|papermill$", command[2]):
         return None
     wanted = {"command": command[2:], "folder": os.getcwd(), "log": str(log.absolute()), "environment": environment}
     told = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -86,9 +86,9 @@ def test_a_forked_step_says_and_returns_what_an_ordinary_process_does(run, monke
     assert rest[-1:] == plain_said.splitlines()[1:][-1:]
 
 
-def test_a_step_is_forked_only_where_it_is_a_module_of_the_study(begun, tmp_path):
+def test_a_step_is_forked_only_where_it_is_of_the_study(begun, tmp_path):
     assert warm.step([sys.executable, "-c", "pass"], tmp_path / "log", {}) is None
-    assert warm.step([sys.executable, "-m", "papermill"], tmp_path / "log", {}) is None
+    assert warm.step([sys.executable, "-m", "snakemake"], tmp_path / "log", {}) is None
 
 
 def test_without_the_process_a_step_is_an_ordinary_one(run, monkeypatch, tmp_path):
