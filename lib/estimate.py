@@ -72,7 +72,7 @@ def seconds_per_step(stage: Stage, device: str) -> float:
     batch = config.batch_size if device.startswith("cuda") else min(ON_A_CPU, config.batch_size)
     model, loss = stage.build(device, batch)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, config.learning_rate, config.betas, config.eps)
+    optimiser = torch.optim.AdamW(trained, config.learning_rate, config.betas, config.eps, fused=True)
     half = config.precision == "bfloat16"
     taken: list[float] = []
     while len(taken) <= STEPS and sum(taken) < LONGEST:

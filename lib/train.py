@@ -5,8 +5,9 @@ function of the seed and the step alone, and a checkpoint holds weights, optimis
 a run that was killed and started again ends with the same weights, bit for bit on a CPU.
 
 Under torchrun several processes share every batch (`lib.parallel`), and the first one writes the checkpoint. On a GPU
-the next batch is made by a thread and copied from pinned memory while the model works, the optimiser is fused, and
-nothing waits for the device between two records of the history.
+the next batch is made by a thread and copied from pinned memory while the model works, and nothing waits for the device
+between two records of the history. The optimiser is fused on CPUs, too, where it takes about a fifth of the time of one
+that goes tensor by tensor.
 """
 
 import json
@@ -155,9 +156,8 @@ def fit(
     """
     device = torch.device(device)
     trainable = [p for p in model.parameters() if p.requires_grad]
-    fused = True if device.type == "cuda" else None
     optimiser = torch.optim.AdamW(
-        trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=fused
+        trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=True
     )
     optimiser.zero_grad(set_to_none=True)  # of whatever was done with the model before
     seed_everything(config.seed)
