@@ -85,7 +85,10 @@ def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: st
     longest = max(len(mel) for mel in mels.values()) * dims.hop / dims.rate
     axes[-1, 0].set(xlabel="Time (s)", xlim=(0, longest))
     figure.supylabel("Frequency (kHz, left)  ·  F0 (Hz, right, blue line)", fontsize="small")
-    caption = f"“{text}” in the voice of {speaker}: log-mel and F0 of the recording and of each system. n = 1."
+    caption = (
+        f"“{text}” in the voice of {speaker}: log-mel and F0 of the recording and of each system; no line is drawn "
+        "where the tracker hears no voicing. n = 1."
+    )
     return describe(figure, caption, f"Spectrograms and F0 of one sentence by {len(mels)} systems.", 1)
 
 

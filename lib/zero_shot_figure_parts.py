@@ -16,7 +16,7 @@ COLOURS = {  # the sweep over R from dark (prunes most) to light; single systems
     **dict(zip(SWEEP, ("#08306B", "#08519C", "#2171B5", "#0072B2", "#4292C6", "#6BAED6", "#9ECAE1"), strict=True)),
     **{BASELINE: "#7F7F7F", "vp": "#E69F00", "vp_perhead": "#B8860B", "dp_r45_nohard": "#CC79A7"},
     **{"dp_r45_nolsp": "#D55E00", "dp_r45_encoder": "#882255", "attention_cost": "#000000"},
-    **{"dp_r45_phase20": "#56B4E9", "dp_r45_phase60": "#003F5C"},
+    **{"dp_r45_phase20": "#56B4E9", "dp_r45_phase60": "#003F5C", "entmax": "#CC79A7"},
 }
 OTHERS = {"threshold": "#AA7942", "baseline_": "#7F7F7F", "dp_": "#0072B2"}
 
