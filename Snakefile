@@ -14,12 +14,12 @@ from shlex import quote
 
 sys.path.insert(0, workflow.basedir)
 
-from lib import energy
-from lib.dependencies import code_digest
-from lib.real_source import since
+from lib.workflow import energy
+from lib.workflow.code import code_digest
+from lib.papers.common.real_source import since
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
-from lib.warm import Warm
-from lib.workflow import long_runs, paper_sections, settings, trained_runs
+from lib.workflow.warm import Warm
+from lib.workflow.steps import long_runs, paper_sections, settings, trained_runs
 
 PROFILE = load_profile(config.get("profile", "demo"))
 DEVICE = config.get("device", "cpu")
@@ -53,7 +53,7 @@ CHAPTERS = (
 
 # The other papers: the module that prepares and runs their systems, and the chapters that read the rows. XP is what
 # lies across the papers: its runs start from theirs, and its chapter reads the rows of all.
-MODULES = {"ha": "lib.asr", "sp": "lib.zero_shot", "ld": "lib.latents", "xp": "lib.across_runs"}
+MODULES = {"ha": "lib.papers.ha.study", "sp": "lib.papers.sp.study", "ld": "lib.papers.ld.study", "xp": "lib.papers.xp.study"}
 CHAPTERS_OF = {
     "ha": (
         "10_asr_adapt",
@@ -89,9 +89,9 @@ OWN_VOCODER = [VOCODER] if (PROFILE["vocoder"]["hifigan"] or "").endswith(f"/{NA
 EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *ITS_CHAPTER, *PAPER_OF)}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
-MODULE = "exec {PYTHON} -m lib.workflow run {log} {PYTHON} -m"
+MODULE = "exec {PYTHON} -m lib.workflow.steps run {log} {PYTHON} -m"
 NOTEBOOK = (
-    "exec {PYTHON} -m lib.workflow notebook {log} {input.notebook} {output.notebook}"
+    "exec {PYTHON} -m lib.workflow.steps notebook {log} {input.notebook} {output.notebook}"
     " profile={NAME} device={DEVICE} threads={threads}"
 )
 
@@ -103,7 +103,7 @@ def chapter(name):
 
 def code_of(start):
     """The digest of what a step of a paper reaches, taken once for all its systems."""
-    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.kokoro") for paper in PAPERS}
+    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.embedded.build") for paper in PAPERS}
 
 
 PREPARE_CODE, RUN_CODE = code_of("prepare"), code_of("run")
@@ -152,10 +152,10 @@ rule corpus:
     log: f"{R}/logs/corpus.log"
     params:
         profile=settings(PROFILE, "corpus"),
-        code=code_digest("lib.corpora.kokoro:build", without="lib.metrics"),
+        code=code_digest("lib.corpora.embedded.build:build", without="lib.metrics"),
     threads: ALL_CORES
     priority: 30
-    shell: MODULE + " lib.workflow corpus {NAME} {threads} {output}"
+    shell: MODULE + " lib.workflow.steps corpus {NAME} {threads} {output}"
 
 
 rule corpus_notebook:
@@ -168,7 +168,7 @@ rule corpus_notebook:
     log: f"{R}/logs/00_corpus.log"
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS),
-        code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -186,7 +186,7 @@ rule metric_audit:
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS, "statistics"),
         device=DEVICE,
-        code=code_digest("notebooks/05_metric_audit.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/05_metric_audit.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -202,11 +202,11 @@ rule backbone:
     params:
         profile=settings(PROFILE, "features", "backbone", "pretrain"),
         device=DEVICE,
-        code=code_digest("lib.tts:train", without="lib.corpora"),
+        code=code_digest("lib.papers.ht.study:train", without="lib.corpora.embedded"),
     threads: ALL_CORES
     resources: **LARGE
     priority: 30
-    shell: MODULE + " lib.tts --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
+    shell: MODULE + " lib.papers.ht.study --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
 
 
 rule train:
@@ -221,12 +221,12 @@ rule train:
     params:
         profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
         device=DEVICE,
-        code=code_digest("lib.tts:train", without="lib.corpora"),
+        code=code_digest("lib.papers.ht.study:train", without="lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.tts --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        MODULE + " lib.papers.ht.study --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
 
 
@@ -237,7 +237,7 @@ rule train_notebook:
     log: f"{R}/logs/01_hypertts_train.log"
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS, "systems"),
-        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -263,12 +263,12 @@ rule score:
             PROFILE, *SHARED_SECTIONS, "vocoder", f"systems.{wildcards.system}"
         ),
         device=DEVICE,
-        code=code_digest("lib.scoring:score", without="lib.corpora"),
+        code=code_digest("lib.papers.ht.measure:score", without="lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.scoring --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        MODULE + " lib.papers.ht.measure --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
 
 
@@ -280,10 +280,10 @@ rule vocoder:
     params:
         profile=settings(PROFILE, "features", "vocoder_training"),
         device=DEVICE,
-        code=code_digest("lib.vocoders:train", without="lib.corpora"),
+        code=code_digest("lib.papers.common.vocoder:train", without="lib.corpora.embedded"),
     threads: ALL_CORES
     resources: **LARGE
-    shell: MODULE + " lib.vocoders --profile {NAME} --device {DEVICE} --threads {threads}"
+    shell: MODULE + " lib.papers.common.vocoder --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule vocoder_chapter:
@@ -292,7 +292,7 @@ rule vocoder_chapter:
     output: notebook=f"{R}/notebooks/{VOCODER_CHAPTER}.ipynb"
     log: f"{R}/logs/{VOCODER_CHAPTER}.log"
     params:
-        code=code_digest(f"notebooks/{VOCODER_CHAPTER}.ipynb", without="lib.corpora", prose=True),
+        code=code_digest(f"notebooks/{VOCODER_CHAPTER}.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -308,12 +308,12 @@ rule generated_parameters:
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS),
         device=DEVICE,
-        code=code_digest("lib.scoring:score_generated_parameters", without="lib.corpora"),
+        code=code_digest("lib.papers.ht.measure:score_generated_parameters", without="lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.scoring --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
+        MODULE + " lib.papers.ht.measure --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
 
 
 ruleorder: corpus_notebook > backbone > train > generated_parameters > score
@@ -330,7 +330,7 @@ rule evaluate:
     log: f"{R}/logs/02_hypertts_evaluate.log"
     params:
         profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
-        code=code_digest("notebooks/02_hypertts_evaluate.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/02_hypertts_evaluate.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -348,22 +348,22 @@ use rule evaluate as ablations with:
     log: f"{R}/logs/03_hypertts_ablations.log"
     params:
         profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
-        code=code_digest("notebooks/03_hypertts_ablations.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/03_hypertts_ablations.ipynb", without="lib.corpora.embedded", prose=True),
 
 
 rule first_report:
     message: "report: HyperTTS, before the other papers are done"
     input:
         "notebooks/claims.yaml",
-        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        sorted(str(path) for path in Path("lib/study/report/templates").glob("[!.]*.*")),
         expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
         expand(f"{R}/notebooks/{{chapter}}.html", chapter=CHAPTERS[:4]),
     output: f"{R}/hypertts.html"
     log: f"{R}/logs/first_report.log"
     params:
-        code=code_digest("lib.report:write_report"),
+        code=code_digest("lib.study.report.index:write_report"),
     priority: 20
-    shell: MODULE + " lib.report --profile {NAME} --paper HT"
+    shell: MODULE + " lib.study.report.index --profile {NAME} --paper HT"
 
 
 rule paper_prepare:
@@ -425,7 +425,7 @@ rule paper_chapter:
         profile=lambda wildcards: paper_sections(PROFILE, PAPER_OF[wildcards.chapter]),
         statistics=settings(PROFILE, "statistics"),
         code=lambda wildcards: code_digest(
-            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.kokoro", prose=True
+            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.embedded.build", prose=True
         ),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -441,10 +441,10 @@ rule real_voice:
         profile=settings(PROFILE, "corpus", "features", "real"),
         device=DEVICE,
         found=since(PROFILE, Path(f"{R}/prepared/other_corpus.json")),
-        code=code_digest("lib.real_speech:prepare", without="lib.corpora.kokoro"),
+        code=code_digest("lib.papers.common.real_speech:prepare", without="lib.corpora.embedded.build"),
     threads: ALL_CORES
     resources: **LARGE
-    shell: MODULE + " lib.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
+    shell: MODULE + " lib.papers.common.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule real_speech:
@@ -464,11 +464,11 @@ rule real_speech:
     params:
         profile=settings(PROFILE, "adapt", "vocoder", "seeds", "headline", "real"),
         device=DEVICE,
-        code=code_digest("lib.real_speech:run", without="lib.corpora.kokoro"),
+        code=code_digest("lib.papers.common.real_speech:run", without="lib.corpora.embedded.build"),
     threads: ONE_JOB
     resources: **LARGE
     shell:
-        MODULE + " lib.real_speech run --profile {NAME} --paper {wildcards.paper} --device {DEVICE} --threads {threads}"
+        MODULE + " lib.papers.common.real_speech run --profile {NAME} --paper {wildcards.paper} --device {DEVICE} --threads {threads}"
 
 
 ruleorder: real_speech > score
@@ -486,7 +486,7 @@ rule real_chapter:
     log: f"{R}/logs/04_real_speech.log"
     params:
         profile=settings(PROFILE, "statistics", "real"),
-        code=code_digest("notebooks/04_real_speech.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/04_real_speech.ipynb", without="lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -502,7 +502,7 @@ rule claims:
     log: f"{R}/logs/claims.log"
     params:
         profile=settings(PROFILE, "statistics", "headline", "seeds"),
-        code=code_digest("lib.claims:write_claims"),
+        code=code_digest("lib.study.claims:write_claims"),
     shell: MODULE + " lib.study claims --profile {NAME}"
 
 
@@ -513,7 +513,7 @@ rule report_notebook:
     log: f"{R}/logs/90_report.log"
     params:
         profile=settings(PROFILE, "statistics"),
-        code=code_digest("notebooks/90_report.ipynb", without="lib.corpora", prose=True),
+        code=code_digest("notebooks/90_report.ipynb", without="lib.corpora.embedded", prose=True),
     shell: NOTEBOOK
 
 
@@ -524,7 +524,7 @@ rule page:
     log: f"{R}/logs/page/{{chapter}}.log"
     wildcard_constraints: chapter="|".join(EXECUTED)
     shell:
-        MODULE + " lib.page {input} {output}"
+        MODULE + " lib.study.report.page {input} {output}"
 
 
 rule methods_page:
@@ -532,28 +532,28 @@ rule methods_page:
     input:
         "notebooks/claims.yaml",
         sorted(str(path) for path in Path("docs/methods").glob("[!.]*.md")),
-        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        sorted(str(path) for path in Path("lib/study/report/templates").glob("[!.]*.*")),
         expand(f"{R}/notebooks/{{chapter}}.html", chapter=EXECUTED),
     output: f"{R}/methods.html"
     log: f"{R}/logs/methods.log"
     params:
-        code=code_digest("lib.methods_page:write_page"),
-    shell: MODULE + " lib.methods_page --profile {NAME}"
+        code=code_digest("lib.study.report.methods:write_page"),
+    shell: MODULE + " lib.study.report.methods --profile {NAME}"
 
 
 rule report:
     message: "report: {R}/index.html"
     input:
         "notebooks/claims.yaml",
-        sorted(str(path) for path in Path("lib/templates").glob("[!.]*.*")),
+        sorted(str(path) for path in Path("lib/study/report/templates").glob("[!.]*.*")),
         f"{R}/claims.json",
         f"{R}/methods.html",
         expand(f"{R}/notebooks/{{chapter}}.html", chapter=EXECUTED),
     output: f"{R}/index.html"
     log: f"{R}/logs/report.log"
     params:
-        code=code_digest("lib.report:write_report"),
-    shell: MODULE + " lib.report --profile {NAME}"
+        code=code_digest("lib.study.report.index:write_report"),
+    shell: MODULE + " lib.study.report.index --profile {NAME}"
 
 
 onstart:

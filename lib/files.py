@@ -12,8 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parent.parent  # the project
+DATA = ROOT / "data"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DIGEST = hashlib.sha256().digest_size
+
+
+def cache_root() -> Path:
+    """Where features, latents and other things that can be made again are kept: STUDY_CACHE, or data/cache."""
+    return Path(os.environ.get("STUDY_CACHE") or DATA / "cache")
 
 
 @contextmanager

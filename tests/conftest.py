@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 def smoke_corpus(tmp_path_factory) -> None:
     """The smoke profile's corpus is there: built by the first test process that needs it, while the others wait."""
     from lib import study
-    from lib.corpora import kokoro
+    from lib.corpora.embedded import build as kokoro
 
     with open(tmp_path_factory.getbasetemp().parent / "smoke-corpus.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A random batch in the layout of `lib.features.Features.batch`, for the tests of the TTS models."""
+"""A random batch in the layout of `lib.corpora.features.Features.batch`, for the tests of the TTS models."""
 
 import torch
 

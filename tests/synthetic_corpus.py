@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib import audio
-from lib.corpus import Corpus, Utterance
+from lib.corpora.corpus import Corpus, Utterance
 
 PHONEMES = "|sˈɑ mˈidə ʃˈu nˈɑ.|"
 SECONDS = {"|": 0.1, " ": 0.03, ".": 0.05, "ˈ": 0.02, "s": 0.09, "ʃ": 0.1, "m": 0.08, "n": 0.08, "d": 0.04}

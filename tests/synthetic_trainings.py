@@ -20,14 +20,20 @@ from synthetic_corpus import source
 from synthetic_zero_shot import PROFILE as ZERO_SHOT
 from synthetic_zero_shot import SPEAKERS
 
-from lib import alignment, asr, asr_data, latents_data, parallel, study, text, tts
-from lib import latents_train as latents
-from lib import zero_shot_systems as zero_shot
-from lib.corpus import Corpus, Utterance
-from lib.features import ARRAYS, Features
-from lib.latents_clap import clap_of
-from lib.latents_posterior import decoder_of, encode_all, encoder_of
-from lib.train import TrainConfig
+from lib import study, text
+from lib.corpora.corpus import Corpus, Utterance
+from lib.corpora.features import ARRAYS, Features
+from lib.papers.common import alignment
+from lib.papers.ha import data as asr_data
+from lib.papers.ha import study as asr
+from lib.papers.ht import study as tts
+from lib.papers.ld import data as latents_data
+from lib.papers.ld import train as latents
+from lib.papers.ld.clap import clap_of
+from lib.papers.ld.posterior import decoder_of, encode_all, encoder_of
+from lib.papers.sp import systems as zero_shot
+from lib.training import parallel
+from lib.training.loop import TrainConfig
 
 STEPS = {"steps": 4, "batch_size": 3, "eps": 1e-3, "checkpoint_every": 2}
 SPEECH = {

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from lib import text
-from lib.corpus import Corpus, Utterance
-from lib.features import ARRAYS, Features
-from lib.zero_shot_systems import ZeroShotBench
+from lib.corpora.corpus import Corpus, Utterance
+from lib.corpora.features import ARRAYS, Features
+from lib.papers.sp.systems import ZeroShotBench
 
 SPEAKERS = {"pre_a": "pretraining", "ada_b": "adaptation", "new_c": "never_seen", "new_d": "never_seen"}
 PHONEMES = "hˈɛlO ðˈɛɹ."

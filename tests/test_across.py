@@ -12,14 +12,20 @@ import torch
 from synthetic_batch import make_batch
 from synthetic_zero_shot import make_features, make_utterances
 
-from lib import across, across_plots, across_runs, across_systems, report, study, tts
-from lib.across_weights import Cloud, cloud_of, cloud_rows
-from lib.corpus import Corpus, Utterance
-from lib.drawing import PlotError
+from lib import study
+from lib.corpora.corpus import Corpus, Utterance
 from lib.methods.sparse_attention import SparseSettings
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
-from lib.statistics import StatisticsError
-from lib.systems import TTSError, assemble
+from lib.papers.ht import study as tts
+from lib.papers.ht.systems import TTSError, assemble
+from lib.papers.xp import effects as across
+from lib.papers.xp import figures as across_plots
+from lib.papers.xp import study as across_runs
+from lib.papers.xp import systems as across_systems
+from lib.papers.xp.weights import Cloud, cloud_of, cloud_rows
+from lib.study.drawing import PlotError
+from lib.study.report import index as report
+from lib.study.statistics import StatisticsError
 
 SIZES = {"hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "filter": 16, "kernels": [3, 1]}
 SIZES |= {"predictor_filter": 16, "bins": 8, "postnet_layers": 2, "postnet_channels": 8, "dropout": 0.1}
@@ -111,7 +117,7 @@ def test_without_rows_each_figure_is_a_sentence():
     empty = study.read_rows("nowhere")
     for name in across_plots.FIGURES:
         assert across_plots.shown(name, empty, PROFILE).startswith(f"{name} is not drawn: ")
-    with pytest.raises(PlotError, match="python -m lib.across_runs run"):
+    with pytest.raises(PlotError, match="python -m lib.papers.xp.study run"):
         across.effects(empty, "cos", PROFILE)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import synthetic_corpus
 
-from lib import aligned, study
+from lib import study
 from lib.corpora import __main__ as command
-from lib.corpus import Corpus, CorpusError
+from lib.corpora import durations as aligned
+from lib.corpora.corpus import Corpus, CorpusError
 from lib.models.mel import MelDims
 
 TINY = study.merge(

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import alignment, study, tts
+from lib import study
 from lib.models.aligner import AlignerError
+from lib.papers.common import alignment
+from lib.papers.ht import study as tts
 
 TINY = {"dims": {"embedding": 16, "shared": 8}, "train": {"steps": 4, "batch_size": 2}}
 
@@ -42,7 +44,7 @@ def test_durations_that_cannot_be_compared_are_refused_in_a_sentence(durations, 
 def test_training_from_the_command_line_reports_the_boundary_error(tmp_path, monkeypatch, capsys, smoke_corpus):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
     monkeypatch.setattr(alignment, "SETTINGS", study.merge(alignment.SETTINGS, TINY))
-    arguments = ["lib.alignment", "--profile", "smoke", "--device", "cpu", "--threads", "1"]
+    arguments = ["lib.papers.common.alignment", "--profile", "smoke", "--device", "cpu", "--threads", "1"]
     monkeypatch.setattr(sys, "argv", arguments)
     alignment.main()
     assert "validation utterances" in capsys.readouterr().out

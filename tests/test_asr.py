@@ -11,14 +11,17 @@ from synthetic_corpus import source as synthetic_source
 from synthetic_whisper import MULTILINGUAL
 from synthetic_whisper import save as save_whisper
 
-from lib import asr, asr_measure, asr_systems, audio, study
-from lib.asr_data import AsrError, Bench, check_english, fill
-from lib.corpora import simulated
-from lib.corpus import Corpus
+from lib import audio, study
+from lib.corpora.corpus import Corpus
+from lib.corpora.disorders import corpus as simulated
 from lib.methods import hyperlora
-from lib.models import whisper
-from lib.models.low_rank import HyperLoraError
-from lib.models.whisper_training import decoder_logits
+from lib.methods.low_rank import HyperLoraError
+from lib.models.whisper import model as whisper
+from lib.models.whisper.training import decoder_logits
+from lib.papers.ha import measure as asr_measure
+from lib.papers.ha import study as asr
+from lib.papers.ha import systems as asr_systems
+from lib.papers.ha.data import AsrError, Bench, check_english, fill
 
 SYSTEMS = {
     "whisper_0": {"method": "none"},

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lib import asr_check
+from lib.papers.ha import check as asr_check
 
 RATE = 16000
 

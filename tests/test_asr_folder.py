@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from synthetic_corpus import speech
 
-from lib import asr_folder, audio, study
-from lib.asr_data import AsrError
-from lib.corpora import folder
+from lib import audio, study
+from lib.corpora.recorded import folder
+from lib.papers.ha import folder as asr_folder
+from lib.papers.ha.data import AsrError
 
 TEXTS = [f"The number {word} is written on the door." for word in ("one", "two", "three", "four", "five")]
 

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import asr_plots, asr_show, asr_tables, audio, study
-from lib.asr_style import COHORTS, TRAINED, colour, differences
-from lib.drawing import PlotError
+from lib import audio, study
 from lib.files import write_json
+from lib.papers.ha import figures as asr_plots
+from lib.papers.ha import show as asr_show
+from lib.papers.ha import tables as asr_tables
+from lib.papers.ha.style import COHORTS, TRAINED, colour, differences
+from lib.study.drawing import PlotError
 
 SHARES = {
     **{"whisper_0": 0.0, "full": 100.0, "lora_w1": 0.03, "lora_w1_b01": 0.1, "cohort_lora": 0.1, "cohort_ft": 80.0},

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from lib import audio
-from lib.atypical import (
+from lib.corpora.disorders.profile import RANGES
+from lib.corpora.disorders.segments import syllables, words
+from lib.corpora.disorders.simulate import (
     COHORTS,
     SEVERITIES,
     AtypicalError,
@@ -16,8 +18,6 @@ from lib.atypical import (
     simulate_mixed,
 )
 from lib.corpora.world import analyse
-from lib.disorders.profile import RANGES
-from lib.disorders.segments import syllables, words
 from lib.metrics import prosody
 
 RATE = audio.RATE

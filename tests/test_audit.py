@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import audit, audit_plots, study
-from lib.drawing import PlotError, show
+from lib import study
 from lib.metrics import cos, ffe, mcd
+from lib.papers.common import audit
+from lib.papers.common import audit_figures as audit_plots
+from lib.study.drawing import PlotError, show
 
 PROFILE = {"name": "tiny", "statistics": {"bootstrap": 50}}
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from lib import bench
-from lib.benchmarks import Bound, Comparison, embedded_speech, largest, metrics
+from lib.workflow import bench
+from lib.workflow.benchmarks import Bound, Comparison, embedded_speech, largest, metrics
 
 ROWS = {build.__name__: build for build in bench.ROWS}
 

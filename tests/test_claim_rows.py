@@ -4,8 +4,10 @@ import json
 
 import pandas as pd
 
-from lib import claim_rows, energy, tables
-from lib.verdict_figure import LOOKS, verdicts
+from lib.study import tables
+from lib.study.report import claim_rows
+from lib.study.report.verdict_figure import LOOKS, verdicts
+from lib.workflow import energy
 
 PART = {"name": "gain", "metric": "cos", "where": {"split": "test"}, "a": "new", "b": ["old", "older"]}
 

@@ -6,8 +6,9 @@ import pytest
 import yaml
 from synthetic_study import PROFILE, write_run, write_study
 
-from lib import claims, study, tables
-from lib.claims import ClaimError
+from lib import study
+from lib.study import claims, tables
+from lib.study.claims import ClaimError
 
 COUNTS = {"HT": 10, "HA": 12, "SP": 13, "LD": 9}
 CLAIMS = [f"{paper}{i}" for paper, count in COUNTS.items() for i in range(1, count + 1)]

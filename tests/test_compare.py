@@ -5,9 +5,8 @@ import shutil
 import pytest
 from synthetic_study import PROFILE, write_run
 
-from lib import compare
 from lib.files import write_json
-from lib.study import StudyError
+from lib.study import StudyError, compare
 
 ROW = {"system": "tts_0", "speaker": "p1", "role": "adaptation", "utterance": "u1", "metric": "cos", "unit": "x100"}
 

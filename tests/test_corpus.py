@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib import audio
-from lib.corpus import Corpus, CorpusError, Utterance
+from lib.corpora.corpus import Corpus, CorpusError, Utterance
 
 
 def utterance(number: int, **changes) -> Utterance:

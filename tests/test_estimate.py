@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from lib import estimate, estimate_stages
-from lib.estimate_stages import Stage, runs_by_system, stages
 from lib.study import load_profile
-from lib.train import TrainConfig
-from lib.workflow import trained_runs
+from lib.training.loop import TrainConfig
+from lib.workflow import estimate, estimate_stages
+from lib.workflow.estimate_stages import Stage, runs_by_system, stages
+from lib.workflow.steps import trained_runs
 
 
 @pytest.mark.parametrize("name", ["smoke", "full", "paper"])

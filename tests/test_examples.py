@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import examples
+from lib.workflow import examples
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("lib", "notebooks", "tests/*.py", "pyproject.toml")
@@ -17,7 +17,7 @@ CORPUS = """
 import numpy as np, soundfile
 from pathlib import Path
 from lib.corpora import layout
-from lib.corpus import Corpus, CorpusError
+from lib.corpora.corpus import Corpus, CorpusError
 
 source, time = Path("stand-in"), np.arange(16000) / 16000
 sentences = ["Author of the danger trail.", "Not at this particular case.", "For the twentieth time."]
@@ -77,7 +77,7 @@ METRIC = """
 import numpy as np
 from types import SimpleNamespace
 from lib import scoring
-from lib.corpus import Utterance
+from lib.corpora.corpus import Utterance
 from lib.metrics import tempo
 
 def voice(seconds, f0):
@@ -163,7 +163,7 @@ def test_each_example_is_short():
 
 def test_the_page_shows_the_examples_as_they_are():
     text = examples.PAGE.read_text(encoding="utf-8")
-    assert examples.with_diffs(text) == text, "run python -m lib.examples"
+    assert examples.with_diffs(text) == text, "run python -m lib.workflow.examples"
     assert all(f"<!-- diff: {name}.patch -->" in text for name in SCRIPTS)
 
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib import explore, heard, tts, widgets
-from lib.corpus import Corpus, Utterance
-from lib.heard import ExploreError, Heard, Note, Panel, Word
+from lib.corpora.corpus import Corpus, Utterance
 from lib.models.fft_block import FFTBlock, SelfAttention
 from lib.models.mel import MelDims
+from lib.papers.common import heard, widgets
+from lib.papers.common.heard import ExploreError, Heard, Note, Panel, Word
+from lib.papers.ht import lab as explore
+from lib.papers.ht import study as tts
 
 DIMS = MelDims()
 WAVE = 0.3 * np.sin(2 * np.pi * 150 * np.arange(8000) / 16000).astype(np.float32)

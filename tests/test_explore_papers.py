@@ -7,14 +7,19 @@ from safetensors.torch import save_file
 from synthetic_corpus import source as synthetic_source
 from synthetic_zero_shot import make_bench
 
-from lib import audio, explore_asr, explore_latents, explore_pruned, heard, study, tts, widgets
-from lib.asr_data import Bench as AsrBench
-from lib.asr_systems import EVERYBODY, Systems, build, system_of
-from lib.heard import ExploreError, Note
-from lib.latents_data import Lab
-from lib.models.whisper_states import prepare
-from lib.styles import StyleError
-from lib.train import saved_state
+from lib import audio, study
+from lib.corpora.styled.styles import StyleError
+from lib.models.whisper.states import prepare
+from lib.papers.common import heard, widgets
+from lib.papers.common.heard import ExploreError, Note
+from lib.papers.ha import lab as explore_asr
+from lib.papers.ha.data import Bench as AsrBench
+from lib.papers.ha.systems import EVERYBODY, Systems, build, system_of
+from lib.papers.ht import study as tts
+from lib.papers.ld import lab as explore_latents
+from lib.papers.ld.data import Lab
+from lib.papers.sp import lab as explore_pruned
+from lib.training.weights import saved_state
 
 SYSTEMS = {
     "whisper_0": {"method": "none"},

@@ -5,8 +5,8 @@ import fcntl
 import pytest
 from synthetic_study import PROFILE, write_run
 
-from lib import housekeeping, study
-from lib.study import StudyError
+from lib import study
+from lib.study import StudyError, housekeeping
 
 ROW = {"system": "tts_0", "method": "none", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
 

@@ -7,22 +7,20 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import (
-    latents,
-    latents_clap,
-    latents_data,
-    latents_diagnostics,
-    latents_evaluate,
-    latents_steering,
-    latents_train,
-    study,
-    styles,
-)
-from lib.latents_data import Lab, LatentError
-from lib.latents_posterior import real_recordings, stretch
+from lib import study
+from lib.corpora.styled import styles
+from lib.corpora.styled.styles import Change, StyleError
 from lib.methods.latent_diffusion import DiffusionError
 from lib.models.clap import ClapError
-from lib.styles import Change, StyleError
+from lib.papers.ld import clap as latents_clap
+from lib.papers.ld import data as latents_data
+from lib.papers.ld import diagnostics as latents_diagnostics
+from lib.papers.ld import measure as latents_evaluate
+from lib.papers.ld import steering as latents_steering
+from lib.papers.ld import study as latents
+from lib.papers.ld import train as latents_train
+from lib.papers.ld.data import Lab, LatentError
+from lib.papers.ld.posterior import real_recordings, stretch
 
 RATE = 22050
 MICRO = {

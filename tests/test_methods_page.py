@@ -8,7 +8,8 @@ from urllib.parse import unquote
 import pytest
 import torch
 
-from lib import methods_page, study
+from lib import study
+from lib.files import ROOT
 from lib.methods.hyperlora import HyperLora, StaticLora, budget, count
 from lib.methods.hypertts import HyperAdapters, StaticAdapters
 from lib.methods.latent_diffusion import I2SB, Palette
@@ -16,7 +17,7 @@ from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.denoiser import Denoiser, DenoiserDims
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
-from lib.provenance import ROOT
+from lib.study.report import methods as methods_page
 
 PROFILE = {"name": "tiny"}
 NAMES = [paper.id.lower() for paper in methods_page.PAPERS]

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from lib import page
+from lib.study.report import page
 
 
 def test_equations_become_mathml_and_prices_do_not():

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib import parallel, train
-from lib.parallel import ParallelError, Share, mine_of_all
+from lib.training import loop as train
+from lib.training import parallel
+from lib.training.parallel import ParallelError, Share, mine_of_all
 
 RUNS = ("ht-backbone", "ht-hypertts_evd", "sp-dense", "sp-dp_r45", "ha-hyper", "ld-clap", "ld-palette")
 INTERRUPTED = "sp-dense"

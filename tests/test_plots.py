@@ -7,9 +7,12 @@ import pytest
 import synthetic_study as synthetic
 from PIL import Image
 
-from lib import ablation_plots, drawing, pictures, plots, study
-from lib.claims import load_claims
+from lib import study
 from lib.models.mel import MelDims
+from lib.papers.ht import ablation_figures as ablation_plots
+from lib.papers.ht import figures as plots
+from lib.study import drawing, pictures
+from lib.study.claims import load_claims
 
 PROFILE = synthetic.PROFILE
 

@@ -6,10 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import claims, real_plots, real_source, real_speech, real_voice, study, tts
-from lib.corpora import asterisk
-from lib.corpus import CorpusError
-from lib.features import ARRAYS
+from lib import study
+from lib.corpora.corpus import CorpusError
+from lib.corpora.features import ARRAYS
+from lib.corpora.recorded import asterisk
+from lib.papers.common import real_figures as real_plots
+from lib.papers.common import real_source, real_speech, real_voice
+from lib.papers.ht import study as tts
+from lib.study import claims
 
 SYSTEMS = {"tts_0": 60.0, "hypertts_evd": 64.0, "hypertts_d": 63.0, "hypertts_evd_anew": 70.0}
 
@@ -62,7 +66,7 @@ def test_without_the_recordings_the_runs_say_so_and_the_claims_are_not_tested(pr
 
 
 def test_a_run_before_the_voice_is_prepared_is_refused(profile):
-    with pytest.raises(tts.TTSError, match="run python -m lib.real_speech prepare --profile smoke first"):
+    with pytest.raises(tts.TTSError, match="run python -m lib.papers.common.real_speech prepare --profile smoke first"):
         real_speech.run(profile, "ht", "cpu")
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lib import reference
-from lib.claims import load_claims
+from lib.study.claims import load_claims
+from lib.study.report import reference
 
 needs_reference = pytest.mark.skipif(
     not (reference.REFERENCE / "claims.json").exists(), reason="no reference run is committed"

@@ -8,7 +8,10 @@ import pytest
 import soundfile
 from synthetic_study import PROFILE, write_run, write_study
 
-from lib import claims, evidence, report, study
+from lib import study
+from lib.study import claims
+from lib.study.report import evidence
+from lib.study.report import index as report
 
 VOID = {"meta", "link", "img", "br", "line", "ellipse", "hr", "input"}
 

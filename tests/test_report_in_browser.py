@@ -10,8 +10,12 @@ import soundfile
 from browser import Browser, needs_browser
 from synthetic_study import PROFILE, system_rows, write_run
 
-from lib import claims, methods_page, page, report, study
-from lib.drawing import canvas, describe, save
+from lib import study
+from lib.study import claims
+from lib.study.drawing import canvas, describe, save
+from lib.study.report import index as report
+from lib.study.report import methods as methods_page
+from lib.study.report import page
 
 pytestmark = needs_browser
 SYSTEMS = ("tts_0", "adaptertts_d", "hypertts_d", "hypertts_evd", "tts_ft")
@@ -55,7 +59,7 @@ def results(tmp_path_factory):
     """A finished run in small: claims, a figure, a chapter, audio past the players that are shown, report, methods."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
-        patch.setattr("lib.evidence.PLAYERS", 2)
+        patch.setattr("lib.study.report.evidence.PLAYERS", 2)
         for system in SYSTEMS:
             write_run(f"ht-{system}-s0", system_rows(system, 0), texts={UTTERANCE: "Lamps & <lanterns> went out."})
         root = study.results_root(PROFILE)

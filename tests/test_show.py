@@ -1,7 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from lib import players, show
+from lib.study import listen as players
+from lib.study import show
 
 RECORD = {
     "id": "HT1",

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.statistics import StatisticsError, holm, interval, pair, paired_difference, resample, slope
+from lib.study.statistics import StatisticsError, holm, interval, pair, paired_difference, resample, slope
 
 
 def table(values, seeds=1, speakers=1):

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from synthetic_study import PROFILE, write_run
 
-from lib import commands, study
-from lib.provenance import ROOT, portable
+from lib import study
 from lib.study import StudyError
+from lib.study.provenance import ROOT, portable
+from lib.workflow import commands
 
 ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.textgrid import Interval, TextGridError, read
+from lib.corpora.textgrid import Interval, TextGridError, read
 
 LONG = '''File type = "ooTextFile"
 Object class = "TextGrid"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib.loading import ahead
-from lib.train import BucketedBatches, TrainConfig, fit, seed_everything
+from lib.training.loading import ahead
+from lib.training.loop import BucketedBatches, TrainConfig, fit, seed_everything
 
 
 def run(tmp_path, config: TrainConfig, stop_at: int | None = None) -> list[float]:
@@ -66,7 +66,7 @@ def test_killed_process_ends_with_the_same_weights(tmp_path):
         import test_train
         folder, kill = pathlib.Path(sys.argv[1]), int(sys.argv[2])
         if kill:
-            import lib.train as t
+            import lib.training.loop as t
             save = t._save
             def save_then_die(*a):
                 save(*a)

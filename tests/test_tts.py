@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lib import scoring, study, tts
+from lib import study
 from lib.files import replace_file
+from lib.papers.ht import measure as scoring
+from lib.papers.ht import study as tts
 
 SMALL = {"pretrain": {"steps": 6}, "adapt": {"steps": 4}, "vocoder": {"iterations": 4}}
 
@@ -121,7 +123,7 @@ def test_killed_training_then_the_same_command_gives_the_same_rows(bench, tmp_pa
         command = [
             sys.executable,
             "-m",
-            "lib.tts",
+            "lib.papers.ht.study",
             "--profile",
             "smoke",
             "--system",

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import vocoders
 from lib.models import vocoder, vocoder_weights
 from lib.models.mel import MelDims, log_mel
-from lib.vocoders import Stretches, Training, VocoderConfig
+from lib.papers.common import vocoder as vocoders
+from lib.papers.common.vocoder import Stretches, Training, VocoderConfig
 
 DIMS = MelDims()
 TINY = VocoderConfig(

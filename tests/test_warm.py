@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib import warm, workflow
+from lib.workflow import steps as workflow
+from lib.workflow import warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forked on Linux only")
 

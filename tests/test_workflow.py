@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib import workflow
-from lib.dependencies import code_digest, modules
 from lib.study import expected_runs, load_profile
+from lib.workflow import steps as workflow
+from lib.workflow.code import code_digest, modules
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")))
@@ -82,7 +82,7 @@ def finished(tmp_path_factory) -> Path:
     """A copy of the project in which every step of the smoke profile has run, each writing empty files."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
     text = (folder / "Snakefile").read_text()
-    text, count = re.subn(r'"exec {PYTHON} -m lib.workflow (run|notebook) ', '"touch {output}; : ', text)
+    text, count = re.subn(r'"exec {PYTHON} -m lib.workflow.steps (run|notebook) ', '"touch {output}; : ', text)
     assert count == 2
     (folder / "Snakefile").write_text(text)
     snakemake(folder, "smoke", "--quiet", "all")
@@ -286,7 +286,7 @@ def test_a_step_ends_with_all_its_processes_when_the_workflow_is_killed(tmp_path
     step = [
         sys.executable,
         "-m",
-        "lib.workflow",
+        "lib.workflow.steps",
         "run",
         str(tmp_path / "log"),
         "bash",

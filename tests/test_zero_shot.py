@@ -6,12 +6,15 @@ import pytest
 import torch
 from synthetic_zero_shot import PHONEMES, make_bench
 
-from lib import audio, study, zero_shot, zero_shot_plots, zero_shot_rows
-from lib.drawing import PlotError
+from lib import audio, study
 from lib.models.mel_style import ReferenceSpeechError
-from lib.zero_shot_rows import attention_rows, mel_l1, mismatch, training_rows, usable
-from lib.zero_shot_speech import checked, joined, recordings_of, reference_mel, sentences, speak
-from lib.zero_shot_systems import DENSE, Batches, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
+from lib.papers.sp import figures as zero_shot_plots
+from lib.papers.sp import measure as zero_shot_rows
+from lib.papers.sp import study as zero_shot
+from lib.papers.sp.measure import attention_rows, mel_l1, mismatch, training_rows, usable
+from lib.papers.sp.speech import checked, joined, recordings_of, reference_mel, sentences, speak
+from lib.papers.sp.systems import DENSE, Batches, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
+from lib.study.drawing import PlotError
 
 TIMES = ("seconds_trained", "seconds_per_step")
 

@@ -5,17 +5,18 @@
     python -m lib.corpora prepare librispeech --source ~/corpora/librispeech
     python -m lib.corpora prepare folder --source my_recordings --never-seen anna --align
 
-A corpus is prepared into `data/built/<name>-<hash>/`; `lib.corpus.Corpus.load` opens it. `--align` gives every phoneme
-a duration, by an aligner trained on the corpus (`lib.aligned`) or from the TextGrids of a forced aligner.
+A corpus is prepared into `data/built/<name>-<hash>/`; `lib.corpora.corpus.Corpus.load` opens it. `--align` gives every phoneme
+a duration, by an aligner trained on the corpus (`lib.corpora.durations`) or from the TextGrids of a forced aligner.
 """
 
 import argparse
-import os
 from pathlib import Path
 
-from lib.corpora import folder, layout
-from lib.corpora.recorded import BUILT
-from lib.corpus import CONDITIONS, ROLES, Corpus
+from lib.corpora.corpus import CONDITIONS, ROLES, Corpus
+from lib.corpora.recorded import folder, layout
+from lib.corpora.recorded.read import BUILT
+from lib.files import cache_root
+from lib.study.protocol import resolve_device
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,20 +86,21 @@ def _prepare(options: argparse.Namespace) -> str:
 def _timed(corpus: Corpus, options: argparse.Namespace) -> Corpus:
     """The corpus with durations where they are asked for."""
     if options.textgrids is not None:
-        from lib.corpora import phones
+        from lib.corpora import textgrids as phones
 
         return phones.timed(corpus, options.textgrids)
     if not options.align:
         return corpus
-    from lib import aligned, study, tts
+    from lib import study
+    from lib.corpora import durations as aligned
 
     changes = {"train": {"steps": options.steps}} if options.steps else {}
-    cache = Path(os.environ.get("STUDY_CACHE") or study.ROOT / "data" / "cache")
+    cache = cache_root()
     return aligned.align(
         corpus,
         cache,
         study.merge(aligned.SETTINGS, changes),
-        device=tts.resolve_device(options.device),
+        device=resolve_device(options.device),
         cores=options.cores,
     )
 

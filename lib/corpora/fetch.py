@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from lib.corpus import CorpusError
+from lib.corpora.corpus import CorpusError
 from lib.files import write_json
 
 BLOCK = 1 << 20

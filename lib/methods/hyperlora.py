@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lib.models.low_rank import HyperLoraError, LowRank
+from lib.methods.low_rank import HyperLoraError, LowRank
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration

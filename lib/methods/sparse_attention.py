@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.methods.attention_weights import entmax15, top_k
 from lib.models import stylespeech
-from lib.models.attention_weights import entmax15, top_k
 from lib.models.fft_block import SelfAttention, length_mask
 
 METHODS = {

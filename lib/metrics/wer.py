@@ -17,7 +17,7 @@ import numpy as np
 from lib.metrics import MetricError, check_pairs, check_waves, is_silent
 
 if TYPE_CHECKING:
-    from lib.models.whisper import Whisper
+    from lib.models.whisper.model import Whisper
 
 LARGEST_COMPRESSION = 2.4
 LONGEST_REPEATED = 4
@@ -46,7 +46,7 @@ def score(
     for index, text in enumerate(reference):
         _normalised_reference(text, index)
     if recogniser is None:
-        from lib.models import whisper
+        from lib.models.whisper import model as whisper
 
         recogniser = whisper.load("tiny.en", device)
     audible = [index for index, wave in enumerate(waves) if not is_silent(wave)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib.provenance import ROOT
+from lib.files import ROOT
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 HUB_FILES = ("generator.safetensors", "generator.ckpt", "generator.pt")

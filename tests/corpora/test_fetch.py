@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.corpora import asterisk, fetch, layout, mdvr_kcl
-from lib.corpora import librispeech as loader
-from lib.corpus import CorpusError
+from lib.corpora import fetch
+from lib.corpora.atypical import mdvr_kcl
+from lib.corpora.corpus import CorpusError
+from lib.corpora.recorded import asterisk, layout
+from lib.corpora.recorded import librispeech as loader
 
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

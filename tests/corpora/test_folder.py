@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib import audio
-from lib.corpora import folder, recorded
 from lib.corpora.__main__ import main
-from lib.corpora.clip import Clip, normalise, safe_name, split_sentences, with_splits
-from lib.corpus import SPLITS, Corpus, CorpusError
+from lib.corpora.corpus import SPLITS, Corpus, CorpusError
+from lib.corpora.recorded import folder
+from lib.corpora.recorded import read as recorded
+from lib.corpora.recorded.clip import Clip, normalise, safe_name, split_sentences, with_splits
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib import audio
-from lib.corpora import g722
+from lib.corpora.recorded import g722
 
 # SHA-256 of what FFmpeg's decoder makes of `codes()`, 16-bit little endian
 REFERENCE = "988ec868859606debfa8a37981ea417b3fa8fe9c5702c968a54e75d3ec5645da"

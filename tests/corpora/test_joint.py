@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import standins
 
-from lib import aligned
-from lib.corpora import joint, kokoro
-from lib.corpus import CorpusError
+from lib.corpora import durations as aligned
+from lib.corpora.corpus import CorpusError
+from lib.corpora.embedded import build as kokoro
+from lib.corpora.recorded import joint
 from lib.study import load_profile
 
 

@@ -4,9 +4,10 @@ import os
 import numpy as np
 import pytest
 
-from lib.corpora import kokoro, recipe
-from lib.corpora.gate import judge
-from lib.corpus import Corpus, CorpusError
+from lib.corpora.corpus import Corpus, CorpusError
+from lib.corpora.embedded import build as kokoro
+from lib.corpora.embedded import recipe
+from lib.corpora.embedded.gate import judge
 
 COUNTS = {
     "pretraining": {"train": 2, "validation": 0, "test": 1},

@@ -7,8 +7,10 @@ import pytest
 import standins
 
 from lib import audio
-from lib.corpora import asterisk, fluencybank, layout, recorded, uaspeech, vctk
-from lib.corpus import Corpus, CorpusError
+from lib.corpora.atypical import fluencybank, uaspeech
+from lib.corpora.corpus import Corpus, CorpusError
+from lib.corpora.recorded import asterisk, layout, vctk
+from lib.corpora.recorded import read as recorded
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +96,7 @@ def test_ravdess_tests_one_of_its_sentences(tmp_path):
 
 
 def test_a_long_recording_is_cut_where_it_pauses():
-    from lib.corpora.clip import pieces
+    from lib.corpora.recorded.clip import pieces
 
     wave = np.concatenate([standins.tone(12.0), np.zeros(8000), standins.tone(9.0)]).astype(np.float32)
     spans = pieces(wave, 15.0)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.corpora import phones
-from lib.corpus import Corpus, CorpusError, Utterance
-from lib.textgrid import TextGridError
+from lib.corpora import textgrids as phones
+from lib.corpora.corpus import Corpus, CorpusError, Utterance
+from lib.corpora.textgrid import TextGridError
 
 SECONDS = 1.0
 PHONES = [

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic_corpus import source as synthetic_source
 
-from lib.corpora import simulated
-from lib.corpus import Corpus, CorpusError
+from lib.corpora.corpus import Corpus, CorpusError
+from lib.corpora.disorders import corpus as simulated
 
 RECIPE = {
     "seed": 0,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lib import audio, text
-from lib.corpora import voices, world
+from lib.corpora import world
+from lib.corpora.embedded import voices
 
 SENTENCE = "The captain is looking for the island on a very old map."
 PHONEMES = text.phonemize(SENTENCE)

@@ -16,11 +16,12 @@ import torch
 from faults import stages
 from faults.processes import digest, fresh, kill_after, run, undisturbed
 from faults.stages import STAGES
-from lib import pretrained, study, train
+from lib import pretrained, study
 from lib.corpora import fetch
-from lib.corpus import CorpusError
+from lib.corpora.corpus import CorpusError
 from lib.methods import latent_diffusion
 from lib.models import clap, ecapa, vocoder
+from lib.training import loop as train
 
 RESUMABLE = "results/smoke/checkpoints/[!.]*.resume.pt"
 CACHES = {

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from faults import processes
 from lib import audio, text
-from lib.corpus import Corpus, CorpusError, Utterance
+from lib.corpora.corpus import Corpus, CorpusError, Utterance
 
 SLOWEST = timedelta(seconds=20)  # an input that takes longer is a hang
 GIBIBYTE = 1 << 30

@@ -27,11 +27,18 @@ import synthetic_trainings
 import synthetic_zero_shot
 import torch
 
-from lib import asr, claims, latents, report, scoring, study, tts, zero_shot
-from lib.corpora import kokoro
-from lib.corpus import Corpus
-from lib.features import features_of
+from lib import study
+from lib.corpora.corpus import Corpus
+from lib.corpora.embedded import build as kokoro
+from lib.corpora.features import features_of
 from lib.models.mel import MelDims
+from lib.papers.ha import study as asr
+from lib.papers.ht import measure as scoring
+from lib.papers.ht import study as tts
+from lib.papers.ld import study as latents
+from lib.papers.sp import study as zero_shot
+from lib.study import claims
+from lib.study.report import index as report
 
 READY = ".ready"  # a file that a stage writes when its own work begins
 NOTEBOOK, EXECUTED = "notebooks/small.ipynb", "results/executed.ipynb"
@@ -151,7 +158,7 @@ def run_notebook(folder: Path) -> None:
     """A notebook that writes rows, run by the workflow, whose own process this one stands for."""
     ready()
     (folder / "results").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "lib.workflow", "notebook", "results/notebook.log", NOTEBOOK, EXECUTED]
+    command = [sys.executable, "-m", "lib.workflow.steps", "notebook", "results/notebook.log", NOTEBOOK, EXECUTED]
     done = subprocess.run([*command, "profile=tiny"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise OSError(done.stderr)

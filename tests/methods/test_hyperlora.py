@@ -9,10 +9,10 @@ import torch
 
 from lib.methods import hyperlora
 from lib.methods.hyperlora import HyperLora, StaticLora, budget, find
-from lib.models import whisper
-from lib.models.low_rank import HyperLoraError, LowRank
-from lib.models.whisper_states import EncoderStates, mean_states, prepare
-from lib.models.whisper_training import decoder_logits, loss
+from lib.methods.low_rank import HyperLoraError, LowRank
+from lib.models.whisper import model as whisper
+from lib.models.whisper.states import EncoderStates, mean_states, prepare
+from lib.models.whisper.training import decoder_logits, loss
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import synthetic_batch
 import torch
 from synthetic_batch import alone
 
+from lib.methods.attention_weights import entmax15, top_k
 from lib.methods.sparse_attention import (
     METHODS,
     PrunedTTS,
@@ -22,10 +23,9 @@ from lib.methods.sparse_attention import (
     threshold_mask,
 )
 from lib.models import stylespeech
-from lib.models.attention_weights import entmax15, top_k
 from lib.models.fft_block import length_mask
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
-from lib.train import TrainConfig, fit
+from lib.training.loop import TrainConfig, fit
 
 DIMS = StyleSpeechDims(
     n_symbols=20, hidden=16, filter=24, kernels=(3, 1), encoder_layers=1, decoder_layers=2, predictor_filter=16,

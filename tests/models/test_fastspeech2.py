@@ -5,8 +5,8 @@ import synthetic_batch
 import torch
 from synthetic_batch import alone
 
+from lib.methods.conditioning import ConcatenationAdapters, ConditionalLayerNorm, PrefixTuning
 from lib.methods.hypertts import HyperAdapters
-from lib.models.conditioning import ConcatenationAdapters, ConditionalLayerNorm, PrefixTuning
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims, expand, loss
 from lib.models.fft_block import FFTBlock, length_mask
 

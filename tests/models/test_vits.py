@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from lib import text
-from lib.corpora import voices
-from lib.models import vits, vits_weights
-from lib.models.vits_layers import inverse_spline
+from lib.corpora.embedded import voices
+from lib.models.vits import model as vits
+from lib.models.vits import weights as vits_weights
+from lib.models.vits.layers import inverse_spline
 from lib.pretrained import PretrainedError
 
 PHONEMES = [text.phonemize("An old map."), text.phonemize("Yes.")]

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lib.metrics.wer import compare
-from lib.models import whisper
-from lib.models.whisper import WhisperError
+from lib.models.whisper import model as whisper
+from lib.models.whisper.model import WhisperError
 
 
 @pytest.fixture(scope="module")

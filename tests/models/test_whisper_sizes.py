@@ -12,11 +12,12 @@ from transformers import WhisperFeatureExtractor
 from transformers.modeling_outputs import BaseModelOutput
 
 from lib import pretrained
-from lib.models import whisper, whisper_sizes
-from lib.models.whisper import Encoded, Whisper, WhisperError
-from lib.models.whisper_decoding import beam_search
-from lib.models.whisper_states import EncoderStates, encode_with_gradients, prepare
-from lib.models.whisper_training import decoder_logits, loss, teacher_forcing
+from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper_sizes
+from lib.models.whisper.decoding import beam_search
+from lib.models.whisper.model import Encoded, Whisper, WhisperError
+from lib.models.whisper.states import EncoderStates, encode_with_gradients, prepare
+from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
 from lib.pretrained import PretrainedError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lib.methods.hyperlora import HyperLora, StaticLora
-from lib.models import whisper
-from lib.models.whisper import Encoded, WhisperError
-from lib.models.whisper_decoding import beam_search, transcribe
-from lib.models.whisper_states import (
+from lib.models.whisper import model as whisper
+from lib.models.whisper.decoding import beam_search, transcribe
+from lib.models.whisper.model import Encoded, WhisperError
+from lib.models.whisper.states import (
     EncoderStates,
     by_speaker,
     encode_with_gradients,
@@ -19,7 +19,7 @@ from lib.models.whisper_states import (
     prepare,
     stack,
 )
-from lib.models.whisper_training import decoder_logits, loss, teacher_forcing
+from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
 
 
 @pytest.fixture(scope="module")

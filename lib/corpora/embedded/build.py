@@ -1,0 +1,256 @@
+"""The embedded corpus: speech built here from pip-installable voices, with exact phoneme durations.
+
+    python -m lib.corpora.embedded.build --profile demo
+
+A recipe names base voices (hibari, joe, mixtures of Kokoro's voices), speakers (a base, an envelope warp, an
+F0 scale, a role) and how many utterances of each split a speaker of each role gets. Each utterance must pass
+a gate (Whisper tiny.en WER, DistillMOS) or is set aside, listed and replaced. Every finished utterance is a
+file, so a build that was stopped goes on where it was.
+"""
+
+import argparse
+import concurrent.futures
+import concurrent.futures.process
+import errno
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from lib import audio, text
+from lib.corpora import world
+from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, from_record, write_text
+from lib.corpora.embedded import voices
+from lib.corpora.embedded.gate import judge
+from lib.corpora.embedded.recipe import DATA, Job, digest, plan, read_sentences, resolve
+from lib.workers import end_with_parent
+
+BATCH = 8  # utterances a worker judges together
+ROUNDS = 4  # sentences set aside are replaced by the next ones, at most this often
+
+
+def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
+    """(speaker, wave, fields of its `Utterance`) for every speaker of a job; WORLD analyses the base once."""
+    phonemes = text.phonemize(job.text)
+    base = recipe["bases"][job.base]
+    key = f"{recipe['seed']}/{job.base}/{job.split}/{job.sentence}"
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+    speech = voices.speak(phonemes, base, seed)
+    analysis, made = None, []
+    for speaker in job.speakers:
+        entry = recipe["speakers"][speaker]
+        warp, f0_scale = float(entry.get("warp", 1.0)), float(entry.get("f0", 1.0))
+        wave = speech.wave
+        if (warp, f0_scale) != (1.0, 1.0):
+            analysis = analysis or world.analyse(speech.wave)
+            wave = voices.level(world.shift(analysis, warp, f0_scale))
+        fields = {
+            "utterance": job.name(speaker),
+            "speaker": speaker,
+            "text": job.text,
+            "phonemes": phonemes,
+            "durations": tuple(float(length) / audio.RATE for length in speech.lengths),
+            "role": entry["role"],
+            "split": job.split,
+            "condition": "typical",
+            "path": f"audio/{speaker}/{job.name(speaker)}.flac",
+            "seconds": len(wave) / audio.RATE,
+            "recipe": {"base": job.base, **base, "seed": seed, "warp": warp, "f0_scale": f0_scale},
+        }
+        made.append((speaker, wave, fields))
+    return made
+
+
+def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
+    """Make, judge and write all utterances of some jobs; returns their ids.
+
+    Beside `<id>.flac` stands `<id>.json` with the manifest entry, or with the reason why it was set aside.
+    """
+    made = []
+    for job in jobs:
+        try:
+            made += speak(job, recipe)
+        except ValueError as error:
+            for speaker in job.speakers:
+                _set_aside(folder, job.name(speaker), speaker, job.text, {"reason": str(error)})
+    if made:
+        qualities = judge([wave for _, wave, _ in made], [fields["text"] for *_, fields in made], recipe["gate"])
+        for (speaker, wave, fields), quality in zip(made, qualities, strict=True):
+            if quality["reason"]:
+                _set_aside(folder, fields["utterance"], speaker, fields["text"], quality)
+                continue
+            path = folder / fields["path"]
+            audio.write(path, wave)
+            quality.pop("reason")
+            utterance = Utterance(**{**fields, "recipe": fields["recipe"] | quality})
+            record = {"sha256": _sha256(path), "utterance": asdict(utterance)}
+            write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
+    return [job.name(speaker) for job in jobs for speaker in job.speakers]
+
+
+def _set_aside(folder: Path, name: str, speaker: str, sentence: str, quality: dict) -> None:
+    record = {"set_aside": {"utterance": name, "speaker": speaker, "text": sentence, **quality}}
+    write_text(folder / "audio" / speaker / f"{name}.json", json.dumps(record, ensure_ascii=False))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def finished(folder: Path, speaker: str, name: str) -> Utterance | dict | None:
+    """The manifest entry of an utterance, the dict of one set aside, or None where it must be (re)made."""
+    path = folder / "audio" / speaker / f"{name}.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "set_aside" in record:
+            return record["set_aside"]
+        utterance = from_record(record["utterance"])
+        return utterance if _sha256(folder / utterance.path) == record["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
+    """Build, finish or just load the corpus of a recipe, in `<root>/embedded-<hash>/`.
+
+    A recipe that names published corpora instead of a cast is `lib.corpora.recorded.joint`'s. cores: worker processes, by
+    default all there are. Raises `VoiceError` for a missing or damaged voice package and `CorpusError` for a wrong
+    recipe, a full disk or a speaker left with no utterances.
+    """
+    if (
+        "pretraining" in recipe and "cast" not in recipe
+    ):  # named without "lib.": the embedded corpus depends on none of it
+        return importlib.import_module(".joint", __package__).build(recipe, root, cores)
+    sentences = read_sentences()
+    recipe = resolve(recipe)
+    versions = voices.verify([base["voice"] for base in recipe["bases"].values()])
+    identity = digest(recipe, versions, sentences)
+    folder = Path(root) / f"embedded-{identity}"
+    if (corpus := _complete(folder, identity)) is not None:
+        return corpus
+    try:
+        corpus = _rounds(recipe, sentences, folder, identity, cores or len(os.sched_getaffinity(0)))
+        corpus.save()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            message = f"{folder}: the disk is full; free some space and run again, nothing is lost."
+            raise CorpusError(message) from None
+        raise
+    return corpus
+
+
+def _rounds(recipe: dict, sentences: dict, folder: Path, identity: str, cores: int) -> Corpus:
+    """Make all utterances, then replacements for those set aside, until each speaker has its count."""
+    context = multiprocessing.get_context("spawn")
+    spares: dict[tuple[str, str], int] = {}
+    with concurrent.futures.ProcessPoolExecutor(cores, context, _one_thread) as pool:
+        for _ in range(ROUNDS):
+            jobs = plan(recipe, sentences, spares)
+            _make(jobs, recipe, folder, pool)
+            utterances, set_aside = collect(jobs, folder)
+            found = Counter((item.speaker, item.split) for item in utterances)
+            short = {
+                (name, split): count - found[name, split]
+                for name, entry in recipe["speakers"].items()
+                for split, count in recipe["counts"][entry["role"]].items()
+                if count > found[name, split]
+            }
+            if not short:
+                break
+            spares = {key: spares.get(key, 0) + short.get(key, 0) for key in spares.keys() | short.keys()}
+    for name, entry in recipe["speakers"].items():
+        for split, count in recipe["counts"][entry["role"]].items():
+            if count and not found[name, split]:
+                reasons = [e["reason"] for e in set_aside if e["speaker"] == name]
+                raise CorpusError(
+                    f"Speaker {name} has no {split} utterance left ({reasons[0]}); "
+                    "choose a milder recipe or a looser gate."
+                )
+    order = list(recipe["speakers"])
+    utterances.sort(key=lambda u: (order.index(u.speaker), SPLITS.index(u.split), u.utterance))
+    return Corpus(folder, "embedded", identity, utterances, set_aside)
+
+
+def _complete(folder: Path, identity: str) -> Corpus | None:
+    """The finished corpus of a folder, or None where anything of it is missing."""
+    try:
+        corpus = Corpus.load(folder)
+    except CorpusError:
+        return None
+    whole = corpus.hash == identity and all((folder / item.path).is_file() for item in corpus.utterances)
+    return corpus if whole else None
+
+
+def _make(jobs: list[Job], recipe: dict, folder: Path, pool: concurrent.futures.Executor) -> None:
+    """Make what is missing in the pool's processes."""
+    from tqdm import tqdm
+
+    missing, chunks = 0, [[]]
+    for job in jobs:
+        absent = tuple(name for name in job.speakers if finished(folder, name, job.name(name)) is None)
+        if not absent:
+            continue
+        if sum(len(item.speakers) for item in chunks[-1]) >= BATCH:
+            chunks.append([])
+        chunks[-1].append(replace(job, speakers=absent))
+        missing += len(absent)
+    if not missing:
+        return
+    futures = [pool.submit(work, chunk, recipe, folder) for chunk in chunks]
+    with tqdm(total=missing, desc="utterances", unit="utt") as bar:
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                bar.update(len(future.result()))
+        except concurrent.futures.process.BrokenProcessPool:
+            raise CorpusError(
+                "A worker process was killed, perhaps for want of memory; run again with fewer cores."
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    """Each worker uses one thread, so that audio and scores do not depend on the number of cores."""
+    import torch
+
+    end_with_parent()
+    torch.set_num_threads(1)
+
+
+def collect(jobs: list[Job], folder: Path) -> tuple[list[Utterance], list[dict]]:
+    """The finished utterances of some jobs, and those set aside with their reasons."""
+    entries = [finished(folder, name, job.name(name)) for job in jobs for name in job.speakers]
+    utterances = [entry for entry in entries if isinstance(entry, Utterance)]
+    set_aside = sorted((e for e in entries if isinstance(e, dict)), key=lambda e: e["utterance"])
+    return utterances, set_aside
+
+
+def main() -> None:
+    """Build the corpus of a profile and say where it is."""
+    from lib.study import load_profile
+
+    parser = argparse.ArgumentParser(description="Build the embedded corpus of a profile.")
+    parser.add_argument("--profile", default="demo", help="smoke, demo, full or paper")
+    parser.add_argument("--root", type=Path, default=DATA / "built")
+    parser.add_argument("--cores", type=int, help="worker processes (default: all cores)")
+    options = parser.parse_args()
+    try:
+        corpus = build(load_profile(options.profile)["corpus"], options.root, options.cores)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    minutes = sum(item.seconds for item in corpus.utterances) / 60
+    print(
+        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, "
+        f"{len(corpus.speakers())} speakers, {len(corpus.set_aside)} set aside"
+    )
+
+
+if __name__ == "__main__":
+    main()

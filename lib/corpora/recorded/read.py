@@ -1,0 +1,272 @@
+"""From the files of recorded speech to a manifest: what all loaders share.
+
+A loader lists its corpus as `Clip`s; `prepare` reads, trims and resamples them in parallel, sets the unusable ones
+aside with their reasons and writes `<root>/<name>-<hash>/`: 16 kHz mono FLAC, `manifest.jsonl` and `corpus.json`.
+The hash covers every clip and the content of its file, so a changed recording makes another corpus. What is finished
+is written down with its SHA-256 in `prepared.jsonl`: a preparation that was stopped goes on where it was, and a
+damaged file is made again.
+"""
+
+import concurrent.futures
+import concurrent.futures.process
+import errno
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from lib import audio, text
+from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
+from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
+from lib.files import DATA, file_hash, fingerprint
+from lib.workers import end_with_parent
+
+BUILT = DATA / "built"
+FORMAT = 1  # raise it when the code makes other audio from the same clips
+RECOGNISER = "Whisper tiny.en"
+LONGEST_ID = 200  # bytes
+CHUNK = 16  # clips a worker takes together
+ALONE = 32  # so few clips are faster without worker processes
+
+
+def prepare(
+    clips: Sequence[Clip],
+    name: str,
+    root: str | Path = BUILT,
+    cores: int | None = None,
+    trim: bool = True,
+    recogniser: Callable[[list[np.ndarray]], list[str]] | None = None,
+) -> Corpus:
+    """Prepare, finish or just check the corpus of some clips, in `<root>/<name>-<hash>/`.
+
+    cores: worker processes, by default all there are; trim: cut the silence at either end; recogniser: waves at 16 kHz
+    to texts, for clips without transcripts (by default Whisper tiny.en). Raises `CorpusError` for an id that occurs
+    twice, a sentence in two splits, a full disk, or when no clip is usable.
+    """
+    check_ids(clips)
+    clips = [_with_text(clip) for clip in clips]
+    with_splits([clip for clip in clips if not clip.machine])  # a sentence in two splits is told before the long work
+    identity = _identity(clips, name, trim)
+    folder = Path(root) / f"{safe_name(name)}-{identity}"
+    usable = [clip for clip in clips if not clip.problem]
+    try:
+        done = _finish(usable, folder, cores or len(os.sched_getaffinity(0)), trim)
+        heard = _transcribe(usable, done, folder, recogniser or whisper)
+        clips = with_splits([_with_transcript(clip, heard) for clip in clips])
+        corpus = _corpus(clips, done, folder, name, identity)
+        corpus.save()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise CorpusError(f"{folder}: the disk is full; free some space and run again, nothing is lost.") from None
+        raise CorpusError(f"{folder}: cannot be written ({error.strerror or error}); choose another root.") from None
+    return corpus
+
+
+def check_ids(clips: Sequence[Clip]) -> None:
+    """Raise `CorpusError` naming the files where two clips have one id, or an id is too long for a file name."""
+    seen: dict[str, Clip] = {}
+    for clip in clips:
+        if len(clip.utterance.encode()) > LONGEST_ID:
+            raise CorpusError(f"{clip.utterance[:60]}…: the utterance id is too long; give the file a shorter path.")
+        if len(safe_name(clip.speaker).encode()) > LONGEST_ID:
+            raise CorpusError(f"{clip.file}: the speaker's name {clip.speaker[:60]}… is too long; shorten it.")
+        if (other := seen.setdefault(clip.utterance, clip)) is not clip:
+            raise CorpusError(
+                f"{other.file} and {clip.file} both give the utterance id {clip.utterance}; rename or remove one."
+            )
+
+
+def _with_text(clip: Clip) -> Clip:
+    """A clip whose text is on one line, set aside where there is none."""
+    clip = replace(clip, text=" ".join(clip.text.split()), speaker=" ".join(clip.speaker.split()))
+    if clip.problem or clip.machine or clip.text:
+        return clip
+    return replace(clip, problem=f"{clip.file.name}: no transcript; write down what is said.")
+
+
+def _identity(clips: Sequence[Clip], name: str, trim: bool) -> str:
+    """Twelve hex digits that change with any clip or the content of any file."""
+    files = sorted({clip.file for clip in clips if clip.file.is_file()})
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        digests = dict(zip(files, pool.map(file_hash, files), strict=True))
+    records = [asdict(clip) | {"file": digests.get(clip.file)} for clip in clips]
+    return fingerprint(FORMAT, RECOGNISER, name, trim, records)
+
+
+def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict[str, dict]:
+    """Outcome of every clip by id; what is missing or damaged is made and written down as it comes."""
+    journal = folder / "prepared.jsonl"
+    done = _intact(_outcomes(journal), clips, folder)
+    write_text(journal, "".join(json.dumps(outcome) + "\n" for outcome in done.values()))
+    missing = [clip for clip in clips if clip.utterance not in done]
+    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    with journal.open("a", encoding="utf-8") as record:
+        for outcomes in in_parallel(make, [(chunk, folder, trim) for chunk in chunks], cores, len(missing)):
+            record.write("".join(json.dumps(outcome) + "\n" for outcome in outcomes))
+            record.flush()
+            done |= {outcome["utterance"]: outcome for outcome in outcomes}
+    return done
+
+
+def _outcomes(journal: Path) -> dict[str, dict]:
+    """Outcomes written down by an earlier run."""
+    outcomes = {}
+    for outcome in _lines(journal):
+        whole = isinstance(outcome.get("samples"), int) and isinstance(outcome.get("sha256"), str)
+        if isinstance(outcome.get("utterance"), str) and (whole or isinstance(outcome.get("reason"), str)):
+            outcomes[outcome["utterance"]] = outcome
+    return outcomes
+
+
+def _lines(journal: Path) -> Iterator[dict]:
+    """The objects of a JSON Lines file; what was cut short or damaged is left out."""
+    if not journal.is_file():
+        return
+    for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _intact(outcomes: dict[str, dict], clips: Sequence[Clip], folder: Path) -> dict[str, dict]:
+    """The outcomes of these clips whose files are there, unchanged."""
+    known = [clip for clip in clips if clip.utterance in outcomes]
+
+    def whole(clip: Clip) -> bool:
+        outcome, path = outcomes[clip.utterance], folder / clip.path
+        return "reason" in outcome or (path.is_file() and file_hash(path) == outcome["sha256"])
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        flags = list(pool.map(whole, known))
+    return {clip.utterance: outcomes[clip.utterance] for clip, flag in zip(known, flags, strict=True) if flag}
+
+
+def make(clips: Sequence[Clip], folder: Path, trim: bool) -> list[dict]:
+    """Read and write some clips; their outcomes: id with samples and sha256, or with the reason it is set aside."""
+    outcomes = []
+    for clip in clips:
+        try:
+            if clip.language == "en" and not clip.machine:
+                text.phonemize(clip.text)
+            wave = samples(clip, trim)
+        except (audio.AudioError, text.TextError) as error:
+            reason = str(error).replace(str(clip.file), clip.file.name)
+            outcomes.append({"utterance": clip.utterance, "reason": reason})
+            continue
+        audio.write(folder / clip.path, wave)
+        digest = file_hash(folder / clip.path)
+        outcomes.append({"utterance": clip.utterance, "samples": len(wave), "sha256": digest})
+    return outcomes
+
+
+def whisper(waves: list[np.ndarray]) -> list[str]:
+    """Transcripts of mono 16 kHz waves by `RECOGNISER`, on a GPU where there is one."""
+    import torch
+
+    from lib.models.whisper import model as models
+
+    return models.load("tiny.en", "cuda" if torch.cuda.is_available() else "cpu").transcribe(waves)
+
+
+def _transcribe(
+    clips: Sequence[Clip], done: dict[str, dict], folder: Path, recogniser: Callable[[list[np.ndarray]], list[str]]
+) -> dict[str, str]:
+    """What the recogniser hears in the prepared clips that want it, by id; written down as it comes."""
+    wanted = [clip for clip in clips if clip.machine and "reason" not in done[clip.utterance]]
+    journal = folder / "transcripts.jsonl"
+    heard: dict[str, str] = {}
+    for line in _lines(journal):
+        key, digest, sentence = line.get("utterance"), line.get("sha256"), line.get("text")
+        if isinstance(key, str) and isinstance(sentence, str) and digest == done.get(key, {}).get("sha256"):
+            heard[key] = sentence
+    missing = [clip for clip in wanted if clip.utterance not in heard]
+    if not missing:
+        return heard
+
+    def listen(some: Sequence[Clip]) -> list[str]:
+        return recogniser([audio.read(folder / clip.path) for clip in some])
+
+    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
+    results = in_parallel(listen, [(chunk,) for chunk in chunks], 1, len(missing))
+    kept = [line for line in _lines(journal) if line.get("utterance") in heard]
+    write_text(journal, "".join(json.dumps(line) + "\n" for line in kept))
+    with journal.open("a", encoding="utf-8") as record:
+        for chunk, sentences in zip(chunks, results, strict=True):
+            for clip, sentence in zip(chunk, sentences, strict=True):
+                heard[clip.utterance] = " ".join(sentence.split())
+                line = {"utterance": clip.utterance, "sha256": done[clip.utterance]["sha256"], "text": sentence}
+                record.write(json.dumps(line) + "\n")
+            record.flush()
+    return heard
+
+
+def _with_transcript(clip: Clip, heard: dict[str, str]) -> Clip:
+    """A clip with the recogniser's text, or set aside where it holds nothing that could be spoken."""
+    if clip.problem or not clip.machine or clip.utterance not in heard:
+        return clip
+    recipe = {**clip.recipe, "transcript": RECOGNISER}
+    try:
+        text.phonemize(heard[clip.utterance])
+    except text.TextError:
+        problem = f"{clip.file.name}: {RECOGNISER} hears no words; write down what is said."
+        return replace(clip, recipe=recipe, problem=problem)
+    return replace(clip, text=heard[clip.utterance], recipe=recipe)
+
+
+def in_parallel(work: Callable, arguments: Sequence[tuple], cores: int, total: int) -> Iterator[list]:
+    """Results of `work(*arguments)` as they come, with a progress bar over `total` clips; each result is a list."""
+    from tqdm import tqdm
+
+    if not total:
+        return
+    with tqdm(total=total, desc="recordings", unit="utt") as bar:
+        if cores == 1 or total <= ALONE:
+            for entry in arguments:
+                result = work(*entry)
+                bar.update(len(result))
+                yield result
+            return
+        with concurrent.futures.ProcessPoolExecutor(
+            cores, multiprocessing.get_context("spawn"), end_with_parent
+        ) as pool:
+            futures = [pool.submit(work, *entry) for entry in arguments]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    result = future.result()
+                    bar.update(len(result))
+                    yield result
+            except concurrent.futures.process.BrokenProcessPool:
+                raise CorpusError(
+                    "A worker process was killed, perhaps for want of memory; run again with fewer cores."
+                ) from None
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _corpus(clips: Sequence[Clip], done: dict[str, dict], folder: Path, name: str, identity: str) -> Corpus:
+    utterances, set_aside = [], []
+    for clip in clips:
+        reason = clip.problem or done[clip.utterance].get("reason", "")
+        if reason:
+            entry = {"utterance": clip.utterance, "speaker": clip.speaker, "text": clip.text, "reason": reason}
+            set_aside.append(entry)
+            continue
+        seconds = done[clip.utterance]["samples"] / audio.RATE
+        utterances.append(
+            Utterance(
+                clip.utterance, clip.speaker, clip.text, "", (), clip.role, clip.split, clip.condition, clip.path,
+                seconds, clip.recipe,
+            )
+        )  # fmt: skip
+    if not utterances:
+        reason = f" ({set_aside[0]['reason']})" if set_aside else ""
+        raise CorpusError(f"{name}: none of its {len(clips)} utterances is usable{reason}.")
+    return Corpus(folder, name, identity, utterances, set_aside)

@@ -1,0 +1,292 @@
+"""VITS with its steps apart: text, prior, durations, latent, waveform (Kim et al. 2021, arXiv 2106.06103).
+
+    text -> prior (m_p, logs_p) -> durations -> expanded -> z_p -> inverse flow -> z -> decoder -> waveform
+
+`load` reads a Piper voice; the parts compute what its ONNX graph computes for the same noise, on any device, and
+pass gradients. The latent z is `(batch, 192, frames)` at 86 frames a second. Such a file holds no posterior
+encoder (recording -> z); `PosteriorEncoder` is one, trained by `inversion_loss` to undo the frozen decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.models.mel import MelDims, filterbank
+from lib.models.vits.layers import CouplingFlow, Decoder, DurationPredictor, TextEncoder, WaveNet, conv, frame_mask
+from lib.models.vits.weights import VitsDims, VitsError, find, read, spell
+from lib.pretrained import Pretrained
+
+NOISE_SCALE, DURATION_NOISE_SCALE = 0.667, 0.8  # Piper's defaults
+WINDOW = 1024  # samples of the posterior encoder's spectrogram
+
+
+@dataclass(frozen=True)
+class Prior:
+    """N(m, exp(logs)^2) of the latent before the flow, each `(batch, latent, length)`, and valid lengths `(batch,)`.
+
+    length counts symbols, or frames once expanded. hidden `(batch, channels, length)` is the text encoder's
+    output. mask is `(batch, 1, length)`.
+    """
+
+    hidden: Tensor
+    m: Tensor
+    logs: Tensor
+    lengths: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        return frame_mask(self.lengths, self.m.shape[2])
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What each step of one synthesis gave; waves `(batch, samples)` are valid for `frames * hop` samples."""
+
+    prior: Prior
+    durations: Tensor
+    frames: Tensor
+    z_p: Tensor
+    z: Tensor
+    waves: Tensor
+
+
+class Vits(nn.Module):
+    """A single-speaker VITS for synthesis; `id_map` spells phonemes, `pretrained` names the weights."""
+
+    def __init__(
+        self,
+        dims: VitsDims,
+        id_map: dict[str, list[int]] | None = None,
+        pretrained: Pretrained | None = None,
+    ):
+        super().__init__()
+        d = self.dims = dims
+        self.id_map, self.pretrained = id_map or {}, pretrained
+        self.text_encoder = TextEncoder(d.symbols, d.channels, d.latent, d.inner, d.heads, d.layers, d.window)
+        self.duration_predictor = DurationPredictor(d.channels)
+        self.flow = CouplingFlow(d.latent, d.channels, d.flows, d.flow_kernel, d.flow_layers)
+        self.decoder = Decoder(d.latent, d.decoder, d.rates, d.kernels, d.block_kernels, d.dilations)
+
+    @property
+    def device(self) -> torch.device:
+        return self.text_encoder.proj.weight.device
+
+    def ids(self, phonemes: list[str]) -> tuple[Tensor, Tensor, list[list[int]]]:
+        """Phoneme strings of `lib.text` to ids `(batch, symbols)`, lengths `(batch,)` and each id's phoneme index."""
+        spelled = [spell(text, self.id_map) for text in phonemes]
+        lengths = torch.tensor([len(ids) for ids, _ in spelled], device=self.device)
+        rows = [torch.tensor(ids, device=self.device) for ids, _ in spelled]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths, [owner for _, owner in spelled]
+
+    def encode(self, ids: Tensor, lengths: Tensor) -> Prior:
+        """ids `(batch, symbols)` and their lengths `(batch,)` to the prior of every symbol."""
+        if ids.numel() == 0 or int(lengths.min()) < 1:
+            raise VitsError("An utterance has no symbols: give a text with words.")
+        if int(ids.min()) < 0 or int(ids.max()) >= self.dims.symbols:
+            raise VitsError(f"The symbol ids reach {int(ids.max())}: the voice knows 0 to {self.dims.symbols - 1}.")
+        return Prior(*self.text_encoder(ids, frame_mask(lengths, ids.shape[1])), lengths)
+
+    def durations(
+        self,
+        prior: Prior,
+        noise: Tensor | None = None,
+        noise_scale: float = DURATION_NOISE_SCALE,
+        length_scale: float = 1.0,
+    ) -> Tensor:
+        """Frames per symbol `(batch, symbols)`, drawn with standard normal `noise` `(batch, 2, symbols)`."""
+        noise = self._noise(noise, (len(prior.lengths), 2, prior.hidden.shape[2]))
+        log_frames = self.duration_predictor(prior.hidden, prior.mask, noise * noise_scale)
+        return torch.ceil(log_frames.exp() * prior.mask[:, 0] * length_scale).long()
+
+    def expand(self, prior: Prior, durations: Tensor) -> Prior:
+        """Repeat the prior of every symbol for its duration in frames; durations `(batch, symbols)`, whole."""
+        if durations.shape != (len(prior.lengths), prior.m.shape[2]):
+            raise VitsError(
+                f"The durations have shape {tuple(durations.shape)}: give one number of frames per symbol, "
+                f"{(len(prior.lengths), prior.m.shape[2])}."
+            )
+        durations = durations.long() * prior.mask[:, 0].long()
+        ends = durations.cumsum(1)
+        frames = ends[:, -1].contiguous()
+        if int(durations.min()) < 0 or int(frames.min()) < 1:
+            raise VitsError("The durations are negative or sum to nothing: give at least one frame in all.")
+        places = torch.arange(int(frames.max()), device=frames.device).expand(len(frames), -1).contiguous()
+        symbol = torch.searchsorted(ends.contiguous(), places, right=True).clamp_max(durations.shape[1] - 1)
+        mask = frame_mask(frames)
+        hidden, m, logs = (
+            x.gather(2, symbol.unsqueeze(1).expand(-1, x.shape[1], -1)) * mask
+            for x in (prior.hidden, prior.m, prior.logs)
+        )
+        return Prior(hidden, m, logs, frames)
+
+    def sample_prior(self, expanded: Prior, noise: Tensor | None = None, noise_scale: float = NOISE_SCALE) -> Tensor:
+        """z_p `(batch, latent, frames)` = m + exp(logs) noise noise_scale; noise of z_p's shape, standard normal."""
+        noise = self._noise(noise, expanded.m.shape)
+        return (expanded.m + noise * expanded.logs.exp() * noise_scale) * expanded.mask
+
+    def to_latent(self, z_p: Tensor, frames: Tensor) -> Tensor:
+        """Inverse flow: z_p to z, both `(batch, latent, frames)`."""
+        return self.flow.inverse(*self._latent(z_p, frames))
+
+    def to_prior(self, z: Tensor, frames: Tensor) -> Tensor:
+        """Forward flow: z to z_p, the inverse of `to_latent`."""
+        return self.flow(*self._latent(z, frames))
+
+    def decode(self, z: Tensor, frames: Tensor | None = None) -> Tensor:
+        """z `(batch, latent, frames)` to waves `(batch, frames * hop)`, 0 after an utterance's own frames."""
+        if frames is None or bool((frames == z.shape[2]).all()):
+            self._latent(z, torch.tensor([z.shape[2]], device=z.device))
+            return self.decoder(z, None)
+        z, mask = self._latent(z, frames)
+        return self.decoder(z, mask) * mask[:, 0].repeat_interleave(self.dims.hop, 1)
+
+    def forward(
+        self,
+        ids: Tensor,
+        lengths: Tensor,
+        *,
+        noise_scale: float = NOISE_SCALE,
+        duration_noise_scale: float = DURATION_NOISE_SCALE,
+        length_scale: float = 1.0,
+        noise: Tensor | None = None,
+        duration_noise: Tensor | None = None,
+        durations: Tensor | None = None,
+    ) -> Synthesis:
+        """All steps from ids `(batch, symbols)` to waves; what is not given is drawn from torch's generator."""
+        prior = self.encode(ids, lengths)
+        if durations is None:
+            durations = self.durations(prior, duration_noise, duration_noise_scale, length_scale)
+        expanded = self.expand(prior, durations)
+        z_p = self.sample_prior(expanded, noise, noise_scale)
+        z = self.to_latent(z_p, expanded.lengths)
+        return Synthesis(prior, durations, expanded.lengths, z_p, z, self.decode(z, expanded.lengths))
+
+    def _noise(self, noise: Tensor | None, shape) -> Tensor:
+        if noise is None:
+            return torch.randn(shape, device=self.device)
+        if noise.shape != torch.Size(shape):
+            raise VitsError(f"The noise has shape {tuple(noise.shape)}: give standard normal {tuple(shape)}.")
+        return noise
+
+    def _latent(self, z: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        check_latent(z, self.dims.latent)
+        mask = frame_mask(frames, z.shape[2])
+        return z * mask, mask
+
+
+def check_latent(z: Tensor, latent: int) -> None:
+    """Raise VitsError unless z is `(batch, latent, frames)` with frames."""
+    if z.ndim != 3 or z.shape[1] != latent or z.shape[2] == 0:
+        raise VitsError(f"The latent has shape {tuple(z.shape)}: this voice needs (batch, {latent}, frames).")
+
+
+def load(path: str | Path | None = None, device: torch.device | str = "cpu") -> Vits:
+    """The Piper voice at `path`, or joe of the pip package: frozen, in evaluation mode, on `device`.
+
+    Raises PretrainedError for a missing file and VitsError for one that is damaged or no such voice.
+    """
+    pretrained = find(path)
+    dims, weights, id_map = read(pretrained.path)
+    model = Vits(dims, id_map, pretrained)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise VitsError(f"{pretrained.path} is not a single-speaker VITS voice of Piper: {reason}") from error
+    return model.eval().requires_grad_(False).to(device)
+
+
+@torch.no_grad()
+def align(prior: Prior, z_p: Tensor, frames: Tensor) -> Tensor:
+    """Durations `(batch, symbols)` of the likeliest monotonic alignment of z_p `(batch, latent, frames)` to symbols.
+
+    Monotonic alignment search (Kim et al. 2020, arXiv 2005.11129, equations 6 and 7): every symbol has at least
+    one frame. Raises VitsError where an utterance has fewer frames than symbols.
+    """
+    if bool((frames < prior.lengths).any()):
+        worst = int((frames - prior.lengths).argmin())
+        raise VitsError(
+            f"Utterance {worst} has {int(frames[worst])} frames for {int(prior.lengths[worst])} symbols: "
+            "give a recording of the whole text."
+        )
+    precision = torch.exp(-2 * prior.logs)
+    constant = (-prior.logs - 0.5 * prior.m**2 * precision).sum(1)
+    likelihood = (prior.m * precision).transpose(1, 2) @ z_p - 0.5 * precision.transpose(1, 2) @ z_p**2
+    likelihood = (likelihood + constant.unsqueeze(2)).double().cpu()
+    batch, symbols, longest = likelihood.shape
+    best = torch.full((batch, symbols), -math.inf, dtype=torch.float64)
+    best[:, 0] = likelihood[:, 0, 0]
+    moved = torch.zeros(longest, batch, symbols, dtype=torch.bool)
+    for frame in range(1, longest):
+        previous = F.pad(best[:, :-1], (1, 0), value=-math.inf)
+        moved[frame] = previous > best
+        best = torch.maximum(previous, best) + likelihood[:, :, frame]
+    durations = torch.zeros(batch, symbols, dtype=torch.long)
+    symbol, rows, ends = prior.lengths.cpu() - 1, torch.arange(batch), frames.cpu()
+    for frame in range(longest - 1, -1, -1):
+        inside = frame < ends
+        durations[rows, symbol] += inside
+        symbol = symbol - (inside & moved[frame, rows, symbol]).long()
+    return durations.to(z_p.device)
+
+
+def spectrogram(waves: Tensor, hop: int = 256) -> Tensor:
+    """Linear magnitudes `(batch, 513, frames)` of `(batch, samples)` as VITS computes them; frames = samples // hop."""
+    edge = (WINDOW - hop) // 2
+    if waves.shape[1] <= edge:
+        raise VitsError(f"{waves.shape[1]} samples are too short for a spectrogram: give more than {edge}.")
+    padded = F.pad(waves.unsqueeze(1), (edge, edge), mode="reflect")[:, 0]
+    window = torch.hann_window(WINDOW, device=waves.device)
+    spectrum = torch.stft(padded, WINDOW, hop, window=window, center=False, return_complex=True)
+    return (spectrum.real**2 + spectrum.imag**2 + 1e-6).sqrt()
+
+
+class PosteriorEncoder(nn.Module):
+    """Linear spectrogram to N(m, exp(logs)^2) of z (section 2.2.1): one frame of z per frame of the spectrogram."""
+
+    def __init__(self, latent: int = 192, channels: int = 192, kernel: int = 5, layers: int = 16):
+        super().__init__()
+        self.pre = conv(WINDOW // 2 + 1, channels)
+        self.enc = WaveNet(channels, kernel, layers)
+        self.proj = conv(channels, 2 * latent)
+
+    def forward(self, magnitudes: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """magnitudes `(batch, 513, frames)` to m and logs, each `(batch, latent, frames)`."""
+        mask = frame_mask(frames, magnitudes.shape[2])
+        m, logs = (self.proj(self.enc(self.pre(magnitudes) * mask, mask)) * mask).chunk(2, 1)
+        return m, logs
+
+
+def inversion_loss(
+    vits: Vits, encoder: PosteriorEncoder, z: Tensor, frames: Tensor, waves: Tensor, segment: int = 0
+) -> dict[str, Tensor]:
+    """Losses of an encoder that shall undo the frozen decoder, for pairs with waves = vits.decode(z, frames).
+
+    "latent" is the negative log likelihood of z, per valid number; with `segment` frames, "mel" is the L1
+    distance of the log-mels of the audio and of the audio decoded from m, on a random stretch; "total" adds
+    them. waves `(batch, frames * hop)`.
+    """
+    m, logs = encoder(spectrogram(waves, vits.dims.hop), frames)
+    mask = frame_mask(frames, z.shape[2])
+    likelihood = (0.5 * ((z - m) * torch.exp(-logs)) ** 2 + logs + 0.5 * math.log(2 * math.pi)) * mask
+    losses = {"latent": likelihood.sum() / (mask.sum() * z.shape[1])}
+    if segment:
+        segment = min(segment, int(frames.min()))
+        latest = (frames - segment).float()
+        start = (torch.rand(len(frames), device=z.device) * (latest + 1)).long().clamp_max(latest.long())
+        places = start[:, None] + torch.arange(segment, device=z.device)
+        cut = m.gather(2, places.unsqueeze(1).expand(-1, m.shape[1], -1))
+        samples = (start * vits.dims.hop)[:, None] + torch.arange(segment * vits.dims.hop, device=z.device)
+        losses["mel"] = F.l1_loss(_log_mel(vits.decode(cut), vits), _log_mel(waves.gather(1, samples), vits))
+    return losses | {"total": sum(losses.values())}
+
+
+def _log_mel(waves: Tensor, vits: Vits) -> Tensor:
+    dims = MelDims(rate=vits.dims.rate)
+    return (filterbank(dims, waves.device) @ spectrogram(waves, vits.dims.hop)).clamp_min(dims.floor).log()

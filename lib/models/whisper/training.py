@@ -1,0 +1,100 @@
+"""Whisper's decoder in parallel over a transcript: logits, and the teacher-forced loss of a batch.
+
+The decoder reads a prompt (<|startoftranscript|> <|notimestamps|> in an English-only Whisper) and the transcript. It is
+trained to write the transcript and <|endoftext|>; the prompt, which decoding gives and does not write, is not part of
+the loss, nor is padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.whisper.model import Encoded, Whisper, WhisperError
+from lib.models.whisper.sizes import prompt
+from lib.models.whisper.states import EncoderStates, Example, encode_with_gradients
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+
+IGNORED = -100
+
+
+class Adapted(Protocol):
+    """What `lib.methods.hyperlora` offers: a block in which the network is adapted to each utterance."""
+
+    changes_encoder: bool
+
+    def applied(self, network: nn.Module, embeddings: Tensor | None = None) -> AbstractContextManager[None]: ...
+
+
+def decoder_logits(network: WhisperForConditionalGeneration, tokens: Tensor, encoded: Encoded) -> Tensor:
+    """Logits (batch, length, vocabulary) of what follows each of `tokens` (batch, length).
+
+    As transformers' decoder, but the encoder positions carry `encoded.log_weights`, (positions,) or
+    (batch, positions).
+    """
+    decoder, heads = network.model.decoder, network.config.decoder_attention_heads
+    attend = nn.functional.scaled_dot_product_attention
+    length = tokens.shape[1]
+    bias = encoded.log_weights.reshape(-1, 1, 1, encoded.log_weights.shape[-1])
+
+    def split(hidden: Tensor) -> Tensor:
+        return hidden.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def merge(hidden: Tensor) -> Tensor:
+        return hidden.transpose(1, 2).flatten(2)
+
+    hidden = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[:length]
+    for layer in decoder.layers:
+        own, cross = layer.self_attn, layer.encoder_attn
+        normal = layer.self_attn_layer_norm(hidden)
+        query, key, value = (split(project(normal)) for project in (own.q_proj, own.k_proj, own.v_proj))
+        hidden = hidden + own.out_proj(merge(attend(query, key, value, is_causal=True)))
+        query = split(cross.q_proj(layer.encoder_attn_layer_norm(hidden)))
+        key, value = split(cross.k_proj(encoded.states)), split(cross.v_proj(encoded.states))
+        hidden = hidden + cross.out_proj(merge(attend(query, key, value, attn_mask=bias.to(query.dtype))))
+        hidden = hidden + layer.fc2(nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden))))
+    return nn.functional.linear(decoder.layer_norm(hidden), decoder.embed_tokens.weight)
+
+
+def teacher_forcing(model: Whisper, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Decoder inputs and labels, (batch, length) each; a label of -100 is not trained on.
+
+    Raises WhisperError, naming the utterance, where there is no transcript.
+    """
+    inputs, labels, before = [], [], prompt(model)
+    for example in examples:
+        if not example.tokens:
+            raise WhisperError(f"Utterance {example.name} has no transcript: write one or leave the utterance out.")
+        inputs.append(torch.tensor([*before, *example.tokens]))
+        labels.append(torch.tensor([*[IGNORED] * (len(before) - 1), *example.tokens, model.end]))
+    pad = nn.utils.rnn.pad_sequence
+    return (
+        pad(inputs, batch_first=True, padding_value=model.end).to(model.device),
+        pad(labels, batch_first=True, padding_value=IGNORED).to(model.device),
+    )
+
+
+def loss(
+    model: Whisper,
+    examples: Sequence[Example],
+    cache: EncoderStates,
+    adaptation: Adapted | None = None,
+    embeddings: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Mean cross-entropy (nats a token) of a batch's transcripts, as {"total": loss}.
+
+    The encoder states come from `cache`, or are computed with gradients where `adaptation` changes the encoder.
+    embeddings: (batch, size), in the order of `examples`, for an adaptation that is conditional.
+    """
+    inputs, labels = teacher_forcing(model, examples)
+    with adaptation.applied(model.network, embeddings) if adaptation else nullcontext():
+        live = adaptation is not None and adaptation.changes_encoder
+        encoded = encode_with_gradients(model, examples) if live else cache.read(examples)
+        logits = decoder_logits(model.network, inputs, encoded)
+    return {"total": nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)}

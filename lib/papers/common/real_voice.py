@@ -1,0 +1,125 @@
+"""A real human voice beside the embedded corpus: the recordings, their durations, and what the systems share on it.
+
+The voice is Asterisk's English prompts, a Debian package; it is fetched where apt-get can, and where it cannot the
+study goes on without it. The profile's section `real` says where the recordings are and what is done with them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lib.corpora import durations as aligned
+from lib.corpora.corpus import Corpus, CorpusError, Utterance
+from lib.corpora.features import Features, features_of
+from lib.corpora.recorded import asterisk
+from lib.corpora.recorded import read as recorded
+from lib.corpora.recorded.clip import Clip
+from lib.files import ROOT, cache_root, fingerprint
+from lib.papers.common import alignment
+from lib.papers.common.real_source import STAND_IN, here, how_to_get, source
+from lib.papers.ht import study as tts
+from lib.training.weights import load_weights, metadata
+
+ROLE = "other_corpus"
+
+
+def fetch(profile: dict) -> str:
+    """Fetch the recordings where they are not there; "" or why they cannot be had."""
+    if here(profile):
+        return ""
+    try:
+        asterisk.fetch(ROOT / profile["real"]["corpus"]["source"])
+    except (CorpusError, OSError) as error:
+        return f"the recordings are not here: {error} Then run {how_to_get(profile)}"
+    return ""
+
+
+@dataclass
+class RealBench(tts.Bench):
+    """The bench of the real voice: the same models, vocoder and metrics on other recordings.
+
+    `base` is the bench of the embedded corpus. Raises CorpusError where the recordings are not there.
+    """
+
+    @cached_property
+    def base(self) -> tts.Bench:
+        return tts.Bench(self.profile, self.device, self.cores)
+
+    @property
+    def settings(self) -> dict:
+        return self.profile["real"]
+
+    @cached_property
+    def recordings(self) -> Corpus:
+        """The prompts with their texts, without durations."""
+        name = self.settings["corpus"]["name"]
+        clips = _stand_in(self.base.corpus) if name == STAND_IN else asterisk.clips(source(self.profile))
+        known = [clip for clip in clips if not clip.machine]
+        corpus = recorded.prepare(known, name, cores=self.cores)
+        longest = self.settings["corpus"]["longest"]
+        kept = [item for item in corpus.utterances if item.seconds <= longest]
+        return replace(corpus, utterances=kept, hash=fingerprint(corpus.hash, longest))
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The prompts with the aligner's durations."""
+        path = alignment.train(self.base)
+        model = alignment.make(self.base)
+        load_weights(model, path)
+        settings = alignment.settings_of(self.profile) | {"train": self.settings["aligner"]["voice"]}
+        start, mark = model.state_dict(), metadata(path)["fingerprint"]
+        return aligned.align(self.recordings, self.cache, settings, self.mel, self.device, self.cores, start, mark)
+
+    @property
+    def cache(self) -> Path:
+        return cache_root()
+
+    @cached_property
+    def features(self) -> Features:
+        """The voice's features, its pitch and energy in the units that the backbone was pre-trained in."""
+        own = features_of(self.corpus, self.cache, self.mel, self.cores)
+        return Rescaled(own.root, own.index, own.statistics, self.base.features.statistics)
+
+    @property
+    def boundary_error(self) -> dict[str, float]:
+        """How well the aligner finds the boundaries that are known, those of the embedded corpus."""
+        facts = json.loads(alignment.train(self.base).with_suffix(".json").read_text())
+        return {name: facts[name] for name in ("boundary_error_ms", "validation_utterances")}
+
+    def held_out(self) -> list[Utterance]:
+        """The prompts outside the training split."""
+        return [item for item in self.corpus.utterances if item.split != "train"]
+
+    def to_hear(self) -> Corpus:
+        """The prompts that recognisers hear, all of them test utterances: no recogniser was trained on the voice."""
+        ordered = sorted(self.recordings.utterances, key=lambda u: fingerprint(u.utterance))
+        chosen = [replace(item, split="test") for item in ordered[: self.settings["heard"]]]
+        return replace(self.recordings, utterances=chosen)
+
+
+@dataclass
+class Rescaled(Features):
+    """Features whose pitch and energy are z-scores of another corpus, `target`'s, instead of their own."""
+
+    target: dict[str, float] | None = None
+
+    def item(self, row: int) -> dict[str, np.ndarray]:
+        out = super().item(row)
+        for name in ("pitch", "energy"):
+            plain = out[name] * self.statistics[f"{name}_deviation"] + self.statistics[f"{name}_mean"]
+            z = (plain - self.target[f"{name}_mean"]) / self.target[f"{name}_deviation"]
+            out[name] = z.astype(np.float32)
+        return out
+
+
+def _stand_in(corpus: Corpus) -> list[Clip]:
+    """The adaptation speakers' recordings of the embedded corpus as if their durations were not known."""
+    return [
+        Clip(item.utterance, item.speaker, item.text, corpus.root / item.path)
+        for item in corpus.select(role="adaptation")
+    ]

@@ -1,0 +1,53 @@
+"""Tables of the HA study from rows: errors by cohort and method, and what each method costs in weights."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lib.papers.ha.style import COHORTS, errors, label, usable
+from lib.study.claims import select
+from lib.study.drawing import PlotError, settings
+from lib.study.statistics import Estimate, interval
+
+METHODS = (
+    *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora"),
+    *("hyper", "hyper_mlp", "hyper_ge2e", "hyper_speaker"),
+)
+
+
+def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd.DataFrame:
+    """WER of every method (rows) on every cohort (columns) as text: mean, interval, median; a dash where it has none.
+
+    An utterance on which the decoder loops can have a WER of several hundred percent, and a few of them make the mean,
+    which the claims use. The median over utterances (each averaged over its seeds) tells what the others are like.
+    """
+    table = []
+    for system in usable(rows, METHODS):
+        line = {"method": label(system)}
+        for cohort, name in COHORTS.items():
+            mine = errors(rows, [system], role=role, cohort=cohort, empty=True)
+            line[name] = _cell(interval(mine, **settings(profile)), median(mine)) if len(mine) else "–"
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+def median(table: pd.DataFrame) -> float:
+    """Median over utterances of the rows' values, each utterance averaged over its seeds."""
+    return float(table.groupby(["speaker", "utterance"])["value"].mean().median())
+
+
+def _cell(estimate: Estimate, middle: float) -> str:
+    ends = "" if estimate.ci_low is None else f" [{estimate.ci_low:.2f}, {estimate.ci_high:.2f}]"
+    return f"{estimate.value:.2f}{ends}, median {middle:.2f}"
+
+
+def weights(rows: pd.DataFrame) -> pd.DataFrame:
+    """Weights of every adapted system: adapted and trained, in numbers and in % of Whisper's, and seconds of training;
+    means over seeds, the fewest adapted first. Raises PlotError when there are none."""
+    names = ("generated_parameters", "generated_share", "trainable_parameters", "trainable_share", "seconds_trained")
+    found = select(rows, {"metric": list(names)})
+    if found.empty:
+        raise PlotError("there are no parameter counts: run an adapted system first")
+    wide = found.pivot_table(index="system", columns="metric", values="value", aggfunc="mean")
+    wide = wide.reindex(columns=list(names)).sort_values("generated_parameters")
+    return wide.rename(index=label).reset_index()

@@ -1,0 +1,178 @@
+"""Figures of the latent diffusion study from rows: the guidance sweep, style against content, the controls.
+
+What is measured before any diffusion is in `lib.papers.ld.diagnostic_figures`, latents themselves are drawn by
+`lib.papers.ld.pictures`; `FIGURES` has all that rows alone can show.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib.papers.ld import diagnostic_figures as diagnostics
+from lib.papers.ld.figure_parts import (
+    AXES,
+    MOVING,
+    SWEPT,
+    colour,
+    estimate,
+    found,
+    label,
+    legend,
+    nominal,
+    point,
+    sample,
+)
+from lib.papers.ld.steering import steering
+from lib.study.claims import select
+from lib.study.drawing import Drawing, Shown, canvas, count, describe, name_rows, save, whiskers
+from lib.study.statistics import Estimate
+
+
+def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Content, style and speaker against the guidance scale."""
+    metrics = ("cer_added", "style_moved", "style_moved_intact", "cos")
+    table = found(rows, metrics[0], system=list(SWEPT))
+    systems = [s for s in SWEPT if s in set(table["system"])]
+    figure, axes = canvas(2, 10.0, 7.2, rows=2)
+    for axis, metric in zip(axes.flat, metrics, strict=True):
+        for shift, system in enumerate(systems):
+            mine = found(rows, metric, system=system)
+            means = mine.groupby("x")["value"].mean()
+            axis.plot(means.index, means, color=colour(system), lw=1.2, alpha=0.7)
+            for x in means.index:
+                offset = 0.05 * (shift - (len(systems) - 1) / 2)
+                point(axis, x + offset, mine[mine["x"] == x], profile, system, vertical=True, markersize=5)
+        axis.set(xlabel="Guidance scale", ylabel=AXES[metric])
+        axis.axhline(0 if metric != "cos" else np.nan, color="0.5", lw=1)
+    legend(figure, systems, 3)
+    caption = (
+        f"Classifier-free guidance: {sample(table)}; {whiskers(profile)}. CER added is against the same text before "
+        "any diffusion. 100 % is the move from the recording to its restyling; words count as intact while the CER has "
+        f"risen by at most {profile['ld']['evaluate']['intact_cer']:g}. Scale 0 ignores the condition."
+    )
+    alt = "CER, style moved and speaker similarity against the guidance scale."
+    return describe(figure, caption, alt, count(table))
+
+
+def pareto(points: list[tuple[float, float]]) -> list[int]:
+    """Indices, by cost, of the points (cost, gain) that no other point beats in both."""
+    best, front = -np.inf, []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[index][1] > best:
+            best = points[index][1]
+            front.append(index)
+    return front
+
+
+def plane(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Style gained against content lost: a point per system and guidance scale, and the Pareto front."""
+    table = found(rows, "cer_added", system=list(MOVING))
+    figure, axis = canvas(1, 8.4, 5.6)
+    places = []
+    for (system, x), cost in table.groupby(["system", "x"]):
+        gain = select(rows, {"metric": "style_moved", "system": system})
+        cost, gain = estimate(cost, profile), estimate(gain[gain["x"] == x], profile)
+        _cross(axis, cost, gain, colour(system))
+        axis.annotate(f"{x:g}", (cost.value, gain.value), (4, 4), textcoords="offset points", fontsize=8)
+        places.append((cost.value, gain.value))
+    front = [places[i] for i in pareto(places)]
+    axis.step(*zip(*front, strict=True), where="post", color="0.6", lw=1.2, ls="--", zorder=0)
+    for system in ("text", "reconstruction", "reference"):
+        cost, gain = (select(rows, {"metric": m, "system": system}) for m in ("cer_added", "style_moved"))
+        if len(cost) and len(gain):
+            _cross(axis, estimate(cost, profile), estimate(gain, profile), colour(system), fmt="D")
+    limit = profile["ld"]["evaluate"]["intact_cer"]
+    axis.axvline(limit, color="0.5", lw=1, ls=":")
+    axis.set(xlabel=AXES["cer_added"], ylabel=AXES["style_moved"])
+    there = set(rows["system"])
+    legend(figure, [s for s in (*MOVING, "text", "reconstruction", "reference") if s in there], 3)
+    caption = (
+        f"Style gained against content lost: {sample(table)}; {whiskers(profile)}. Numbers are guidance scales, "
+        "diamonds involve no diffusion, the dashed line is the Pareto front of the diffusions. Right of the dotted "
+        f"line the CER has risen by more than {limit:g}."
+    )
+    return describe(figure, caption, "Style moved against CER added by system and guidance scale.", count(table))
+
+
+def _cross(axis: Axes, x: Estimate, y: Estimate, tone: str, fmt: str = "o") -> None:
+    def ends(each: Estimate) -> list | None:
+        if each.ci_low is None:
+            return None
+        return [[max(each.value - each.ci_low, 0)], [max(each.ci_high - each.value, 0)]]
+
+    axis.errorbar(x.value, y.value, xerr=ends(x), yerr=ends(y), fmt=fmt, color=tone, markersize=6, elinewidth=1.1)
+
+
+def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str) -> Figure:
+    """Systems side by side at the nominal guidance scale, by style."""
+    metrics = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
+    scale = nominal(profile)
+    at = rows[rows["x"].isna() | (rows["x"] == scale)]
+    table = found(at, metrics[0], system=list(systems))
+    systems = [s for s in systems if s in set(table["system"])]
+    styles = sorted(set(table["variant"].dropna()))
+    figure, axes = canvas(len(metrics), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
+        for place, system in enumerate(systems):
+            for shift, style in enumerate([None, *styles]):
+                mine = select(at, {"metric": metric, "system": system} | ({"variant": style} if style else {}))
+                look = {"fmt": "o"} if style is None else {"fmt": "<>^v"[shift % 4], "markersize": 4, "alpha": 0.55}
+                offset = 0.0 if style is None else 0.16 + 0.12 * (shift - 1)
+                if len(mine):
+                    point(axis, place + offset, mine, profile, system, vertical=False, **look)
+        name_rows(axis, [label(system) for system in systems])
+        axis.axvline(0, color="0.6", lw=1)
+        axis.set_xlabel(AXES[metric], fontsize="small")
+    marks = "; ".join(f"{'<>^v'[(i + 1) % 4]} {style.replace('_', ' ')}" for i, style in enumerate(styles))
+    caption = (
+        f"{what} Guidance {scale:g}: {sample(table)}; {whiskers(profile)}. Circles: all styles; small marks by style "
+        f"({marks})."
+    )
+    return describe(figure, caption, f"Dot plot of {len(systems)} systems on content and style.", count(table))
+
+
+def decoder(rows: pd.DataFrame, profile: dict) -> Figure:
+    """LD2: what the frozen decoder lets through of a restyled recording's z and of a sampled z."""
+    systems = (
+        "reference",
+        "reconstruction",
+        "reconstruction_trainable_decoder",
+        "palette",
+        "palette_trainable_decoder",
+    )
+    what = "The frozen decoder and one trained on, for the z of restyled recordings and for sampled z."
+    return compared(rows, profile, systems, what)
+
+
+def alignment(rows: pd.DataFrame, profile: dict) -> Figure:
+    """LD5 and LD7: both processes, with sampled and with shared durations in training."""
+    what = "Training pairs with sampled durations, as in the paper, and with shared durations (aligned)."
+    return compared(rows, profile, ("text", "palette", "palette_aligned", "i2sb", "i2sb_aligned"), what)
+
+
+def content(rows: pd.DataFrame, profile: dict) -> Figure:
+    """LD9: the diffusion kept out of the directions that tell phones apart."""
+    what = "Palette on all of z, and kept out of the directions that tell phones apart."
+    return compared(rows, profile, ("text", "palette", "palette_content_removed"), what)
+
+
+FIGURES = {
+    "ld_posterior": Drawing(diagnostics.posterior, "30_latent_diagnostics", "posterior"),
+    "ld_variance": Drawing(diagnostics.variance, "30_latent_diagnostics", "LD3"),
+    "ld_probes": Drawing(diagnostics.probes, "30_latent_diagnostics", "LD3"),
+    "ld_steering": Drawing(steering, "30_latent_diagnostics", "steering"),
+    "ld_misalignment": Drawing(diagnostics.misalignment, "30_latent_diagnostics", "LD4"),
+    "ld_guidance": Drawing(guidance, "32_guidance_sweep", "LD1"),
+    "ld_plane": Drawing(plane, "32_guidance_sweep", "LD6"),
+    "ld_decoder": Drawing(decoder, "33_decoder_and_alignment", "LD2"),
+    "ld_alignment": Drawing(alignment, "33_decoder_and_alignment", "LD7"),
+    "ld_content": Drawing(content, "33_decoder_and_alignment", "LD9"),
+    "ld_clap": Drawing(diagnostics.clap, "34_clap_and_prosody", "LD8"),
+}
+
+
+def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
+    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
+    drawing = FIGURES[name]
+    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)

@@ -1,0 +1,237 @@
+"""Figures of the zero-shot study from rows: quality against R, systems beside the dense model, thetas, training.
+
+What is about attention itself is in `lib.papers.sp.attention`, references and speakers in
+`lib.papers.sp.speaker_figures`; `FIGURES` has all of them.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from lib.papers.sp import attention
+from lib.papers.sp import speaker_figures as speakers
+from lib.papers.sp.figure_parts import (
+    AXES,
+    BASELINE,
+    LAYERS,
+    against,
+    block,
+    colour,
+    has,
+    label,
+    learned,
+    measured,
+    published,
+)
+from lib.study.claims import select
+from lib.study.drawing import (
+    Drawing,
+    PlotError,
+    Shown,
+    canvas,
+    count,
+    describe,
+    mark,
+    name_rows,
+    sample,
+    save,
+    settings,
+    whiskers,
+)
+from lib.study.statistics import Estimate, interval, paired_difference
+
+QUALITY = ("mos_predicted", "cos", "secs", "cer")
+PUBLISHED = {"mos_predicted": ("mos", 1.0), "cos": ("secs", 100.0), "secs": ("secs", 1.0), "cer": ("cer", 1.0)}
+TITLES = {"mos_predicted": "MOS by listeners", "cos": "SECS × 100 (ECAPA-TDNN)", "secs": "SECS", "cer": "CER (ratio)"}
+FORESTS = {"cos": "COS (points)", "secs": "SECS", "mos_predicted": "Predicted MOS", "cer": "CER (ratio)"}
+FORESTS |= {"mel_l1": "Log-mel error"}
+
+
+def quality(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Predicted MOS, similarity and CER against R, and below what the paper published."""
+    table = measured(rows)
+    systems = learned(table)
+    metrics = [metric for metric in QUALITY if has(table, metric, systems)]
+    if not metrics:
+        raise PlotError("quality against R needs a system with a learned threshold: run dp_r45")
+    figure, axes = canvas(len(metrics), 3.6 * len(metrics) + 0.6, 6.4, rows=2, squeeze=False)
+    for metric, ours, theirs in zip(metrics, axes[0], axes[1], strict=True):
+        _levels(ours, table, metric, profile)
+        for system in systems:
+            mine = select(table, {"metric": metric, "system": system})
+            if len(mine):
+                mark(ours, mine["x"].iloc[0], interval(mine, **settings(profile)), system, color=colour(system))
+        means = select(table, {"metric": metric, "system": systems}).groupby("x")["value"].mean()
+        ours.plot(means.index, means, color=colour("dp_r45"), lw=1, alpha=0.6)
+        ours.set(ylabel=AXES[metric], title="Ours")
+        _published(theirs, metric)
+        theirs.set(ylabel=TITLES[metric], xlabel="R (lower prunes more)", title="Published")
+        for axis in (ours, theirs):
+            axis.set_xlim(0.15, 0.85)
+    handles = [Line2D([], [], color=colour(s), ls=ls, label=label(s)) for s, ls in (("baseline", "--"), ("vp", ":"))]
+    handles.append(Line2D([], [], color=colour("dp_r45"), marker="o", label="DP"))
+    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=3)
+    drawn = select(table, {"metric": metrics[0], "system": systems})
+    caption = (
+        f"Quality against R on never-seen speakers: {sample(drawn)}; {whiskers(profile)}, the band is that of the "
+        "dense model. The MOS is predicted by DistillMOS, the published one is by listeners; our similarity is GE2E's, "
+        "the published one ECAPA-TDNN's. Compare directions, not levels."
+    )
+    return describe(
+        figure, caption, "Three measures of quality against R, ours above and published below.", count(drawn)
+    )
+
+
+def _levels(axis: Axes, table: pd.DataFrame, metric: str, profile: dict) -> None:
+    for system, line in ((BASELINE, "--"), ("vp", ":")):
+        mine = select(table, {"metric": metric, "system": system})
+        if mine.empty:
+            continue
+        level = interval(mine, **settings(profile))
+        axis.axhline(level.value, color=colour(system), ls=line, lw=1.4)
+        if system == BASELINE and level.ci_low is not None:
+            axis.axhspan(level.ci_low, level.ci_high, color=colour(system), alpha=0.12, lw=0)
+
+
+def _published(axis: Axes, metric: str) -> None:
+    name, factor = PUBLISHED[metric]
+    for system, line in ((BASELINE, "--"), ("vp", ":")):
+        if name in published(system):
+            axis.axhline(factor * published(system)[name], color=colour(system), ls=line, lw=1.4)
+    for ratio, system in ((0.40, "dp_r40"), (0.45, "dp_r45"), (0.50, "dp_r50")):
+        if name in published(system):
+            value = factor * published(system)[name]
+            axis.plot(ratio, value, "D", color=colour(system), markerfacecolor="none", markersize=7)
+
+
+def systems(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Every system against the dense model of the same size, trained for the same steps."""
+    table = measured(rows)
+    pairs = against(table)
+    if not pairs:
+        raise PlotError("systems are compared with the dense model: run baseline and another one")
+    metrics = [metric for metric in FORESTS if has(table, metric, [BASELINE])]
+    figure, axes = canvas(len(metrics), 2.3 * len(metrics) + 2.2, 0.3 * len(pairs) + 1.3, sharey=True, squeeze=False)
+    for metric, axis in zip(metrics, axes[0], strict=True):
+        axis.axvline(0, color="0.4", lw=1.2, ls="--")
+        for place, (system, dense) in enumerate(pairs):
+            difference = _difference(table, metric, system, dense, profile)
+            if difference is not None:
+                mark(axis, place, difference, system, vertical=False, color=colour(system))
+            gain = _published_gain(metric, system)
+            if gain is not None:
+                axis.plot(gain, place, "D", color=colour(system), markerfacecolor="none", markersize=6)
+        axis.set_xlabel(FORESTS[metric])
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        name_rows(axis, [label(system) for system, _ in pairs])
+    drawn = select(table, {"metric": "cos", "system": [system for system, _ in pairs]})
+    caption = (
+        "Change against the dense model that trained for the same steps, never-seen speakers, paired by utterance: "
+        f"{sample(drawn)}; {whiskers(profile)}. Hollow diamonds: the published change (MOS by listeners, "
+        "SECS × 100, CER). Right is better for COS and MOS, left for CER and the log-mel error."
+    )
+    return describe(figure, caption, f"Paired differences of {len(pairs)} systems to the dense model.", count(drawn))
+
+
+def _difference(table: pd.DataFrame, metric: str, system: str, dense: str, profile: dict) -> Estimate | None:
+    a, b = (select(table, {"metric": metric, "system": name}) for name in (system, dense))
+    return None if a.empty or b.empty else paired_difference(a, b, **settings(profile))
+
+
+def _published_gain(metric: str, system: str) -> float | None:
+    if metric not in PUBLISHED:
+        return None
+    name, factor = PUBLISHED[metric]
+    both = published(system), published(BASELINE)
+    return factor * (both[0][name] - both[1][name]) if all(name in facts for facts in both) else None
+
+
+def theta(rows: pd.DataFrame, profile: dict) -> Figure:
+    """The final threshold of each decoder block by R, and the paper's Table 3 beside it."""
+    found = select(rows, {"metric": "theta", "layer": list(LAYERS)})
+    chosen = learned(found, everything=True)
+    if not chosen:
+        raise PlotError("thresholds by block need a system with a learned threshold: run dp_r45")
+    figure, (ours, theirs) = canvas(2, 10.0, 4.4)
+    for system in chosen:
+        means = select(found, {"system": system}).groupby("layer")["value"].mean()
+        style = {"ls": "-" if system in learned(found) else ":"}
+        ours.plot(range(len(means)), means, marker="o", color=colour(system), label=label(system), **style)
+    for system in ("dp_r50", "dp_r45", "dp_r40"):
+        if "theta" in published(system):
+            values = published(system)["theta"]
+            look = {"marker": "D", "markerfacecolor": "none", "color": colour(system), "label": label(system)}
+            theirs.plot(range(len(values)), values, **look)
+            end = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
+            theirs.annotate(
+                label(system).removeprefix("DP "), (len(values) - 1, values[-1]), color=colour(system), **end
+            )
+    for axis, title in ((ours, "Ours"), (theirs, "Published (Table 3)")):
+        axis.axhline(1, color="0.4", lw=1, ls="--")
+        axis.set(title=title, ylabel="θ")
+        axis.set_xticks(range(len(LAYERS)), [block(name) for name in LAYERS])
+    figure.legend(*ours.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize="small")
+    n = found[found["system"].isin(chosen)]["run_id"].nunique()
+    caption = (
+        f"Threshold θ of each decoder block after training, mean over seeds: n = {n} trainings. At θ = 1 (dashed) a "
+        "connection is kept if it is at least the mean of its row; below 0 nothing can be pruned. Dotted: variants of "
+        "R = 0.45."
+    )
+    return describe(figure, caption, "Threshold by decoder block for each R, ours and published.", n)
+
+
+def curves(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Thetas, L_sp and the log-mel loss during training."""
+    curve = select(rows, {"variant": "curve"})
+    chosen = learned(curve, everything=True)
+    if not chosen:
+        raise PlotError("learning curves need a system with a learned threshold: run dp_r45")
+    figure, axes = canvas(3, 12.5, 4.0)
+    shown = "dp_r45" if "dp_r45" in chosen else chosen[0]
+    for place, (layer, group) in enumerate(select(curve, {"metric": "curve_theta", "system": shown}).groupby("layer")):
+        means = group.groupby("x")["value"].mean()
+        axes[0].plot(means.index, means, color=f"C{place}", label=block(layer))
+    axes[0].legend(frameon=False, fontsize="small")
+    axes[0].set(title=f"θ of {label(shown)}", ylabel="θ")
+    for metric, axis in (("curve_theta", axes[1]), ("curve_sparsity", axes[2])):
+        for system in chosen:
+            means = select(curve, {"metric": metric, "system": system}).groupby("x")["value"].mean()
+            style = "-" if system in learned(curve) else ":"
+            axis.plot(means.index, means, style, color=colour(system), lw=1.3, label=label(system))
+    axes[1].set(title="Mean θ over blocks", ylabel="θ")
+    axes[2].set(title="L_sp (phase 1)", ylabel="(mean soft mask − R)²", yscale="log")
+    for axis in axes:
+        axis.set_xlabel("Training step")
+        axis.axvline(profile["sp"]["soft_steps"], color="0.4", lw=1, ls="--")
+    figure.legend(
+        *axes[1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5, fontsize="small"
+    )
+    n = curve[curve["system"].isin(chosen)]["run_id"].nunique()
+    caption = (
+        f"Training under soft masks and then hard ones: n = {n} trainings, one batch a point. The dashed line is the "
+        "end of phase 1, after which θ rests and there is no L_sp; variants with another phase 1 or none differ."
+    )
+    return describe(figure, caption, "Thresholds and sparsity loss against training steps.", n)
+
+
+FIGURES = {
+    "sp_curves": Drawing(curves, "20_pruning_train", "training"),
+    "sp_quality": Drawing(quality, "21_pruning_sweep", "SP5"),
+    "sp_systems": Drawing(systems, "21_pruning_sweep", "SP2"),
+    "sp_theta": Drawing(theta, "21_pruning_sweep", "SP3"),
+    "sp_kept": Drawing(attention.kept, "22_attention_maps", "kept"),
+    "sp_kept_length": Drawing(attention.kept_by_length, "22_attention_maps", "kept"),
+    "sp_cost": Drawing(attention.cost, "22_attention_maps", "cost"),
+    "sp_phase": Drawing(speakers.phase, "23_phase_and_mismatch", "SP7"),
+    "sp_seen": Drawing(speakers.seen, "23_phase_and_mismatch", "SP9"),
+    "sp_mismatch": Drawing(speakers.by_mismatch, "23_phase_and_mismatch", "SP10"),
+    "sp_references": Drawing(speakers.references, "23_phase_and_mismatch", "references"),
+}
+
+
+def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
+    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
+    drawing = FIGURES[name]
+    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)

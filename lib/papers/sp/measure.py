@@ -1,0 +1,316 @@
+"""What a zero-shot system sounds like and what it prunes, in result rows.
+
+`variant` tells the kinds of rows apart: zero_shot (the test sentences, each speaker's reference recording whole),
+reference_length (parts of the reference, x seconds long), other_references (another data set's speakers), joined_k
+(attention on k test utterances spoken one after the other, x frames long), curve (training, x steps).
+Elsewhere x is R of a system with a learned threshold, or the threshold of one with a fixed one.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lib.corpora.corpus import Utterance
+from lib.methods.sparse_attention import PrunedTTS, SparseSettings
+from lib.methods.sparse_attention_cost import attention_cost
+from lib.metrics import cos, is_silent, mos, secs, wer
+from lib.models.fft_block import length_mask
+from lib.papers.sp.speech import joined, other_sentences, sentences, speak
+from lib.papers.sp.systems import COST, ZeroShotBench, facts_of, training_utterances
+from lib.pretrained import PretrainedError
+
+SHORTEST = 1600  # samples of speech that every metric can judge
+CURVE_POINTS = 50
+HEARD = ("cer", "wer", "mos_predicted")
+UNITS = {
+    **{"cos": "cosine x 100", "cos_centroid": "cosine x 100", "secs": "cosine", "mismatch": "100 - cosine x 100"},
+    **{"cer": "ratio", "wer": "ratio", "mos_predicted": "predicted MOS, 1 to 5"},
+    **{"mel_l1": "log magnitude", "kept_fraction": "ratio", "empty_rows": "ratio", "theta": "theta"},
+    **{"curve_theta": "theta", "curve_sparsity": "squared", "curve_mel": "log magnitude"},
+    **{"trainable_parameters": "count", "steps": "count", "seconds_trained": "s", "seconds_per_step": "s"},
+    **{"attention_seconds": "s", "attention_peak": "MiB", "time_ratio": "ratio", "memory_ratio": "ratio"},
+}
+
+
+def factors(bench: ZeroShotBench, name: str, seed: int) -> dict:
+    """The columns that all rows of a system share, x among them unless a row has its own."""
+    rule = bench.sparse(name)
+    swept = {"learned": rule.ratio, "threshold": rule.threshold, "threshold_over_n": rule.threshold}
+    trained = facts_of(bench, name, seed)["trainable_parameters"]
+    return {"method": rule.method, "system": name, "seed": seed, "trainable": trained, "x": swept.get(rule.method)}
+
+
+def test_utterances(bench: ZeroShotBench, name: str) -> list[Utterance]:
+    """The sentences a system speaks: of every never-seen speaker, and of seen ones for the listed systems."""
+    chosen = []
+    for role, per_speaker in bench.settings["sentences"].items():
+        if role != "never_seen" and name not in bench.settings["seen_systems"]:
+            continue
+        for speaker in bench.corpus.speakers(role):
+            chosen += bench.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
+    return chosen
+
+
+@lru_cache(maxsize=1)
+def has_secs() -> bool:
+    """Whether the weights that SECS needs are there; without them the similarity is `cos` alone."""
+    from lib.models import ecapa
+
+    try:
+        ecapa.resolve()
+    except PretrainedError:
+        return False
+    return True
+
+
+def usable(waves: list[np.ndarray]) -> list[int]:
+    """Places of the waves that can be judged: not silent and at least 0.1 s long."""
+    return [i for i, wave in enumerate(waves) if len(wave) >= SHORTEST and not is_silent(wave)]
+
+
+def judge(
+    bench: ZeroShotBench, waves: list[np.ndarray], spoken: list[Utterance], references: Sequence[np.ndarray] = ()
+) -> dict[str, np.ndarray]:
+    """Similarity of waves to `references`, or without these to the recordings of the same sentences, `(batch,)` each.
+
+    `cos` (GE2E); `secs` (ECAPA-TDNN) where its weights are there; `cos_centroid` for the corpus's own speakers.
+    """
+    device = bench.device
+    if references:
+        values = cos.score(waves, references, device=device)
+    else:
+        values = {"cos": cos.against(waves, bench.features.embeddings(bench.features.rows(spoken)), device)}
+        centroids = {
+            speaker: bench.features.centroid(bench.features.rows(bench.corpus.select(split="train", speaker=speaker)))
+            for speaker in {u.speaker for u in spoken}
+        }
+        values["cos_centroid"] = cos.against(waves, np.stack([centroids[u.speaker] for u in spoken]), device)
+    if has_secs():
+        values |= secs.score(waves, references or [bench.corpus.wave(u) for u in spoken], device=device)
+    return values
+
+
+def heard(bench: ZeroShotBench, waves: list[np.ndarray], spoken: list[Utterance]) -> dict[str, np.ndarray]:
+    """CER and WER of Whisper's transcripts, predicted MOS, `(batch,)` each."""
+    values = wer.score(waves, [u.text for u in spoken], device=bench.device)
+    values |= mos.score(waves, None, device=bench.device)
+    return {name: values[name] for name in HEARD}
+
+
+@torch.no_grad()
+def mel_l1(bench: ZeroShotBench, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16) -> np.ndarray:
+    """L1 of the log-mel, `(utterances,)`, with the recording's own style, durations, pitch and energy."""
+    rows, values = bench.features.rows(utterances), []
+    for start in range(0, len(rows), batch_size):
+        batch = bench.features.batch(rows[start : start + batch_size], bench.device)
+        keep = length_mask(batch["frame_lengths"], batch["mel"].shape[1])
+        error = (model(batch)["mel"] - batch["mel"]).abs().mean(-1) * keep
+        values.append((error.sum(1) / keep.sum(1)).cpu().numpy())
+    return np.concatenate(values).astype(np.float64)
+
+
+def speech_rows(
+    bench: ZeroShotBench, model: PrunedTTS, name: str, seed: int
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], list[str]]:
+    """Every test sentence of a system measured; its waves by utterance, and what could not be judged."""
+    spoken = test_utterances(bench, name)
+    waves = speak(bench, model, sentences(bench, spoken))
+    good = usable(waves)
+    spoken_good, waves_good = [spoken[i] for i in good], [waves[i] for i in good]
+    tables = [_tidy({"mel_l1": mel_l1(bench, model, spoken)}, spoken)]
+    if good:
+        tables.append(_tidy(judge(bench, waves_good, spoken_good), spoken_good))
+    chosen = _listened(bench, name, seed)
+    listened = [i for i in good if spoken[i].utterance in chosen]
+    if listened:
+        judged = heard(bench, [waves[i] for i in listened], [spoken[i] for i in listened])
+        tables.append(_tidy(judged, [spoken[i] for i in listened]))
+    rows = pd.concat(tables, ignore_index=True)
+    cohorts = {speaker: cohort for speaker, (_, cohort) in mismatch(bench).items()}
+    rows = rows.assign(variant="zero_shot", cohort=rows["speaker"].map(cohorts).fillna("seen"))
+    silent = [spoken[i].utterance for i in sorted(set(range(len(spoken))) - set(good))]
+    return rows, {u.utterance: wave for u, wave in zip(spoken, waves, strict=True)}, silent
+
+
+def _listened(bench: ZeroShotBench, name: str, seed: int) -> set[str]:
+    """Ids of the utterances whose speech is recognised and rated: the first sentences of never-seen speakers."""
+    listed, seeds = (bench.settings[key] for key in ("heard_systems", "heard_seeds"))
+    if seed not in seeds or (listed != "all" and name not in listed):
+        return set()
+    return {u.utterance for u in first_sentences(bench, bench.settings["heard_sentences"])}
+
+
+def first_sentences(bench: ZeroShotBench, per_speaker: int) -> list[Utterance]:
+    """The first test sentences of every never-seen speaker."""
+    chosen = []
+    for speaker in bench.corpus.speakers("never_seen"):
+        chosen += bench.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
+    return chosen
+
+
+def reference_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+    """Similarity to the recording for references of several lengths: the first sentences of never-seen speakers."""
+    spoken, tables = first_sentences(bench, bench.settings["reference_sentences"]), []
+    for seconds in bench.settings["reference_seconds"]:
+        waves = speak(bench, model, sentences(bench, spoken, seconds))
+        good = usable(waves)
+        mine = [spoken[i] for i in good]
+        values = judge(bench, [waves[i] for i in good], mine) if good else {}
+        tables.append(_tidy(values, mine).assign(variant="reference_length", x=seconds))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def other_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+    """Similarity, CER and predicted MOS in the voices of another data set's speakers, if the profile names one."""
+    folder = bench.settings["other_references"]
+    if not folder:
+        return pd.DataFrame()
+    (speaker, *_) = bench.corpus.speakers("never_seen")
+    texts = bench.corpus.select(role="never_seen", split="test", speaker=speaker)
+    chosen, references = other_sentences(bench, Path(folder), texts[: bench.settings["reference_sentences"]])
+    waves = speak(bench, model, chosen)
+    good = usable(waves)
+    if not good:
+        return pd.DataFrame()
+    spoken, waves = [chosen[i].utterance for i in good], [waves[i] for i in good]
+    values = judge(bench, waves, spoken, [references[i] for i in good]) | heard(bench, waves, spoken)
+    owners = [chosen[i].owner for i in good]
+    return _tidy(values, spoken).assign(
+        speaker=np.tile(owners, len(values)), variant="other_references", target=Path(folder).name
+    )
+
+
+def kept_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+    """What the hard mask keeps of never-seen speakers' test utterances, by pruned block and length in frames.
+
+    kept_fraction: of all connections between valid frames; empty_rows: queries that keep no key of a head. The layer
+    "all" is the mean over blocks. Utterances are also joined, two or four of a speaker, for longer inputs.
+    """
+    tables = []
+    for count in bench.settings["joined"]:
+        groups = [
+            bench.corpus.select(role="never_seen", split="test", speaker=speaker)[start : start + count]
+            for speaker in bench.corpus.speakers("never_seen")
+            for start in range(0, bench.settings["attention_sentences"] * count, count)
+        ]
+        groups = [group for group in groups if len(group) == count]
+        if not groups:
+            continue
+        batch = joined(bench.features, [bench.features.rows(group) for group in groups], bench.device)
+        first = [group[0] for group in groups]
+        for layer, values in attention_rows(model, batch).items():
+            lengths = values.pop("frames")
+            tables.append(_tidy(values, first).assign(layer=layer, variant=f"joined_{count}"))
+            tables[-1]["x"] = np.tile(lengths, len(values))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def attention_rows(model: PrunedTTS, batch: dict[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
+    """kept_fraction, empty_rows and frames of each utterance `(batch,)`, by block and over all blocks ("all")."""
+    observed = model.observe(batch)
+    records, found = pd.DataFrame(model.connections(batch, observed)), {}
+    for layer, (_, weights, mask) in observed.items():
+        mine = records[records["block"] == layer].sort_values("utterance")
+        lengths = batch["frame_lengths" if layer[0] == "d" else "symbol_lengths"]
+        valid = length_mask(lengths, weights.shape[-1])
+        kept = (weights > 0) if mask is None else (mask.bool() & valid[:, None, None])
+        none = ~kept.any(-1) & valid[:, None]
+        empty = none.float().sum((1, 2)) / (none.shape[1] * lengths)
+        found[layer] = {
+            "kept_fraction": mine["fraction"].to_numpy(),
+            "empty_rows": empty.cpu().numpy().astype(np.float64),
+        }
+    shares = ("kept_fraction", "empty_rows")
+    found["all"] = {name: np.mean([values[name] for values in found.values()], axis=0) for name in shares}
+    frames = batch["frame_lengths"].cpu().numpy().astype(np.float64)
+    return {layer: values | {"frames": frames} for layer, values in found.items()}
+
+
+def training_rows(facts: dict) -> pd.DataFrame:
+    """Cost, final thetas and learning curve of a training, from what it wrote beside the weights."""
+    cost = {name: facts[name] for name in ("trainable_parameters", "steps", "seconds_trained")}
+    cost["seconds_per_step"] = facts["seconds_trained"] / facts["steps"]
+    rows = [{"metric": name, "value": float(value)} for name, value in cost.items()]
+    rows += [{"metric": "theta", "layer": layer, "value": value} for layer, value in facts["thresholds"].items()]
+    if facts["thresholds"]:
+        rows.append({"metric": "theta", "layer": "all", "value": float(np.mean(list(facts["thresholds"].values())))})
+    history = facts["history"]
+    for place in sorted({round(p) for p in np.linspace(0, len(history) - 1, CURVE_POINTS)}):
+        record = history[place]
+        shared = {"variant": "curve", "split": "train", "x": float(record["step"])}
+        rows += [
+            shared | {"metric": "curve_theta", "layer": name.removeprefix("theta_"), "value": value}
+            for name, value in record.items()
+            if name.startswith("theta_")
+        ]
+        kinds = {"curve_mel": "mel", "curve_sparsity": "sparsity"}
+        rows += [shared | {"metric": m, "value": record[key]} for m, key in kinds.items() if key in record]
+    table = pd.DataFrame(rows)
+    return table.assign(unit=table["metric"].map(UNITS))
+
+
+def mismatch(bench: ZeroShotBench) -> dict[str, tuple[float, str]]:
+    """How far each never-seen speaker is from the nearest training speaker, and its half: near or far.
+
+    The distance is 100 - COS between the speakers' GE2E centroids; the farther half of the speakers is "far".
+    """
+    features, corpus = bench.features, bench.corpus
+    trained = {u.speaker for u in training_utterances(bench)}
+
+    def centroid(speaker: str) -> np.ndarray:
+        return features.centroid(features.rows(corpus.select(split="train", speaker=speaker)))
+
+    known = np.stack([centroid(speaker) for speaker in sorted(trained)])
+    found = {s: float(100 - 100 * (known @ centroid(s)).max()) for s in corpus.speakers("never_seen")}
+    border = float(np.median(list(found.values())))
+    return {speaker: (value, "far" if value > border else "near") for speaker, value in found.items()}
+
+
+def mismatch_rows(bench: ZeroShotBench) -> pd.DataFrame:
+    """The mismatch of every never-seen speaker."""
+    found = mismatch(bench)
+    rows = [
+        {"metric": "mismatch", "speaker": s, "role": "never_seen", "cohort": cohort, "value": value}
+        for s, (value, cohort) in found.items()
+    ]
+    return pd.DataFrame(rows).assign(unit=UNITS["mismatch"])
+
+
+def cost_rows(bench: ZeroShotBench) -> pd.DataFrame:
+    """Time and memory of one block's attention under each rule beside dense attention, by length in frames.
+
+    target is what was measured: forward (synthesis) or training (forward and backward).
+    """
+    rules = {
+        "vp": SparseSettings("row_mean"),
+        "dp_soft": SparseSettings("learned", hard_phase=False),
+        "dp_hard": SparseSettings("learned"),
+        "top_k": SparseSettings("top_k"),
+        "entmax": SparseSettings("entmax"),
+    }
+    settings = bench.settings["cost"]
+    sizes = {"channels": bench.dims.hidden, "heads": bench.dims.heads, "batch": settings["batch_size"]}
+    records = attention_cost(
+        rules, tuple(settings["frames"]), **sizes, device=bench.device, repeats=settings["repeats"]
+    )
+    names = {"seconds": "attention_seconds", "peak_mib": "attention_peak"}
+    names |= {"time_ratio": "time_ratio", "memory_ratio": "memory_ratio"}
+    rows = [
+        {"variant": r["variant"], "x": float(r["frames"]), "target": r["part"], "metric": metric, "value": r[key]}
+        for r in records
+        for key, metric in names.items()
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(unit=table["metric"].map(UNITS), system=COST, method="cost")
+
+
+def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:
+    keys = ["utterance", "speaker", "role", "split"]
+    wide = pd.DataFrame([[getattr(u, key) for key in keys] for u in utterances], columns=keys).assign(**values)
+    long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
+    return long.assign(unit=long["metric"].map(UNITS))

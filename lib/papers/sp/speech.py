@@ -1,0 +1,126 @@
+"""Zero-shot speech: any text in the voice of one reference recording of a speaker that training never saw."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib import audio, text
+from lib.corpora.corpus import Utterance
+from lib.corpora.features import Features
+from lib.methods.sparse_attention import PrunedTTS
+from lib.models import vocoder
+from lib.models.mel import log_mel
+from lib.models.mel_style import ReferenceSpeechError, check_reference
+from lib.papers.sp.systems import ZeroShotBench, ZeroShotError
+
+RECORDINGS = ("*.wav", "*.flac")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One text to speak and the reference to speak it like."""
+
+    utterance: Utterance  # its text; the recording of it where there is one is what synthesis is compared with
+    reference: Tensor  # log-mel (frames, n_mels)
+    owner: str  # the reference's speaker
+
+
+def reference_mel(bench: ZeroShotBench, speaker: str, seconds: float | None = None) -> Tensor:
+    """A speaker's reference `(frames, n_mels)`: the first recording of its training or enrolment split, whole.
+
+    seconds: only so many, from its middle; where the recording is shorter, the speaker's next ones follow it.
+
+    Raises:
+        ZeroShotError: the speaker has no recording for a reference, or fewer seconds than asked for.
+        ReferenceSpeechError: the reference is silent or shorter than the style encoder's receptive field.
+    """
+    utterances = bench.corpus.select(split="train", speaker=speaker)
+    if not utterances:
+        raise ZeroShotError(f"{speaker} has no recording for a reference: check the corpus's set-aside list")
+    mels = [bench.features.item(row)["mel"] for row in bench.features.rows(utterances)]
+    mel = torch.from_numpy(np.array(mels[0]))
+    if seconds is not None:
+        frames = round(seconds * bench.mel.frames_per_second)
+        mel = mel if frames <= len(mel) else torch.from_numpy(np.concatenate(mels))
+        if frames > len(mel):
+            most = len(mel) / bench.mel.frames_per_second
+            raise ZeroShotError(f"{speaker} has {most:.1f} s of reference speech, not {seconds:g} s: ask for less")
+        start = (len(mel) - frames) // 2
+        mel = mel[start : start + frames]
+    return checked(bench, mel, speaker)
+
+
+def checked(bench: ZeroShotBench, mel: Tensor, name: str) -> Tensor:
+    """The reference as it is. Raises ReferenceSpeechError with the name where no style can be read from it."""
+    try:
+        check_reference(mel[None], torch.tensor([len(mel)]), bench.dims.shortest_reference)
+    except ReferenceSpeechError as error:
+        raise ReferenceSpeechError(f"{name}: {error}") from None
+    return mel
+
+
+def sentences(bench: ZeroShotBench, utterances: list[Utterance], seconds: float | None = None) -> list[Sentence]:
+    """The texts of some utterances, each with its speaker's reference."""
+    mels = {speaker: reference_mel(bench, speaker, seconds) for speaker in {u.speaker for u in utterances}}
+    return [Sentence(u, mels[u.speaker], u.speaker) for u in utterances]
+
+
+def recordings_of(folder: Path) -> dict[str, np.ndarray]:
+    """The first recording of each speaker of a folder `<folder>/<speaker>/*.wav|*.flac`, at 16 kHz, by speaker.
+
+    Raises ZeroShotError for a folder without any, AudioError for a recording that cannot be used.
+    """
+    found = {}
+    for speaker in sorted(path for path in folder.glob("*") if path.is_dir()):
+        files = sorted(file for pattern in RECORDINGS for file in speaker.rglob(pattern))
+        if files:
+            found[speaker.name] = audio.read(files[0])
+    if not found:
+        raise ZeroShotError(f"{folder.name} holds no <speaker>/*.wav or *.flac: check sp.other_references")
+    return found
+
+
+def speak(bench: ZeroShotBench, model: PrunedTTS, chosen: list[Sentence], batch_size: int = 16) -> list[np.ndarray]:
+    """One 16 kHz waveform for each sentence; the model sees phonemes and the reference's log-mel only."""
+    voice = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)
+    waves: dict[int, np.ndarray] = {}
+    order = sorted(range(len(chosen)), key=lambda i: len(chosen[i].utterance.phonemes))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        symbols, lengths = _padded([torch.tensor(text.encode(chosen[i].utterance.phonemes)) for i in places])
+        references, frames = _padded([chosen[i].reference for i in places])
+        inputs = (tensor.to(bench.device) for tensor in (symbols, lengths, references, frames))
+        mel, spoken = model.synthesise(*inputs)
+        waves |= dict(zip(places, voice(mel, spoken), strict=True))
+    return [waves[i] for i in range(len(chosen))]
+
+
+def other_sentences(
+    bench: ZeroShotBench, folder: Path, texts: list[Utterance]
+) -> tuple[list[Sentence], list[np.ndarray]]:
+    """Texts in the voices of another data set's speakers (`recordings_of`), and each one's reference recording."""
+    waves = recordings_of(folder)
+    mels = {name: checked(bench, log_mel(torch.from_numpy(w)[None], bench.mel)[0], name) for name, w in waves.items()}
+    chosen = [(speaker, u) for speaker in waves for u in texts]
+    return [Sentence(u, mels[speaker], speaker) for speaker, u in chosen], [waves[speaker] for speaker, _ in chosen]
+
+
+def joined(features: Features, groups: list[np.ndarray], device: str) -> dict[str, Tensor]:
+    """A batch as `Features.batch` makes it, of several utterances spoken one after the other: rows of each group."""
+    names = ("symbols", "durations", "pitch", "energy", "mel")
+    items = [[features.item(int(row)) for row in group] for group in groups]
+    whole = [{name: np.concatenate([part[name] for part in parts]) for name in names} for parts in items]
+    out = {}
+    for name in names:
+        integer = name in ("symbols", "durations")
+        parts = [torch.from_numpy(item[name]).to(torch.long if integer else torch.float32) for item in whole]
+        out[name], lengths = _padded(parts)
+        out |= {"symbol_lengths": lengths} if name == "symbols" else {"frame_lengths": lengths} if name == "mel" else {}
+    return {name: value.to(device) for name, value in out.items()}
+
+
+def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), torch.tensor([len(part) for part in parts])

@@ -1,0 +1,100 @@
+"""The figure of generated weights: both sides' hypernetworks on a map each, with silhouettes below."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lib.papers.ha.style import COHORTS
+from lib.papers.xp.effects import of_paper
+from lib.study.claims import select
+from lib.study.drawing import PlotError, canvas, describe, mark, name_rows, settings, whiskers
+from lib.study.statistics import interval
+
+SIDES = {"weights_tts": "HyperTTS: adapters of the TTS", "weights_asr": "LoRA of the recogniser"}
+TARGETS = ("speaker", "voice", "cohort", "severity")
+ROLES = {"adaptation": "training speakers", "never_seen": "never-seen speakers"}
+VARIANTS = {"weights": ("generated weights", "#0072B2", "o"), "embedding": ("the embedding put in", "#7F7F7F", "s")}
+TONES = {"stuttering": "#0072B2", "dysarthria": "#D55E00", "parkinsons": "#009E73"}
+SEVERITIES = {"mild": ".", "moderate": "o", "severe": "D"}
+
+
+def clusters(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Maps of what the hypernetworks of both sides generate, and silhouettes by speaker, cohort and severity."""
+    mine = of_paper(rows, "XP")
+    sides = [side for side in SIDES if not select(mine, {"system": side, "metric": "map_x"}).empty]
+    if not sides:
+        raise PlotError("no hypernetwork's weights have been generated: python -m lib.papers.xp.study run")
+    figure, axes = canvas(len(sides), 6.0 * len(sides), 8.2, rows=2, height_ratios=[3, 2], squeeze=False)
+    numbers, total = [], 0
+    for (upper, lower), side in zip(axes.T, sides, strict=True):
+        places = _places(select(mine, {"system": side}))
+        (_speakers if side == "weights_tts" else _cohorts)(upper, places)
+        upper.set(title=SIDES[side], xticks=[], yticks=[])
+        _silhouettes(lower, select(mine, {"system": side, "metric": "silhouette"}), profile)
+        size = select(mine, {"system": side, "metric": "generated_parameters"})["value"].mean()
+        total += len(places)
+        numbers.append(
+            f"{SIDES[side].split(':')[0]} {size:,.0f} weights for each of {len(places)} utterances of "
+            f"{places['speaker'].nunique()} speakers"
+        )
+    axes[1, 0].legend(*axes[1, 0].get_legend_handles_labels(), frameon=False, fontsize=8.5, loc="best")
+    missing = [SIDES[side].split(":")[0] for side in SIDES if side not in sides]
+    caption = (
+        f"What the hypernetworks generate: {'; '.join(numbers)} (n = {total} in all). Above: t-SNE maps of the "
+        "weights, cosine distance; hollow: never-seen speakers. Below: silhouettes in the full space, centred, cosine "
+        f"distance, within each role; {whiskers(profile)}. A speaker of the recogniser is a voice with one simulated "
+        "disorder and severity. Its training speakers' sentences are those that it was trained on, HyperTTS's are not."
+        + (f" {' and '.join(missing)} not generated yet." if missing else "")
+    )
+    return describe(figure, caption, "Maps and silhouettes of generated weights, TTS beside recogniser.", total)
+
+
+def _places(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per utterance with its place on the map."""
+    table = rows[rows["metric"].isin(["map_x", "map_y"])]
+    facts = table.drop_duplicates(["seed", "utterance"]).set_index("utterance")[
+        ["speaker", "role", "cohort", "severity"]
+    ]
+    return facts.join(table.pivot_table(index="utterance", columns="metric", values="value"))
+
+
+def _speakers(axis: Axes, places: pd.DataFrame) -> None:
+    import seaborn as sns
+
+    names = sorted(places["speaker"].unique())
+    tones = sns.color_palette("colorblind", len(names)) if len(names) <= 10 else sns.husl_palette(len(names))
+    for number, (name, tone) in enumerate(zip(names, tones, strict=True)):
+        mine = places[places["speaker"] == name]
+        fill = "none" if mine["role"].iloc[0] == "never_seen" else tone
+        look = {"color": tone, "markerfacecolor": fill, "linestyle": "", "markersize": 5}
+        axis.plot(mine["map_x"], mine["map_y"], marker="os^vD<>pPX"[number % 10], label=name, **look)
+    axis.legend(fontsize=7, loc="best", frameon=True, framealpha=0.85, ncols=2, handletextpad=0.1)
+
+
+def _cohorts(axis: Axes, places: pd.DataFrame) -> None:
+    for (cohort, severity, role), mine in places.groupby(["cohort", "severity", "role"]):
+        tone = TONES.get(cohort, "#000000")
+        look = {"color": tone, "markerfacecolor": "none" if role == "never_seen" else tone, "linestyle": ""}
+        axis.plot(mine["map_x"], mine["map_y"], marker=SEVERITIES.get(severity, "x"), markersize=5, alpha=0.8, **look)
+    there = set(places["cohort"])
+    handles = [
+        Line2D([], [], marker="o", color=t, linestyle="", label=COHORTS[c]) for c, t in TONES.items() if c in there
+    ]
+    handles += [Line2D([], [], marker=m, color="0.3", linestyle="", label=name) for name, m in SEVERITIES.items()]
+    axis.legend(handles=handles, fontsize=8, loc="best", frameon=True, framealpha=0.85)
+
+
+def _silhouettes(axis: Axes, rows: pd.DataFrame, profile: dict) -> None:
+    lines = [(t, r) for t in TARGETS for r in ROLES if not select(rows, {"target": t, "role": r}).empty]
+    for place, (target, role) in enumerate(lines):
+        for shift, (variant, (text, tone, shape)) in zip((-0.15, 0.15), VARIANTS.items(), strict=True):
+            mine = select(rows, {"target": target, "role": role, "variant": variant})
+            if len(mine):
+                named = text if place == 0 else None
+                estimate = interval(mine, **settings(profile))
+                mark(axis, place + shift, estimate, target, False, color=tone, fmt=shape, label=named)
+    name_rows(axis, [f"by {target}, {ROLES[role]}" for target, role in lines])
+    axis.axvline(0, color="0.4", lw=1.2, ls="--")
+    axis.set_xlabel("Silhouette")
+    axis.set_xlim(right=1.05)

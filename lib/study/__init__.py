@@ -1,0 +1,49 @@
+"""The study around the papers: profiles, result rows, intervals, verdicts, figures, listening and the report."""
+
+from lib.study.profile import (
+    PER_RUN,
+    PROFILES,
+    SHARED_SECTIONS,
+    StudyError,
+    expected_runs,
+    load_profile,
+    merge,
+    paper_settings,
+    profile_hash,
+    results_root,
+)
+from lib.study.rows import (
+    COLUMNS,
+    FACTORS,
+    TYPES,
+    check_shared,
+    manifest_path,
+    read_manifests,
+    read_rows,
+    status,
+    write_manifest,
+    write_rows,
+)
+
+__all__ = [
+    "PER_RUN",
+    "PROFILES",
+    "SHARED_SECTIONS",
+    "StudyError",
+    "expected_runs",
+    "load_profile",
+    "merge",
+    "paper_settings",
+    "profile_hash",
+    "results_root",
+    "COLUMNS",
+    "FACTORS",
+    "TYPES",
+    "check_shared",
+    "manifest_path",
+    "read_manifests",
+    "read_rows",
+    "status",
+    "write_manifest",
+    "write_rows",
+]

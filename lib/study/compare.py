@@ -1,0 +1,81 @@
+"""What changed between two runs of the study: how they were made, verdicts, and the means of their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lib import study
+from lib.study.report.evidence import read_json
+
+MADE = ("profile_hash", "corpus", "data_hash", "backbone_hash", "vocoder", "commit", "device", "python")
+GROUP = ["paper", "system", "role", "metric"]
+
+
+def locate(name: str) -> str:
+    """The folder of a run's results, from a profile's name or a path; raises StudyError when there is none."""
+    for root in (study.results_root(name), Path(name)):
+        if root.is_dir():
+            return str(root.resolve())
+    raise study.StudyError(
+        f"there are no results in {name}; give a profile that has run, or a folder like results/demo"
+    )
+
+
+def provenance(a: str, b: str) -> list[dict]:
+    """One entry per fact of the manifests that differs: what, a, b. Package versions are compared one by one."""
+    facts = [_facts(study.read_manifests(root)) for root in (a, b)]
+    names = sorted(set(facts[0]) | set(facts[1]))
+    return [
+        {"what": name, "a": facts[0].get(name), "b": facts[1].get(name)}
+        for name in names
+        if facts[0].get(name) != facts[1].get(name)
+    ]
+
+
+def verdicts(a: str, b: str) -> list[dict]:
+    """One entry per claim whose verdict or value differs, or that only one of the runs judged."""
+    read = [_claims(Path(root) / "claims.json") for root in (a, b)]
+    entries = []
+    for claim in sorted(set(read[0]) | set(read[1])):
+        first, second = read[0].get(claim, {}), read[1].get(claim, {})
+        entry = {"claim": claim}
+        for key in ("verdict", "value"):
+            entry |= {f"{key} a": first.get(key), f"{key} b": second.get(key)}
+        if (first.get("verdict"), first.get("value")) != (second.get("verdict"), second.get("value")):
+            entries.append(entry)
+    return entries
+
+
+def means(a: str, b: str) -> list[dict]:
+    """One entry per paper, system, role and metric whose mean or number of rows differs; None where one has none."""
+    tables = [_means(study.read_rows(root)) for root in (a, b)]
+    entries = []
+    for key in sorted(set(tables[0]) | set(tables[1])):
+        first, second = (table.get(key, (None, 0)) for table in tables)
+        if first != second:
+            entry = dict(zip(GROUP, key, strict=True)) | {"mean a": first[0], "n a": first[1]}
+            entry |= {"mean b": second[0], "n b": second[1]}
+            both = first[1] and second[1]
+            entries.append(entry | {"difference": second[0] - first[0] if both else None})
+    return entries
+
+
+def _facts(manifests: dict[str, dict]) -> dict[str, str]:
+    facts = {key: sorted({str(m[key]) for m in manifests.values() if m.get(key) is not None}) for key in MADE}
+    packages = max(manifests.values(), key=lambda m: m.get("started") or "", default={}).get("packages") or {}
+    facts |= {f"package {name}": [version] for name, version in packages.items()}
+    facts["runs"] = [str(len(manifests))]
+    return {name: ", ".join(values) for name, values in facts.items() if values}
+
+
+def _claims(path: Path) -> dict[str, dict]:
+    return {record["id"]: record for record in read_json(path, "lib.study claims")} if path.exists() else {}
+
+
+def _means(rows: pd.DataFrame) -> dict[tuple, tuple[float, int]]:
+    """Mean and number of the rows of every paper, system, role and metric; times are left out."""
+    kept = rows[rows["metric"] != "seconds_trained"]
+    kept = kept.assign(**{column: kept[column].fillna("").astype(str) for column in GROUP})
+    return {key: (float(values.mean()), len(values)) for key, values in kept.groupby(GROUP)["value"]}

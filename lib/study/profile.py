@@ -1,0 +1,100 @@
+"""Profiles: every number of a run, read from notebooks/profiles, and which runs a profile consists of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from lib.files import ROOT, fingerprint
+
+PROFILES = ROOT / "notebooks" / "profiles"
+SHARED_SECTIONS = ("corpus", "features", "backbone", "pretrain", "adapt", "evaluate")
+PER_RUN = ("systems", "headline", "seeds")  # keys of a paper's section that say which runs there are
+
+
+class StudyError(ValueError):
+    """A profile, row or manifest that cannot be used; the message names it and the fix."""
+
+
+def load_profile(name: str, overrides: dict | None = None) -> dict:
+    """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
+
+    HyperTTS's parameters are sections of these files. Another paper's are one section, "ha" for example: what
+    papers/ha.yaml holds under `base`, then under the profile's name.
+
+    Raises StudyError for a profile that does not exist and for an override of a section no profile has.
+    """
+    available = sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "base")
+    if name not in available:
+        raise StudyError(f"there is no profile {name!r}; choose one of {', '.join(available)}")
+    profile: dict = {}
+    for stem in ("base", name):
+        path = PROFILES / f"{stem}.yaml"
+        profile = merge(profile, _read_yaml(path)) if path.exists() else profile
+    for paper, parts in paper_settings().items():
+        profile[paper] = merge(parts.get("base") or {}, parts.get(name) or {})
+    unknown = sorted(set(overrides or {}) - set(profile))
+    if unknown:
+        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")
+    return merge(profile, overrides or {}) | {"name": name}
+
+
+def paper_settings() -> dict[str, dict]:
+    """The files papers/<paper>.yaml, read: `base` and the profiles' parts, by the paper's lower-case id."""
+    return {path.stem: _read_yaml(path) for path in sorted((PROFILES / "papers").glob("[!.]*.yaml"))}
+
+
+def merge(base: dict, changes: dict) -> dict:
+    """A copy of `base` with `changes` laid over it; mappings merge, anything else replaces."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def results_root(profile: dict | str) -> Path:
+    """results/<profile>, or <profile> in the folder that the environment variable STUDY_RESULTS names."""
+    name = profile if isinstance(profile, str) else profile["name"]
+    return Path(os.environ.get("STUDY_RESULTS") or ROOT / "results") / name
+
+
+def profile_hash(profile: dict, paper: str = "HT") -> str:
+    """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring."""
+    section = profile.get(paper.lower())
+    if section is None:
+        return fingerprint({name: profile.get(name) for name in SHARED_SECTIONS})
+    shared = {key: value for key, value in section.items() if key not in PER_RUN}
+    return fingerprint({"corpus": profile.get("corpus"), "features": profile.get("features"), paper.lower(): shared})
+
+
+def expected_runs(profile: dict, paper: str | None = None) -> set[str]:
+    """Run ids of a paper's systems (None: of all papers): headline systems with every seed, others with the first."""
+    sections = {"ht": profile} | {name: profile[name] for name in paper_settings() if name in profile}
+    runs = set()
+    for name, section in sections.items():
+        if paper is not None and paper.lower() != name:
+            continue
+        seeds, headline = section.get("seeds") or [0], section.get("headline") or []
+        for system in section.get("systems") or {}:
+            runs |= {f"{name}-{system}-s{seed}" for seed in (seeds if system in headline else seeds[:1])}
+    return runs
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" near line {mark.line + 1}" if mark else ""
+        raise StudyError(f"{short(path)} is not valid YAML{line}; correct it and run again") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{short(path)} holds no sections; write `section: ...` lines or restore it")
+    return content
+
+
+def short(path: Path) -> str:
+    """The path from the project's folder, or else its last three parts."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else "/".join(path.parts[-3:])

@@ -1,0 +1,73 @@
+"""Where a number came from: commit, package versions, device, memory; no user names, no absolute paths."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from lib.files import ROOT
+
+
+def git_state() -> dict:
+    """The commit the code is at and whether tracked files differ from it; nulls outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": changed}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that pyproject.toml pins."""
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    versions = {}
+    for name in (re.split(r"[\s=<>!~\[;]", pin)[0] for pin in pins):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def device_name(device: str = "cpu") -> str:
+    """The accelerator's name for a CUDA device, else the processor's."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
+    return f"CPU, {names[0].strip()}" if names else f"CPU, {platform.machine()}"
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak memory of this process in MiB, and of the accelerator where torch has used one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = {"peak_memory_mib": round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        memory["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    return memory
+
+
+def portable(value: object) -> object:
+    """`value` with the project's folder, home folders and other absolute paths taken out of every string."""
+    if isinstance(value, dict):
+        return {str(key): portable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [portable(item) for item in value]
+    if isinstance(value, (str, Path)):
+        text = str(value).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
+        return re.sub(r"(?<![\w/:.~)])/(?:[^\s/'\"]+/)+", "…/", text)
+    return value

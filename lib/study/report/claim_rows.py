@@ -1,0 +1,45 @@
+"""The rows behind each claim, as tables that a spreadsheet opens: R/evidence/<claim>.csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lib.files import replace_file
+from lib.study.claims import select
+
+CONSTANT = ("profile", "paper", "unit")
+
+
+def write(claims: list[dict], rows: pd.DataFrame, root: Path) -> dict[str, dict]:
+    """Write the rows that each claim's parts compare; a claim without any has no file.
+
+    `claims` is the part of claims.yaml with its defaults filled in (`lib.study.claims.load_claims`). Returns by claim the
+    file's address within `root` and how many rows it has.
+    """
+    written = {}
+    for claim in claims:
+        table, path = compared(claim, rows), root / "evidence" / f"{claim['id']}.csv"
+        if table.empty:
+            path.unlink(missing_ok=True)
+            continue
+        with replace_file(path) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        written[claim["id"]] = {"href": f"evidence/{path.name}", "rows": len(table)}
+    return written
+
+
+def compared(claim: dict, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of every part of a claim, the part's name first, without the columns in which none has a value."""
+    mine = rows[(rows["paper"] == claim["paper"]).fillna(False)]
+    chosen = [_of_part(part, mine).assign(part=part["name"]) for part in claim["parts"]]
+    table = pd.concat(chosen, ignore_index=True).drop(columns=list(CONSTANT), errors="ignore")
+    return table[["part", *table.columns.drop("part")]].dropna(axis="columns", how="all")
+
+
+def _of_part(part: dict, rows: pd.DataFrame) -> pd.DataFrame:
+    rows = select(rows, part["where"], metric=part["metric"])
+    named = part.get("systems") or [part[key] for key in ("a", "b") if key in part]
+    wanted = [name for each in named for name in (each if isinstance(each, list) else [each])]
+    return select(rows, {part.get("factor", "system"): wanted}) if wanted else rows

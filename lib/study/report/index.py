@@ -1,0 +1,196 @@
+"""The report a reviewer opens first: results/<profile>/index.html, one file without external requests.
+
+    python -m lib.study.report.index --profile demo
+    python -m lib.study.report.index --profile demo --paper HT     one paper's, to hypertts.html, before the others are done
+
+It reads rows, manifests, claims.json, the figures with their captions and the audio of the runs; what is
+missing is said to be missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from lib import study
+from lib.files import replace_file
+from lib.study import tables
+from lib.study.claims import VERDICTS, judge, load_claims, scale
+from lib.study.report import claim_rows, evidence
+from lib.study.report.evidence import (
+    AUDIO_BYTES,
+    claim_view,
+    exists,
+    limits,
+    provenance,
+    read_figures,
+    read_json,
+    sentences,
+)
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+SINGLE = {"HT": "hypertts.html"}
+ACROSS = "notebooks/80_across_papers.html"  # what no single paper has
+
+
+def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
+    """Write R/index.html from what the profile's runs left; returns the path.
+
+    With `paper`, the report of one paper on the rows there are now, in a file of its own (`SINGLE`). With `copied`, a
+    folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
+    links its figures instead of holding them. Raises ValueError, one sentence, for damaged rows, manifests, claims or
+    captions and for a paper that is not in claims.yaml.
+    """
+    root, written = copied or study.results_root(profile), load_claims()
+    chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
+    if not chosen:
+        raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
+    rows, manifests = study.read_rows(profile, paper), study.read_manifests(profile, paper)
+    claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
+    figures = read_figures(root, embed=copied is None)
+    if paper:
+        records = judge(written | {"claims": claims}, rows, manifests, profile)
+    else:
+        path = root / "claims.json"
+        records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
+    kept = claim_rows.write(claims, rows, root)
+    budget = AUDIO_BYTES // len(written["papers"])
+    players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            profile=profile["name"],
+            papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
+            claims=[claim_view(record, root, figures, players, kept) for record in records],
+            expected=[claim["id"] for claim in claims],
+            figures=figures,
+            players=players,
+            shown=evidence.PLAYERS,
+            methods=exists(root, "methods.html"),
+            across=ACROSS if exists(root, ACROSS) else None,
+            copied=copied is not None,
+            verdicts=VERDICTS,
+            provenance=provenance(root, manifests),
+            limits=limits(rows, manifests, chosen),
+        )
+    )
+    target = root / (SINGLE.get(paper, f"{paper.lower()}.html") if paper else "index.html")
+    with replace_file(target) as temporary:
+        temporary.write_text(page.lstrip(), encoding="utf-8")
+    return target
+
+
+def _paper(
+    name: str, paper: dict, written: dict, records: list, rows: pd.DataFrame, manifests: dict, profile: dict
+) -> dict:
+    mine = rows[(rows["paper"] == name).fillna(False)]
+    judged = [record for record in records if record["paper"] == name]
+    return paper | {
+        "id": name,
+        "columns": paper["table"]["columns"],
+        "rule": written["rules"][name],
+        "amendments": _amendments(name, written),
+        "scale": scale(rows, manifests, profile, name) if len(mine) else None,
+        "judged": bool(judged),
+        "first": judged[0]["id"] if judged else None,
+        "counts": {verdict: sum(record["verdict"] == verdict for record in judged) for verdict in VERDICTS},
+        "table": tables.results(mine, paper, profile) if len(mine) else [],
+        "checked": "tts_0" in paper["systems"],
+        "check": tables.corpus_check(mine, profile) if len(mine) else None,
+        "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
+    }
+
+
+def _amendments(name: str, written: dict) -> list[dict]:
+    """The rules' changes after results were seen that concern a paper's claims, with those claims."""
+    own = {claim["id"] for claim in written["claims"] if claim["paper"] == name}
+    changes = [
+        change | {"claims": [each for each in change["claims"] if each in own]} for change in written["amendments"]
+    ]
+    return [change for change in changes if change["claims"]]
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {
+        "number": number,
+        "significant": significant,
+        "given": given,
+        "prose": prose,
+        "count": count,
+        "duration": duration,
+        "cost": cost,
+    }
+    return environment
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Fixed decimals with a true minus sign; a dash for None."""
+    return "–" if value is None else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits but no more than three decimals, with a true minus sign; a dash for None."""
+    if value is None:
+        return "–"
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return number(value, min(3, max(0, 2 - size)))
+
+
+def given(value: float | None) -> str:
+    """A published value with the decimals it was published with and a true minus sign; a dash for None."""
+    return "–" if value is None else f"{value}".replace("-", "−")
+
+
+def prose(text: str) -> str:
+    """The text with true minus signs before numbers."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+
+
+def count(value: float | None) -> str:
+    """A number of parameters: 453 k, 35.7 M; a dash for None."""
+    if value is None:
+        return "–"
+    steps = ((1e6, " M"), (1e3, " k"))
+    return next((f"{value / size:.3g}{unit}" for size, unit in steps if value >= size), f"{value:.0f}")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as s, min or h; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def cost(value: float | None, kind: str) -> str:
+    """A cell of the costs: parameters, seconds, times real time or MiB; a dash for None."""
+    shown = {"generated": count, "seconds": duration, "speed": significant}
+    return shown[kind](value) if kind in shown else number(value, 0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.study.report.index", description="Write results/<profile>/index.html."
+    )
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--paper", help="only this one's claims, such as HT")
+    options = parser.parse_args(arguments)
+    try:
+        print(write_report(study.load_profile(options.profile), options.paper))
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The committed reference run: its claims and figures in results/reference/, its tables in the README.
+
+    python -m lib.study.report.reference --profile demo
+    python -m lib.study.report.reference --benchmarks
+
+The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json and
+its report as index.html, and puts the tables between the markers in README.md. The second puts the tables of the
+committed benchmarks (bench-<device>.json, written by `python -m lib.workflow.bench`) there. Nothing in those parts is written by
+hand.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from matplotlib import rc_context
+
+from lib import study
+from lib.files import ROOT, replace_file, write_json
+from lib.study import tables
+from lib.study.claims import VERDICTS, load_claims
+from lib.study.drawing import RC, show
+from lib.study.report.index import write_report
+from lib.study.report.verdict_figure import verdicts
+
+REFERENCE = ROOT / "results" / "reference"
+BEGIN, END = "<!-- results: python -m lib.study.report.reference -->", "<!-- end of results -->"
+BENCH_BEGIN, BENCH_END = (
+    "<!-- benchmarks: python -m lib.study.report.reference --benchmarks -->",
+    "<!-- end of benchmarks -->",
+)
+LARGE = 300_000  # bytes
+SHOWN = {
+    "cos": ("COS", 2),
+    "ffe": ("FFE %", 2),
+    "wer": ("WER", 3),
+    "mcd": ("MCD dB", 2),
+    "mos_predicted": ("predicted MOS", 2),
+}
+
+
+def collect(profile: dict, folder: Path = REFERENCE) -> None:
+    """Copy what a reader needs of a finished run into `folder`, replacing what an earlier run left.
+
+    Raises:
+        ValueError: the profile has no claims.json yet.
+    """
+    root = study.results_root(profile)
+    if not (root / "claims.json").exists():
+        raise ValueError(f"results/{profile['name']} has no claims yet: run ./run_all.sh --profile {profile['name']}")
+    rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile)
+    last = max(manifests.values(), key=lambda manifest: manifest["started"])
+    facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
+    facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")} | {"runs": len(manifests)}
+    table = tables.results(rows, load_claims()["papers"]["HT"], profile)
+    check = tables.corpus_check(rows, profile)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    (folder / "figures").mkdir(parents=True)
+    shutil.copy(root / "claims.json", folder / "claims.json")
+    for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
+        _copy_figure(figure, folder / "figures" / figure.name)
+    draw_verdicts(json.loads((folder / "claims.json").read_text(encoding="utf-8")), folder / "figures", profile)
+    write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
+    write_report(profile, copied=folder)
+
+
+def _copy_figure(source: Path, target: Path) -> None:
+    """A copy; a large picture (the latents' and attention's, which are pixels) in 256 colours, a third of its bytes."""
+    from PIL import Image
+
+    if source.suffix != ".png" or source.stat().st_size < LARGE:
+        shutil.copy(source, target)
+        return
+    with Image.open(source) as picture, replace_file(target) as temporary:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, format="png", optimize=True)
+
+
+def draw_verdicts(records: list[dict], folder: Path, profile: dict) -> None:
+    """The README's picture: every claim's verdict at a glance, as verdicts.png, .svg and its caption."""
+    figure = verdicts(records)
+    with replace_file(folder / "verdicts.png") as temporary:
+        temporary.write_bytes(show(figure).png)
+    with replace_file(folder / "verdicts.svg") as temporary, rc_context(RC):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    write_json(folder / "verdicts.json", figure.description | {"name": "verdicts", "profile": profile["name"]})
+
+
+def _known(manifests: dict[str, dict], name: str) -> list[str]:
+    return sorted({str(manifest[name]) for manifest in manifests.values() if manifest.get(name)})
+
+
+def markdown(results: dict, claims: list[dict]) -> str:
+    """The README's tables: verdicts in numbers, a table of claims for each paper, and HyperTTS's systems."""
+    facts = results["facts"]
+    commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
+    lines = [
+        f"The reference run: profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
+        f"{' and '.join(facts['vocoder'])} vocoder, commits {commits}, data {', '.join(facts['data_hash'])}.",
+        "",
+        f"| paper | {' | '.join(VERDICTS)} |",
+        "|---|" + "---|" * len(VERDICTS),
+    ]
+    papers = list(dict.fromkeys(record["paper"] for record in claims))
+    lines += [_tally(paper, claims) for paper in papers]
+    for paper in papers:
+        lines += ["", f"**{paper}**", "", "| claim | statement | published | ours | 95 % interval | verdict |"]
+        lines += ["|---|---|---|---|---|---|"] + [_claim(record) for record in claims if record["paper"] == paper]
+    names = [f"{name} (published)" for name, _ in SHOWN.values()]
+    lines += ["", "The systems of HyperTTS on the test sentences of the adaptation speakers:", ""]
+    lines += [f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    lines += [_system(entry) for entry in results["table"]]
+    return "\n".join(lines)
+
+
+def _tally(paper: str, claims: list[dict]) -> str:
+    mine = [record["verdict"] for record in claims if record["paper"] == paper]
+    return f"| {paper} | {' | '.join(str(mine.count(verdict)) for verdict in VERDICTS)} |"
+
+
+def _claim(record: dict) -> str:
+    interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
+    ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
+    value = (record["published"] or {}).get("value") if isinstance(record["published"], dict) else record["published"]
+    published = "–" if value is None else f"{value:g}"
+    return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {record['verdict']} |"
+
+
+def _system(entry: dict) -> str:
+    cells = []
+    for metric, (_, digits) in SHOWN.items():
+        cell = entry["cells"][metric]
+        ours = "–" if cell["value"] is None else f"{cell['value']:.{digits}f}"
+        cells.append(ours if cell["published"] is None else f"{ours} ({cell['published']:g})")
+    trainable = "–" if not entry["trainable"] else f"{entry['trainable']:,.0f}"
+    return f"| {entry['label']} | {trainable} | {' | '.join(cells)} |"
+
+
+def benchmarks(folder: Path = REFERENCE) -> str:
+    """One table for each bench-<device>.json: what, beside which library, seconds, how many times as fast."""
+    tables = []
+    for path in sorted(folder.glob("bench-*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        lines = [f"Measured on {rows[0]['device']}:", ""]
+        lines += ["| what | beside | size | ours, s | theirs, s | ratio | what bounds ours |"]
+        lines += ["|---|---|---|---|---|---|---|", *(_timing(row) for row in rows)]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def _timing(row: dict) -> str:
+    seconds = ["–" if row[key] is None else f"{row[key]:.3g}" for key in ("ours_s", "peer_s")]
+    ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2g}"
+    cells = (row["name"], row["peer"], row["size"], *seconds, ratio, row.get("bound") or "–")
+    return f"| {' | '.join(cells)} |"
+
+
+def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = BEGIN, end: str = END) -> None:
+    """Replace what stands between two markers of the README.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    content = readme.read_text(encoding="utf-8")
+    if begin not in content or end not in content:
+        raise ValueError(f"{readme.name} lacks the lines {begin!r} and {end!r}: put them where the tables belong")
+    before, after = content.split(begin)[0], content.split(end)[1]
+    with replace_file(readme) as temporary:
+        temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lib.study.report.reference", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--benchmarks", action="store_true", help="the tables of the committed benchmarks only")
+    options = parser.parse_args()
+    try:
+        if options.benchmarks:
+            put_into_readme(benchmarks(), begin=BENCH_BEGIN, end=BENCH_END)
+            return
+        collect(study.load_profile(options.profile))
+        files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
+        put_into_readme(markdown(*files))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

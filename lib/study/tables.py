@@ -1,0 +1,149 @@
+"""The report's tables, from rows and manifests alone: results beside the paper's, costs, corpus check."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lib.study.claims import bootstrap_options, select
+from lib.study.statistics import StatisticsError, interval, pair, resample
+
+
+def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
+    """One entry per system of the paper or of the rows: label, share of weights, and each metric's mean,
+    interval, n and published value.
+
+    `paper` is the paper's section of claims.yaml, whose `table` says which rows count and which metrics are columns.
+    WER is the mean over utterances, as a ratio.
+    """
+    metrics = paper["table"]["columns"]
+    heard = _where(rows, paper["table"]["where"])
+    heard = heard[heard["metric"].isin(list(metrics))]
+    measured = [name for name in heard["system"].dropna().unique() if name not in paper["systems"]]
+    full = _mean(select(rows, {"metric": "trainable_parameters", "system": paper["table"].get("whole", "tts_ft")}))
+    table = []
+    for system in [*paper["systems"], *measured]:
+        published = paper["systems"].get(system, {})
+        trainable = _mean(select(rows, {"metric": "trainable_parameters", "system": system}))
+        cells = {
+            metric: _cell(select(heard, {"system": system, "metric": metric}), published.get(metric), profile)
+            for metric in metrics
+        }
+        heads = [cell for cell in cells.values() if cell["value"] is not None]
+        if heads or any(cell["published"] is not None for cell in cells.values()):
+            table.append(
+                {
+                    "system": system,
+                    "label": published.get("label", system),
+                    "trainable": trainable,
+                    "share": 100 * trainable / full if trainable is not None and full else None,
+                    "published_trainable": published.get("trainable"),
+                    "published_share": published.get("share"),
+                    "cells": cells,
+                    "n": heads[0]["n"] if heads else None,
+                    "seeds": heads[0]["seeds"] if heads else None,
+                }
+            )
+    return table
+
+
+def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[dict]:
+    """One entry per trained system, smallest first: parameters, generated parameters, seconds of training,
+    speed of synthesis (seconds of speech in a second), peak memory in MiB. Means over seeds.
+    """
+    table = []
+    for system in rows["system"].dropna().unique():
+        mine = select(rows, {"system": system})
+        seconds = _mean(select(mine, {"metric": "seconds_trained"}))
+        trainable = _mean(select(mine, {"metric": "trainable_parameters"}))
+        if seconds is None and not trainable:
+            continue
+        trained = select(mine, {"metric": ["seconds_trained", "trainable_parameters"]})
+        runs = [manifests[run] for run in trained["run_id"].unique() if run in manifests]
+        table.append(
+            {
+                "label": paper["systems"].get(system, {}).get("label", system),
+                "trainable": trainable,
+                "generated": _mean(select(mine, {"metric": "generated_parameters"})),
+                "seconds": seconds,
+                "memory": max((run.get("peak_memory_mib") or 0 for run in runs), default=0) or None,
+                "device_memory": max((run.get("peak_device_memory_mib") or 0 for run in runs), default=0) or None,
+                "speed": _speed(runs),
+                "runs": len(runs),
+            }
+        )
+    return sorted(table, key=lambda entry: entry["trainable"] or 0)
+
+
+def corpus_check(rows: pd.DataFrame, profile: dict, metric: str = "cos") -> dict | None:
+    """Is there anything to adapt to? The gap of TTS-0 between pre-training and adaptation speakers, and the
+    share of it that full fine-tuning closes, with bootstrap intervals; None when rows are missing.
+
+    The two groups of speakers are drawn independently; TTS-0 and TTS-FT on adaptation speakers are drawn
+    together.
+    """
+    tested = select(rows, {"metric": metric, "split": "test"})
+    known = select(tested, {"system": "tts_0", "role": "pretraining"})
+    new = {name: select(tested, {"system": name, "role": "adaptation"}) for name in ("tts_0", "tts_ft")}
+    if known.empty or new["tts_0"].empty or new["tts_ft"].empty:
+        return None
+    try:
+        joined = pair({"tts_ft": new["tts_ft"], "tts_0": new["tts_0"]}, on=["speaker", "utterance"])
+    except StatisticsError:
+        return None
+    settings = bootstrap_options(profile)
+    draws, level, seed = settings["draws"], settings["level"], settings["seed"]
+    on_known = resample(known, ["value"], draws=draws, seed=seed)[0][:, 0]
+    on_new = resample(joined, ["tts_0", "tts_ft"], draws=draws, seed=seed + 1)[0]
+    count = min(len(on_known), len(on_new))
+    gap, gain = on_known[:count] - on_new[:count, 0], on_new[:count, 1] - on_new[:count, 0]
+    means = known["value"].mean(), joined["tts_0"].mean(), joined["tts_ft"].mean()
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    gap_low, gap_high = np.percentile(gap, tails)
+    gain_low, gain_high = np.percentile(gain, tails)
+    closed = (means[2] - means[1]) / (means[0] - means[1]) if means[0] > means[1] else None
+    return {
+        "pretraining": float(means[0]),
+        "adaptation": float(means[1]),
+        "fine_tuned": float(means[2]),
+        "gap": _bounds(means[0] - means[1], gap_low, gap_high),
+        "gain": _bounds(means[2] - means[1], gain_low, gain_high),
+        "closed": None if closed is None else float(100 * closed),
+        "holds": bool(gap_low > 0 and closed is not None and closed > 0.5),
+        "n": {"pretraining": _pairs(known), "adaptation": _pairs(joined)},
+    }
+
+
+def _where(rows: pd.DataFrame, where: dict) -> pd.DataFrame:
+    """As `lib.study.claims.select`, and None among the values means the rows that have none."""
+    for column, wanted in where.items():
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        known = rows[column].isin([value for value in wanted if value is not None]).fillna(False).astype(bool)
+        rows = rows[known | (rows[column].isna() & (None in wanted))]
+    return rows
+
+
+def _cell(table: pd.DataFrame, published: float | None, profile: dict) -> dict:
+    cell = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "seeds": 0, "published": published}
+    if table.empty:
+        return cell
+    estimate = interval(table, **bootstrap_options(profile))
+    return cell | {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high", "n", "seeds")}
+
+
+def _speed(runs: list[dict]) -> float | None:
+    told = [run for run in runs if run.get("synthesis_seconds") and run.get("audio_seconds")]
+    spent = sum(run["synthesis_seconds"] for run in told)
+    return sum(run["audio_seconds"] for run in told) / spent if spent else None
+
+
+def _mean(table: pd.DataFrame) -> float | None:
+    return float(table["value"].mean()) if len(table) else None
+
+
+def _pairs(table: pd.DataFrame) -> int:
+    return len(table[["speaker", "utterance"]].drop_duplicates())
+
+
+def _bounds(value: float, low: float, high: float) -> dict:
+    return {"value": float(value), "ci_low": float(low), "ci_high": float(high)}

@@ -1,0 +1,207 @@
+"""How fast our metrics and methods are beside the libraries that people use for the same work today.
+
+    python -m lib.workflow.bench                                  64 utterances on the CPU, or on the GPU where there is one
+    python -m lib.workflow.bench --device cuda --size 256
+
+Ours and the peer run in turn in one process on the same audio: a warm-up each, then `--repeats` times, fewer where a
+row has taken 15 s already; what is reported are medians. A ratio is the peer's time over ours. The part of ours that
+no arrangement avoids is timed alone, and the bound says what it is and how much of our time it takes. With
+--device cuda, peers that know no GPU run on the CPU. The answers are compared too, and a row whose two answers
+differ by more than its limit is named at the end. Writes <output>/bench-<device>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from lib.files import ROOT, write_json
+from lib.study.protocol import resolve_device
+from lib.study.provenance import device_name
+from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training
+
+ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS)
+FIELDS = ("name", "peer", "size", "ours_s", "peer_s", "ratio", "bound", "device", "versions")
+LEAST = 6  # utterances: the order of fewer values says nothing
+WARM_UP = 3  # utterances that a peer is warmed up with
+LONGEST = 15.0  # seconds after which a row is not repeated again
+LARGEST = 4096
+
+
+class BenchError(ValueError):
+    """A benchmark that cannot be run as asked; the sentence says what to change."""
+
+
+def run(
+    speech: Speech,
+    device: str,
+    repeats: int,
+    rows: tuple | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[dict]:
+    """One entry per row: `FIELDS`, and difference, limit and unit of the two answers (None where there is no peer)."""
+    entries = []
+    for build in ROWS if rows is None else rows:
+        tell(build.__name__)
+        entries.append(compare(build, speech, device, repeats))
+    return entries
+
+
+def compare(build: Callable[[Speech, str], Comparison], speech: Speech, device: str, repeats: int) -> dict:
+    """Warm up, then time ours and the peer in turn. A peer that is not installed is said to be missing."""
+    small, row = build(speech.head(WARM_UP), device), build(speech, device)
+    row.ours()
+    missing = ""
+    try:
+        small.theirs()
+    except ImportError as error:
+        missing = f" (not installed: {error.name})"
+    ours, theirs, difference, began = [], [], None, time.perf_counter()
+    while len(ours) < repeats and (not ours or time.perf_counter() - began < LONGEST):
+        seconds, answer = timed(row.ours, device)
+        ours.append(seconds)
+        if not missing:
+            seconds, expected = timed(row.theirs, device)
+            theirs.append(seconds)
+            difference = row.difference(answer, expected)
+    row.bound.work()
+    least = median(timed(row.bound.work, device)[0] for _ in ours)
+    ours_s, peer_s = median(ours), median(theirs) if theirs else None
+    return {
+        "name": row.name,
+        "peer": row.peer + missing,
+        "size": row.size,
+        "ours_s": ours_s,
+        "peer_s": peer_s,
+        "ratio": None if peer_s is None else peer_s / ours_s,
+        "bound": f"{row.bound.what}: {100 * least / ours_s:.0f} % of ours",
+        "device": described(device),
+        "versions": versions(row.packages),
+        "difference": difference,
+        "limit": row.limit,
+        "unit": row.unit,
+    }
+
+
+def timed(work: Callable, device: str) -> tuple[float, object]:
+    """Seconds that `work` takes, with all that it queued on the GPU, and what it returns."""
+    _wait(device)
+    began = time.perf_counter()
+    answer = work()
+    _wait(device)
+    return time.perf_counter() - began, answer
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def described(device: str) -> str:
+    """The device's name, with the number of threads for a CPU."""
+    name = device_name(device)
+    return name if device.startswith("cuda") else f"{name}, {torch.get_num_threads()} threads"
+
+
+def slug(device: str) -> str:
+    """ "cpu", or the GPU's name without its memory and form factor: nvidia-h100."""
+    if not device.startswith("cuda"):
+        return "cpu"
+    words = re.split(r"[^a-z0-9]+", device_name(device).lower())
+    return "-".join(word for word in words if word and not re.fullmatch(r"\d+gb|hbm\w*|pcie|sxm\d*|nvl", word))
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of Python, torch, NumPy and the peer's packages; "not installed" for those that are not."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "numpy", *packages):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def save(entries: list[dict], folder: Path, device: str) -> Path:
+    """Write <folder>/bench-<device>.json: a list of objects with `FIELDS`."""
+    path = folder / f"bench-{slug(device)}.json"
+    write_json(path, [{field: entry[field] for field in FIELDS} for entry in entries])
+    return path
+
+
+def lines(entries: list[dict]) -> list[list[str]]:
+    """The table's cells, a header first."""
+    table = [["row", "peer", "size", "ours (s)", "peer (s)", "ratio", "bound", "answers differ by"]]
+    for entry in entries:
+        seconds = ["–" if entry[key] is None else f"{entry[key]:.3g}" for key in ("ours_s", "peer_s")]
+        ratio = "–" if entry["ratio"] is None else f"{entry['ratio']:.1f}"
+        apart = "–" if entry["difference"] is None else f"{entry['difference']:.2g} {entry['unit']}"
+        table.append([entry["name"], entry["peer"], entry["size"], *seconds, ratio, entry["bound"], apart])
+    return table
+
+
+def show(entries: list[dict], title: str) -> None:
+    """A rich table in a terminal, tab-separated lines when piped."""
+    header, *cells = lines(entries)
+    if not sys.stdout.isatty():
+        print("\n".join("\t".join(line) for line in [header, *cells]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in header:
+        table.add_column(name, justify="right" if name in ("ours (s)", "peer (s)", "ratio") else "left")
+    for line in cells:
+        table.add_row(*line)
+    Console().print(table)
+
+
+def check(size: int, repeats: int, output: Path) -> None:
+    """Raise BenchError for numbers and folders that cannot be used."""
+    if not LEAST <= size <= LARGEST:
+        raise BenchError(f"--size {size}: give a number of utterances from {LEAST} to {LARGEST}.")
+    if repeats < 1:
+        raise BenchError(f"--repeats {repeats}: give 1 or more.")
+    if output.exists() and not output.is_dir():
+        raise BenchError(f"--output {output}: is a file; give a folder.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m lib.workflow.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--size", type=int, help="utterances (default: 64 on a CPU, 256 on a GPU)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "reference")
+    options = parser.parse_args(arguments)
+    try:
+        device = resolve_device(options.device)
+        size = options.size if options.size is not None else 64 if device == "cpu" else 256
+        check(size, options.repeats, options.output)
+        speech = embedded_speech(size)
+        entries = run(speech, device, options.repeats, tell=lambda line: print(f"… {line}", file=sys.stderr))
+        path = save(entries, options.output, device)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    show(entries, f"{described(device)}, medians of up to {options.repeats}")
+    print(f"Written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", file=sys.stderr)
+    apart = [
+        f"{e['name']} ({e['peer']})"
+        for e in entries
+        if e["difference"] is not None and not e["difference"] <= e["limit"]
+    ]
+    if apart:
+        raise SystemExit(f"The answers differ by more than their limit: {', '.join(apart)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Our metrics against the libraries that people use for them today, one utterance after the other as those work."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib.audio import RATE
+from lib.metrics import ffe, mcd, subspace
+from lib.models import speaker
+from lib.models.whisper import model as whisper
+from lib.papers.common import audit
+from lib.workflow.benchmarks import Bound, Comparison, Speech, largest
+
+LEADING = 32  # directions of a principal subspace
+
+
+def batch_of(device: str) -> int:
+    """Utterances at once: a GPU takes all of a benchmark's, a CPU what fits its cache."""
+    return 32 if device == "cpu" else 256
+
+
+def mcd_pymcd(speech: Speech, device: str) -> Comparison:
+    """pymcd has other cepstra (WORLD and SPTK, 22.05 kHz, every 5 ms), so its values are only correlated with ours."""
+    folder = tempfile.TemporaryDirectory()
+
+    def theirs() -> np.ndarray:
+        import soundfile
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pymcd.mcd import Calculate_MCD
+        meter, files = Calculate_MCD("dtw"), [str(Path(folder.name) / f"{side}.wav") for side in ("heard", "reference")]
+        values = []
+        for pair in speech.pairs:
+            for file, wave in zip(files, pair, strict=True):
+                soundfile.write(file, wave, RATE, subtype="FLOAT")
+            values.append(meter.calculate_mcd(files[1], files[0]))
+        return np.array(values)
+
+    def ours() -> np.ndarray:
+        return mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))["mcd"]
+
+    def difference(a: np.ndarray, b: np.ndarray) -> float:
+        return float(1 - np.corrcoef(a, b)[0, 1])
+
+    packages = ("pymcd", "pyworld", "pysptk", "fastdtw")
+    names = ("MCD along the DTW path", "pymcd", speech.describe("pairs"), packages)
+    return Comparison(*names, ours, theirs, difference, 0.3, "(1 - correlation)", _cepstra(speech, device))
+
+
+def mcd_librosa(speech: Speech, device: str) -> Comparison:
+    """The same cepstra from librosa's STFT and mel filters, aligned by librosa.sequence.dtw."""
+
+    def theirs() -> np.ndarray:
+        return np.array([librosa_mcd(librosa_cepstra(a), librosa_cepstra(b))[0] for a, b in speech.pairs])
+
+    def ours() -> np.ndarray:
+        return mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))["mcd"]
+
+    names = ("MCD along the DTW path", "librosa.sequence.dtw", speech.describe("pairs"), ("librosa", "numba"))
+    return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB", _cepstra(speech, device))
+
+
+def _cepstra(speech: Speech, device: str) -> Bound:
+    size = mcd.CPU_BATCH if device == "cpu" else batch_of(device)
+    waves = sorted(speech.heard + speech.waves, key=len)
+    parts = [waves[i : i + size] for i in range(0, len(waves), size)]
+    return Bound("spectra and mel cepstra in float64", lambda: [mcd.cepstra(part, device) for part in parts])
+
+
+def librosa_cepstra(wave: np.ndarray) -> np.ndarray:
+    """Mel cepstra c_1 ... c_25 (frames, 25) as `lib.metrics.mcd` defines them, by librosa and scipy."""
+    import librosa
+    from scipy.fft import dct
+
+    settings = {"n_fft": mcd.FFT, "hop_length": mcd.HOP, "win_length": mcd.WINDOW}
+    magnitude = np.abs(librosa.stft(wave, **settings, pad_mode="constant"))
+    mel = librosa.filters.mel(sr=RATE, n_fft=mcd.FFT, n_mels=mcd.BANDS) @ magnitude
+    floor = mel.max() * 10 ** (-mcd.RANGE / 20)
+    return dct(np.log(np.maximum(mel, floor)), axis=0)[1 : mcd.ORDER + 1].T / mcd.BANDS
+
+
+def librosa_mcd(heard: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
+    """MCD in dB of two cepstra and the path (steps, 2) of frames (reference, heard), by librosa."""
+    import librosa
+
+    _, path = librosa.sequence.dtw(reference.T, heard.T, metric="euclidean")
+    distances = np.linalg.norm(reference[path[:, 0]] - heard[path[:, 1]], axis=1)
+    return mcd.DECIBEL * float(distances.mean()), path
+
+
+def f0_pyin(speech: Speech, device: str) -> Comparison:
+    """librosa's pYIN."""
+    return _f0(speech, device, "pyin", ("librosa", "numba"))
+
+
+def f0_harvest(speech: Speech, device: str) -> Comparison:
+    """WORLD's Harvest with StoneMask."""
+    return _f0(speech, device, "harvest", ("pyworld",))
+
+
+def _f0(speech: Speech, device: str, peer: str, packages: tuple[str, ...]) -> Comparison:
+    def ours() -> list[np.ndarray]:
+        return ffe.f0(speech.waves, device, batch_of(device))
+
+    def theirs() -> list[np.ndarray]:
+        return [audit.TRACKERS[peer](wave) for wave in speech.waves]
+
+    def difference(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+        return 100 - float(np.mean([audit.agreement(x, y)["f0_20_percent"] for x, y in zip(a, b, strict=True)]))
+
+    names = ("F0", audit.NAMES[peer], speech.describe(), packages)
+    bound = Bound("Fourier transforms of the frames", _transforms(speech, device))
+    return Comparison(*names, ours, theirs, difference, 15.0, "% of voiced frames off by more than 20 %", bound)
+
+
+def _transforms(speech: Speech, device: str) -> Callable[[], list[torch.Tensor]]:
+    """Two transforms of 1024 samples for each frame and one back, as the autocorrelation of YIN takes them."""
+    size = ffe.CPU_BATCH if device == "cpu" else batch_of(device)
+    frames = [sum(1 + len(wave) // ffe.HOP for wave in speech.waves[i : i + size]) for i in range(0, len(speech), size)]
+    noise = torch.randn(max(frames), 1024, device=device)
+
+    def work() -> list[torch.Tensor]:
+        return [torch.fft.irfft(torch.fft.rfft(noise[:n]) * torch.fft.rfft(noise[:n]))[:, :1] for n in frames]
+
+    return work
+
+
+def ffe_librosa(speech: Speech, device: str) -> Comparison:
+    """F0 by pYIN on both sides, the path by librosa.sequence.dtw, errors counted as ours are."""
+
+    def theirs() -> np.ndarray:
+        values = []
+        for heard, reference in speech.pairs:
+            _, path = librosa_mcd(librosa_cepstra(heard), librosa_cepstra(reference))
+            errors = ffe.errors(audit.pyin_track(heard)[path[:, 1]], audit.pyin_track(reference)[path[:, 0]])
+            values.append(errors["ffe"])
+        return np.array(values)
+
+    def ours() -> np.ndarray:
+        batch = batch_of(device)
+        alignment = mcd.align(speech.heard, speech.waves, device=device, batch_size=batch)
+        return ffe.score(speech.heard, speech.waves, device=device, batch_size=batch, alignment=alignment)["ffe"]
+
+    def f0_of_all() -> list:
+        sides, batch = (speech.heard, speech.waves), batch_of(device)
+        return [ffe.f0(waves, device, batch, released) for waves in sides for released in (False, True)]
+
+    def difference(a: np.ndarray, b: np.ndarray) -> float:
+        return abs(float(np.mean(a - b)))
+
+    names = ("FFE along the DTW path", "librosa pYIN and DTW", speech.describe("pairs"), ("librosa", "numba"))
+    bound = Bound("F0 of both sides, with the released frames", f0_of_all)
+    return Comparison(*names, ours, theirs, difference, 10.0, "points between the mean FFE", bound)
+
+
+def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
+    """Resemblyzer on the same device, one utterance after the other, which is how it works."""
+    loaded: dict = {}
+
+    def theirs() -> list[np.ndarray]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from resemblyzer import VoiceEncoder, audio
+        encoder = loaded.setdefault("encoder", loaded.get("encoder") or VoiceEncoder(device, verbose=False))
+        levelled = (audio.normalize_volume(wave, speaker.LEVEL, increase_only=True) for wave in speech.waves)
+        return [encoder.embed_utterance(wave) for wave in levelled]
+
+    def ours() -> list[np.ndarray]:
+        return list(speaker.embed(speech.waves, device, _partials(device)))
+
+    names = ("GE2E speaker embeddings", "Resemblyzer", speech.describe(), ("Resemblyzer", "librosa"))
+    bound = Bound("the LSTM's matrix products", _lstm_products(speech, device))
+    return Comparison(*names, ours, theirs, largest, 1e-4, "of any entry", bound)
+
+
+def _lstm_products(speech: Speech, device: str) -> Callable[[], None]:
+    """The products of the three layers over all partial utterances: inputs at once, states frame by frame."""
+    partials, most = sum(len(speaker.partial_starts(len(wave))) for wave in speech.waves), _partials(device)
+    widths = (speaker.CHANNELS, speaker.SIZE, speaker.SIZE)
+    weights = [torch.randn(width, 4 * speaker.SIZE, device=device) for width in (*widths, speaker.SIZE)]
+    sizes = [min(most, partials - start) for start in range(0, partials, most)]
+    inputs = [torch.randn(max(sizes) * speaker.PARTIAL, width, device=device) for width in (*widths, speaker.SIZE)]
+
+    def work() -> None:
+        for size in sizes:
+            for layer in range(3):
+                inputs[layer][: size * speaker.PARTIAL] @ weights[layer]
+                for _ in range(speaker.PARTIAL):
+                    inputs[3][:size] @ weights[3]
+
+    return work
+
+
+def _partials(device: str) -> int:
+    """Partial utterances at once."""
+    return 64 if device == "cpu" else 2048
+
+
+def angles_scipy(speech: Speech, device: str) -> Comparison:
+    """Whole column spaces; those of square and wide matrices are the whole space, with angles of zero."""
+    return _angles(speech, device, None)
+
+
+def leading_angles_scipy(speech: Speech, device: str) -> Comparison:
+    """The leading left singular vectors, which say something about square matrices too."""
+    return _angles(speech, device, LEADING)
+
+
+def _angles(speech: Speech, device: str, rank: int | None) -> Comparison:
+    before = whisper_matrices(len(speech))
+    generator = torch.Generator().manual_seed(0)
+    after = {k: w + 0.05 * w.std() * torch.randn(w.shape, generator=generator) for k, w in before.items()}
+
+    def theirs() -> list[np.ndarray]:
+        from scipy.linalg import subspace_angles, svd
+
+        def basis(weight: torch.Tensor) -> np.ndarray:
+            matrix = weight.flatten(1).double().numpy()
+            return matrix if rank is None else svd(matrix, full_matrices=False)[0][:, :rank]
+
+        return [subspace_angles(basis(before[name]), basis(after[name])) for name in before]
+
+    def ours() -> list[np.ndarray]:
+        return list(subspace.compare(before, after, device=device, rank=rank).values())
+
+    what = "column spaces" if rank is None else f"{rank} leading directions"
+    names = (f"Principal angles, {what}", "scipy.linalg.subspace_angles", f"{len(before)} matrices", ("scipy",))
+    bound = _gram_matrices(before, device) if rank is None else _tridiagonal(before, device)
+    return Comparison(*names, ours, theirs, largest, 1e-6, "rad", bound)
+
+
+def _gram_matrices(weights: dict[str, torch.Tensor], device: str) -> Bound:
+    """Three products for each tall pair, two for each other one."""
+    matrices = [weight.flatten(1).double().to(device) for weight in weights.values()]
+
+    def work() -> None:
+        for matrix in matrices:
+            rows, columns = matrix.shape
+            for _ in range(3 if rows >= 2 * columns else 2):
+                matrix.mT @ matrix if rows > columns else matrix @ matrix.mT
+
+    return Bound("Gram matrices in float64", work)
+
+
+def _tridiagonal(weights: dict[str, torch.Tensor], device: str) -> Bound:
+    """Eigenvalues alone, of which the reduction to tridiagonal form is nearly all."""
+    matrices = [weight.flatten(1).double().to(device) for weight in weights.values()]
+    grams = [m.mT @ m if m.shape[0] > m.shape[1] else m @ m.mT for m in matrices]
+    return Bound("tridiagonal forms of the Gram matrices", lambda: [torch.linalg.eigvalsh(g) for g in grams * 2])
+
+
+def whisper_matrices(most: int) -> dict[str, torch.Tensor]:
+    """The first `most` weight matrices and kernels of Whisper tiny.en, on the CPU."""
+    parameters = whisper.load("tiny.en").network.named_parameters()
+    weights = [(name, weight.detach()) for name, weight in parameters if weight.ndim > 1]
+    return dict(weights[:most])
+
+
+ROWS = (
+    *(mcd_pymcd, mcd_librosa, f0_pyin, f0_harvest, ffe_librosa, ge2e_resemblyzer),
+    *(angles_scipy, leading_angles_scipy),
+)
