@@ -1,11 +1,283 @@
-"""What every paper's study does in the same way."""
+"""What every paper's study does in the same way: train a thing once, find it again, run a system, write its rows.
+
+A paper's room (`lib.papers.<paper>`) has a subclass of `Study` that says what is trained (`part`), what is measured
+(`measure`) and which factors the rows share (`factors`). The rest is here, once for all papers: weights are taken up
+again only if their fingerprint and SHA-256 are right, an interrupted training goes on, rows are written before the
+manifest that marks a run as finished.
+"""
 
 from __future__ import annotations
 
-import torch
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lib import audio
+from lib.corpora.corpus import Corpus
+from lib.corpora.embedded import build as embedded
+from lib.corpora.features import Features, features_of
+from lib.files import cache_root, fingerprint, write_json
+from lib.models.mel import MelDims
 from lib.pretrained import resolve
-from lib.study.profile import StudyError
+from lib.study.profile import StudyError, expected_runs, results_root
+from lib.study.rows import read_manifests, write_manifest, write_rows
+from lib.training import parallel
+from lib.training.loop import TrainConfig, fit, seed_everything
+from lib.training.weights import is_kept, keep, load_weights, metadata, saved_state
+
+JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
+
+
+@dataclass
+class Part:
+    """Something that is trained: a backbone, a system's adapters, a posterior encoder.
+
+    build: makes the untrained model, in the mode that it trains in, after the seed is set. start(model): the batches,
+    a function of the micro-batch, and the losses of one, of which "total" is minimised. depends: everything that the
+    weights depend on; its fingerprint is theirs. at_step(model): called before each step. saved(model): what of it is
+    in the file. details(model): what else its .json says, after training.
+    """
+
+    config: TrainConfig
+    depends: tuple
+    build: Callable[[], nn.Module]
+    start: Callable[[nn.Module], tuple[Callable[[int], Any], Callable[[Any], dict[str, Tensor]]]]
+    at_step: Callable[[nn.Module], Callable[[int], None]] = lambda model: lambda step: None
+    saved: Callable[[nn.Module], nn.Module] = lambda model: model
+    details: Callable[[nn.Module], dict] = lambda model: {}
+
+
+@dataclass
+class Measured:
+    """What a run found: rows (metric, value, unit and the factors that differ within the run), waves by utterance
+    that may be kept for listening, and facts for the manifest."""
+
+    rows: pd.DataFrame
+    waves: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+
+
+class Study:
+    """A paper's study in one profile, on one device.
+
+    cores: processes that build the corpus and its features; None: all cores. own: the profile's own study, where this
+    one has other settings (`lib.study.variant`): what is trained differently is then kept beside it.
+    """
+
+    paper: ClassVar[str] = ""  # lower-case id, the profile's section
+    error: ClassVar[type[ValueError]] = StudyError
+    choices: ClassVar[dict] = {}  # flat parameters that a notebook may change, by name: `lib.study.variant.Choice`
+
+    def __init__(self, profile: dict, device: str = "cpu", cores: int | None = None, own: Study | None = None):
+        if self.paper not in profile:
+            raise StudyError(f"the profile has no section {self.paper}: load it with lib.study.load_profile")
+        self.profile, self.device, self.own = profile, resolve_device(device), own
+        self.changed: dict = {}  # of a study with other settings than the profile's: what they are
+        self.cores = cores or len(os.sched_getaffinity(0))
+
+    # What a paper writes.
+
+    def part(self, name: str, seed: int) -> Part:
+        """What is trained under a name: a system, or what its systems share."""
+        raise NotImplementedError
+
+    def measure(self, name: str, seed: int) -> Measured:
+        """Let a system work and measure it; what it needs is trained first."""
+        raise NotImplementedError
+
+    def factors(self, name: str, seed: int) -> dict:
+        """The columns that all rows of a system share."""
+        raise NotImplementedError
+
+    def shared(self) -> dict:
+        """Make what all runs share; returns what R/prepared/<paper>.json says of it."""
+        raise NotImplementedError
+
+    def players(self) -> dict[str, str]:
+        """Texts of the utterances whose audio is kept, by utterance."""
+        return {}
+
+    def facts(self) -> dict:
+        """Facts that every manifest of the paper has beside those of all papers."""
+        return {}
+
+    def is_listened(self, name: str, seed: int) -> bool:
+        """Whether a run's audio is kept for players."""
+        return seed == self.settings["seeds"][0]
+
+    # What is the same for all papers.
+
+    @property
+    def settings(self) -> dict:
+        """The paper's section of the profile."""
+        return self.profile[self.paper]
+
+    @property
+    def root(self) -> Path:
+        return results_root(self.profile)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return embedded.build(self.profile["corpus"], cores=self.cores)
+
+    @cached_property
+    def mel(self) -> MelDims:
+        return MelDims(**self.profile["features"])
+
+    @cached_property
+    def features(self) -> Features:
+        return features_of(self.corpus, cache_root(), self.mel, self.cores)
+
+    def system(self, name: str) -> dict:
+        """A system's entry in the profile, with its name. Raises the paper's error, naming the systems there are."""
+        systems = self.settings["systems"]
+        if name not in systems:
+            raise self.error(f"there is no system {name!r} in this profile: choose one of {', '.join(systems)}")
+        return {"name": name, **systems[name]}
+
+    def run_id(self, name: str, seed: int) -> str:
+        return f"{self.paper}-{name}-s{seed}"
+
+    def checkpoint(self, name: str, seed: int) -> Path:
+        """The file of a part's weights; of other settings than the profile's own, named by their fingerprint."""
+        path = self.root / "checkpoints" / f"{self.run_id(name, seed)}.safetensors"
+        if self.own is None or name in self.settings["systems"] and name not in self.own.settings["systems"]:
+            return path
+        mark = self.mark(self.part(name, seed))
+        return path if self.own.mark(self.own.part(name, seed)) == mark else path.with_stem(f"{path.stem}-{mark}")
+
+    def mark(self, part: Part) -> str:
+        return fingerprint(*part.depends)
+
+    def train(self, name: str, seed: int) -> Path:
+        """Train a part, or find it trained; returns its safetensors file, beside which lies a .json of facts.
+
+        An interrupted training goes on. Of two runs that need the same weights the second waits for the first's.
+        """
+        part = self.part(name, seed)
+        path, mark = self.checkpoint(name, seed), self.mark(part)
+        with _locked(path) if parallel.first() else nullcontext():
+            if is_kept(path, mark):
+                return path
+            seed_everything(seed)
+            model = part.build().to(self.device)
+            batch_at, loss = part.start(model)
+            began = time.time()
+            resume = path.with_suffix(".resume.pt")
+            at_step = part.at_step(model)
+            history = fit(model, loss, batch_at, part.config, resume, mark, self.device, path.stem, at_step)
+            at_step(part.config.steps)
+            facts = {
+                "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+                "steps": part.config.steps,
+                "seconds_trained": history[-1]["seconds"],
+                "wall_seconds": time.time() - began,
+                "speed": history.speed,
+                "history": list(history),
+            }
+            keep(path, saved_state(part.saved(model)), mark, facts | part.details(model))
+        return path
+
+    def restore(self, name: str, seed: int) -> nn.Module:
+        """A trained part in evaluation mode, trained now if it is not there."""
+        path, part = self.train(name, seed), self.part(name, seed)
+        seed_everything(seed)
+        model = part.build()
+        load_weights(part.saved(model), path)
+        return model.to(self.device).eval()
+
+    def trained(self, name: str, seed: int) -> dict:
+        """What training wrote beside the weights: counts, times, losses, the learning curve.
+
+        Raises the paper's error where it was not trained.
+        """
+        path = self.checkpoint(name, seed).with_suffix(".json")
+        if not path.is_file():
+            raise self.error(f"{path.stem} has not been trained: {self._command('train', name, seed)} does it")
+        return json.loads(path.read_text())
+
+    def prepare(self) -> None:
+        """Make what all runs share; what is there is not made again. Ends by writing R/prepared/<paper>.json."""
+        began, facts = time.time(), self.shared()
+        if self.own is None:
+            seconds = round(time.time() - began, 2)
+            write_json(self.root / "prepared" / f"{self.paper}.json", facts | {"seconds": seconds})
+
+    def run(self, name: str, seed: int) -> pd.DataFrame:
+        """Train a system if need be, measure it, write its rows and manifest, keep some audio; returns the rows."""
+        began, found = time.time(), self.measure(name, seed)
+        rows = with_factors(found.rows, self.factors(name, seed))
+        texts = self.keep_audio(name, seed, found.waves)
+        self.write(name, seed, rows, began, **({"texts": texts} if texts else {}), **found.facts)
+        return rows
+
+    def keep_audio(self, name: str, seed: int, waves: dict[str, np.ndarray]) -> dict[str, str]:
+        """Write the waves that players play; returns their texts by utterance."""
+        if not self.is_listened(name, seed):
+            return {}
+        texts = {key: said for key, said in self.players().items() if key in waves and waves[key].any()}
+        for key in texts:
+            audio.write(self.root / "audio" / self.run_id(name, seed) / f"{key}.wav", waves[key])
+        return texts
+
+    def write(self, name: str, seed: int, rows: pd.DataFrame, began: float, **facts: object) -> None:
+        """Write a run's rows and then its manifest, which marks it as finished."""
+        run = self.run_id(name, seed)
+        write_rows(rows, run, self.profile)
+        known = {
+            "seed": seed,
+            "device": self.device,
+            "corpus": self.corpus.name,
+            "data_hash": self.corpus.hash,
+            "pretrained": pretrained_used(),
+        }
+        known |= {"changed": self.changed} if self.changed else {}
+        profile = self.own.profile if self.own else self.profile
+        write_manifest(run, profile, self.settings, began, **{**known, **self.facts(), **facts})
+
+    def missing(self) -> list[tuple[str, int]]:
+        """The runs that the profile expects and that have not finished: system and seed, sorted."""
+        runs = sorted(expected_runs(self.profile, self.paper) - set(read_manifests(self.profile, self.paper.upper())))
+        return [(run.split("-")[1], int(run.split("-")[2].removeprefix("s"))) for run in runs]
+
+    def ensure(self) -> Study:
+        """Do what the profile expects and is not done yet (a notebook opened on its own); returns the study."""
+        todo = self.missing()
+        if todo:
+            self.prepare()
+        for name, seed in todo:
+            self.run(name, seed)
+        return self
+
+    def start_of(self, name: str, seed: int) -> str | None:
+        """The fingerprint in a part's file, by which runs with different starts are not mixed."""
+        return metadata(self.checkpoint(name, seed)).get("fingerprint")
+
+    def vocoder(self) -> str:
+        return "HiFi-GAN" if self.profile["vocoder"]["hifigan"] else "Griffin-Lim"
+
+    def _command(self, verb: str, name: str, seed: int) -> str:
+        return f"python -m lib {verb} {self.paper} {name} --seed {seed} --profile {self.profile['name']}"
+
+
+def with_factors(rows: pd.DataFrame, shared: dict) -> pd.DataFrame:
+    """The rows with the columns that all of a system share; its x only where a row has none of its own."""
+    if "x" not in shared:
+        return rows.assign(**shared)
+    x = rows["x"].astype("float64") if "x" in rows else pd.Series(float("nan"), rows.index)
+    return rows.assign(**{**shared, "x": x if shared["x"] is None else x.fillna(shared["x"])})
 
 
 def resolve_device(device: str) -> str:
@@ -17,6 +289,15 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def pretrained_used() -> dict:
+def pretrained_used(*names: str) -> dict:
     """Where the judges' weights came from."""
-    return {name: resolve(name).manifest() for name in ("whisper-tiny.en", "ge2e", "distillmos")}
+    return {name: resolve(name).manifest() for name in names or JUDGES}
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock beside `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -147,6 +147,8 @@ def check_shared(manifests: dict[str, dict]) -> None:
     """
     first: dict[tuple, tuple[str, str]] = {}
     for run_id, manifest in manifests.items():
+        if manifest.get("changed"):  # a system with other settings, which its name tells
+            continue
         for key in ("profile_hash", "backbone_hash", "vocoder", "data_hash"):
             value = manifest.get(key)
             group = (key, manifest.get("paper"), manifest.get("corpus") if key == "data_hash" else None)

@@ -126,7 +126,7 @@ def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = N
     if (
         "pretraining" in recipe and "cast" not in recipe
     ):  # named without "lib.": the embedded corpus depends on none of it
-        return importlib.import_module(".joint", __package__).build(recipe, root, cores)
+        return importlib.import_module("..recorded.joint", __package__).build(recipe, root, cores)
     sentences = read_sentences()
     recipe = resolve(recipe)
     versions = voices.verify([base["voice"] for base in recipe["bases"].values()])

@@ -15,60 +15,52 @@ from lib.metrics import cos, is_silent
 from lib.models import vocoder
 from lib.papers.common.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.papers.sp.speech import reference_mel
-from lib.papers.sp.systems import COST, DENSE, ZeroShotBench, run_id
+from lib.papers.sp.systems import COST, Systems, saved
 from lib.training.weights import load_weights
 
 SHOWN = 4  # decoder blocks
 
 
-def trained(bench: ZeroShotBench, seed: int = 0) -> list[str]:
+def trained(study: Systems, seed: int = 0) -> list[str]:
     """The systems that have a checkpoint, by the name of the profile."""
-    return [name for name in bench.settings["systems"] if name != COST and not missing(bench, name, seed)]
+    return [name for name in study.settings["systems"] if name != COST and not missing(study, name, seed)]
 
 
-def missing(bench: ZeroShotBench, name: str, seed: int) -> str:
+def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot speak yet, in one sentence, or ""."""
-    if name != DENSE and bench.system(name)["method"] == "cost":
+    if name in study.settings["systems"] and study.system(name)["method"] == "cost":
         return f"{name} measures what attention costs and cannot speak: choose another system"
-    if bench.checkpoint(run_id(name, seed)).exists():
+    if study.checkpoint(name, seed).exists():
         return ""
-    profile = bench.profile["name"]
+    profile = study.profile["name"]
     return (
         f"{name}, seed {seed}, has not been trained in the profile {profile}: "
         f"run ./run_all.sh --profile {profile} first, or choose another system"
     )
 
 
-def with_ratio(bench: ZeroShotBench, ratio: float) -> str:
-    """The plain DP system with this R. Raises ExploreError, naming the ones there are."""
-    there = ratios(bench)
-    if ratio not in there:
-        raise ExploreError(f"no system has R = {ratio:g}: choose one of {', '.join(f'{r:g}' for r in there)}")
-    return there[ratio]
-
-
-def ratios(bench: ZeroShotBench) -> dict[float, str]:
+def ratios(study: Systems) -> dict[float, str]:
     """The learned pruning (DP) that differs in R alone: R to the system's name."""
-    found = bench.settings["systems"].items()
+    found = study.settings["systems"].items()
     plain = {name: entry for name, entry in found if set(entry) == {"method", "ratio"}}
     return dict(sorted((entry["ratio"], name) for name, entry in plain.items() if entry["method"] == "learned"))
 
 
-def load(bench: ZeroShotBench, name: str, seed: int) -> PrunedTTS:
+def load(study: Systems, name: str, seed: int) -> PrunedTTS:
     """A system as its checkpoint holds it, in evaluation mode and its last phase.
 
-    Raises ExploreError for a system that has not been trained, TTSError for a checkpoint of another model.
+    Raises ExploreError for a system that has not been trained, WeightsError for a checkpoint of another model.
     """
-    if reason := missing(bench, name, seed):
+    if reason := missing(study, name, seed):
         raise ExploreError(reason)
-    model = bench.build(name)
-    load_weights(model.backbone if name == DENSE else model, bench.checkpoint(run_id(name, seed)))
-    return model.to(bench.device).eval()
+    model = study.build(name)
+    load_weights(saved(model, name), study.checkpoint(name, seed))
+    return model.to(study.device).eval()
 
 
 @torch.no_grad()
 def speak_pruned(
-    bench: ZeroShotBench,
+    study: Systems,
     system: str,
     seed: int,
     utterance: Utterance,
@@ -81,44 +73,44 @@ def speak_pruned(
     attention before and after pruning, white where nothing is left. Raises ExploreError for a system that has not been
     trained, ZeroShotError for a speaker with less reference speech than `seconds`.
     """
-    model, owner = load(bench, system, seed), reference or utterance.speaker
-    mel = reference_mel(bench, owner, seconds)
+    model, owner = load(study, system, seed), reference or utterance.speaker
+    mel = reference_mel(study, owner, seconds)
     symbols = torch.tensor(text.encode(utterance.phonemes))[None]
     inputs = (symbols, torch.tensor([symbols.shape[1]]), mel[None], torch.tensor([len(mel)]))
     for rule in model.rules.values():
         rule.observed = []
-    said, frames = model.synthesise(*(tensor.to(bench.device) for tensor in inputs))
+    said, frames = model.synthesise(*(tensor.to(study.device) for tensor in inputs))
     seen = {site: rule.observed[0] for site, rule in model.rules.items() if site[0] == "d"}
-    wave = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)(said, frames)[0]
-    recorded = bench.corpus.wave(utterance) if utterance.seconds and owner == utterance.speaker else None
-    panels = [[speech_panel(wave, bench.mel, f"{system} as {owner}")]]
-    panels += [] if recorded is None else [[speech_panel(recorded, bench.mel, f"recording of {owner}")]]
-    first = bench.corpus.wave(bench.corpus.select(split="train", speaker=owner)[0])
+    wave = vocoder.load(study.profile["vocoder"], study.mel, study.device)(said, frames)[0]
+    recorded = study.corpus.wave(utterance) if utterance.seconds and owner == utterance.speaker else None
+    panels = [[speech_panel(wave, study.mel, f"{system} as {owner}")]]
+    panels += [] if recorded is None else [[speech_panel(recorded, study.mel, f"recording of {owner}")]]
+    first = study.corpus.wave(study.corpus.select(split="train", speaker=owner)[0])
     return Heard(
-        title=f"{system}, seed {seed}, after {len(mel) / bench.mel.frames_per_second:.1f} s of {owner}",
+        title=f"{system}, seed {seed}, after {len(mel) / study.mel.frames_per_second:.1f} s of {owner}",
         wave=wave,
         text=utterance.text,
-        panels=[*panels, *_attention(bench, seen)],
-        transcripts=[transcript(wave, utterance.text, device=bench.device)],
+        panels=[*panels, *_attention(study, seen)],
+        transcripts=[transcript(wave, utterance.text, device=study.device)],
         beside={"reference": first} | ({} if recorded is None else {"recording": recorded}),
-        facts=_facts(bench, model, seen, wave, first),
-        mel=bench.mel,
+        facts=_facts(study, model, seen, wave, first),
+        mel=study.mel,
     )
 
 
-def _attention(bench: ZeroShotBench, seen: dict[str, tuple[Tensor, Tensor, Tensor | None]]) -> list[list[Panel]]:
+def _attention(study: Systems, seen: dict[str, tuple[Tensor, Tensor, Tensor | None]]) -> list[list[Panel]]:
     """A row of the decoder's attention before pruning and one after it, where it is pruned at all."""
-    step, blocks = 1 / bench.mel.frames_per_second, list(seen.items())[:SHOWN]
+    step, blocks = 1 / study.mel.frames_per_second, list(seen.items())[:SHOWN]
     dense = {f"block {int(site[1]) + 1}": weights[0].cpu() for site, (weights, _, _) in blocks}
     pruned = {f"block {int(site[1]) + 1}, pruned": weights[0].cpu() for site, (_, weights, _) in blocks}
     changed = any(not torch.equal(before, after) for _, (before, after, _) in blocks)
     return [attention_panels(dense, step)] + ([attention_panels(pruned, step)] if changed else [])
 
 
-def _facts(bench: ZeroShotBench, model: PrunedTTS, seen: dict, wave, reference) -> dict[str, str]:
+def _facts(study: Systems, model: PrunedTTS, seen: dict, wave, reference) -> dict[str, str]:
     facts = {"length": f"{len(wave) / audio.RATE:.2f} s"}
     if len(wave) >= cos.SHORTEST and not is_silent(wave):
-        facts["COS to the reference"] = f"{cos.score([wave], [reference], device=bench.device)['cos'][0]:.1f}"
+        facts["COS to the reference"] = f"{cos.score([wave], [reference], device=study.device)['cos'][0]:.1f}"
     kept = [kept_share(weights, mask) for _, weights, mask in seen.values()]
     facts["connections kept in each block"] = ", ".join(f"{100 * share:.0f} %" for share in kept)
     if thresholds := model.thresholds():

@@ -21,7 +21,7 @@ from lib.methods.sparse_attention_cost import attention_cost
 from lib.metrics import cos, is_silent, mos, secs, wer
 from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
-from lib.papers.sp.systems import COST, ZeroShotBench, facts_of, training_utterances
+from lib.papers.sp.systems import COST, Systems
 from lib.pretrained import PretrainedError
 
 SHORTEST = 1600  # samples of speech that every metric can judge
@@ -37,22 +37,14 @@ UNITS = {
 }
 
 
-def factors(bench: ZeroShotBench, name: str, seed: int) -> dict:
-    """The columns that all rows of a system share, x among them unless a row has its own."""
-    rule = bench.sparse(name)
-    swept = {"learned": rule.ratio, "threshold": rule.threshold, "threshold_over_n": rule.threshold}
-    trained = facts_of(bench, name, seed)["trainable_parameters"]
-    return {"method": rule.method, "system": name, "seed": seed, "trainable": trained, "x": swept.get(rule.method)}
-
-
-def test_utterances(bench: ZeroShotBench, name: str) -> list[Utterance]:
+def test_utterances(study: Systems, name: str) -> list[Utterance]:
     """The sentences a system speaks: of every never-seen speaker, and of seen ones for the listed systems."""
     chosen = []
-    for role, per_speaker in bench.settings["sentences"].items():
-        if role != "never_seen" and name not in bench.settings["seen_systems"]:
+    for role, per_speaker in study.settings["sentences"].items():
+        if role != "never_seen" and name not in study.settings["seen_systems"]:
             continue
-        for speaker in bench.corpus.speakers(role):
-            chosen += bench.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
+        for speaker in study.corpus.speakers(role):
+            chosen += study.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
     return chosen
 
 
@@ -74,40 +66,40 @@ def usable(waves: list[np.ndarray]) -> list[int]:
 
 
 def judge(
-    bench: ZeroShotBench, waves: list[np.ndarray], spoken: list[Utterance], references: Sequence[np.ndarray] = ()
+    study: Systems, waves: list[np.ndarray], spoken: list[Utterance], references: Sequence[np.ndarray] = ()
 ) -> dict[str, np.ndarray]:
     """Similarity of waves to `references`, or without these to the recordings of the same sentences, `(batch,)` each.
 
     `cos` (GE2E); `secs` (ECAPA-TDNN) where its weights are there; `cos_centroid` for the corpus's own speakers.
     """
-    device = bench.device
+    device = study.device
     if references:
         values = cos.score(waves, references, device=device)
     else:
-        values = {"cos": cos.against(waves, bench.features.embeddings(bench.features.rows(spoken)), device)}
+        values = {"cos": cos.against(waves, study.features.embeddings(study.features.rows(spoken)), device)}
         centroids = {
-            speaker: bench.features.centroid(bench.features.rows(bench.corpus.select(split="train", speaker=speaker)))
+            speaker: study.features.centroid(study.features.rows(study.corpus.select(split="train", speaker=speaker)))
             for speaker in {u.speaker for u in spoken}
         }
         values["cos_centroid"] = cos.against(waves, np.stack([centroids[u.speaker] for u in spoken]), device)
     if has_secs():
-        values |= secs.score(waves, references or [bench.corpus.wave(u) for u in spoken], device=device)
+        values |= secs.score(waves, references or [study.corpus.wave(u) for u in spoken], device=device)
     return values
 
 
-def heard(bench: ZeroShotBench, waves: list[np.ndarray], spoken: list[Utterance]) -> dict[str, np.ndarray]:
+def heard(study: Systems, waves: list[np.ndarray], spoken: list[Utterance]) -> dict[str, np.ndarray]:
     """CER and WER of Whisper's transcripts, predicted MOS, `(batch,)` each."""
-    values = wer.score(waves, [u.text for u in spoken], device=bench.device)
-    values |= mos.score(waves, None, device=bench.device)
+    values = wer.score(waves, [u.text for u in spoken], device=study.device)
+    values |= mos.score(waves, None, device=study.device)
     return {name: values[name] for name in HEARD}
 
 
 @torch.no_grad()
-def mel_l1(bench: ZeroShotBench, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16) -> np.ndarray:
+def mel_l1(study: Systems, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16) -> np.ndarray:
     """L1 of the log-mel, `(utterances,)`, with the recording's own style, durations, pitch and energy."""
-    rows, values = bench.features.rows(utterances), []
+    rows, values = study.features.rows(utterances), []
     for start in range(0, len(rows), batch_size):
-        batch = bench.features.batch(rows[start : start + batch_size], bench.device)
+        batch = study.features.batch(rows[start : start + batch_size], study.device)
         keep = length_mask(batch["frame_lengths"], batch["mel"].shape[1])
         error = (model(batch)["mel"] - batch["mel"]).abs().mean(-1) * keep
         values.append((error.sum(1) / keep.sum(1)).cpu().numpy())
@@ -115,93 +107,93 @@ def mel_l1(bench: ZeroShotBench, model: PrunedTTS, utterances: list[Utterance], 
 
 
 def speech_rows(
-    bench: ZeroShotBench, model: PrunedTTS, name: str, seed: int
+    study: Systems, model: PrunedTTS, name: str, seed: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], list[str]]:
     """Every test sentence of a system measured; its waves by utterance, and what could not be judged."""
-    spoken = test_utterances(bench, name)
-    waves = speak(bench, model, sentences(bench, spoken))
+    spoken = test_utterances(study, name)
+    waves = speak(study, model, sentences(study, spoken))
     good = usable(waves)
     spoken_good, waves_good = [spoken[i] for i in good], [waves[i] for i in good]
-    tables = [_tidy({"mel_l1": mel_l1(bench, model, spoken)}, spoken)]
+    tables = [_tidy({"mel_l1": mel_l1(study, model, spoken)}, spoken)]
     if good:
-        tables.append(_tidy(judge(bench, waves_good, spoken_good), spoken_good))
-    chosen = _listened(bench, name, seed)
+        tables.append(_tidy(judge(study, waves_good, spoken_good), spoken_good))
+    chosen = _listened(study, name, seed)
     listened = [i for i in good if spoken[i].utterance in chosen]
     if listened:
-        judged = heard(bench, [waves[i] for i in listened], [spoken[i] for i in listened])
+        judged = heard(study, [waves[i] for i in listened], [spoken[i] for i in listened])
         tables.append(_tidy(judged, [spoken[i] for i in listened]))
     rows = pd.concat(tables, ignore_index=True)
-    cohorts = {speaker: cohort for speaker, (_, cohort) in mismatch(bench).items()}
+    cohorts = {speaker: cohort for speaker, (_, cohort) in mismatch(study).items()}
     rows = rows.assign(variant="zero_shot", cohort=rows["speaker"].map(cohorts).fillna("seen"))
     silent = [spoken[i].utterance for i in sorted(set(range(len(spoken))) - set(good))]
     return rows, {u.utterance: wave for u, wave in zip(spoken, waves, strict=True)}, silent
 
 
-def _listened(bench: ZeroShotBench, name: str, seed: int) -> set[str]:
+def _listened(study: Systems, name: str, seed: int) -> set[str]:
     """Ids of the utterances whose speech is recognised and rated: the first sentences of never-seen speakers."""
-    listed, seeds = (bench.settings[key] for key in ("heard_systems", "heard_seeds"))
+    listed, seeds = (study.settings[key] for key in ("heard_systems", "heard_seeds"))
     if seed not in seeds or (listed != "all" and name not in listed):
         return set()
-    return {u.utterance for u in first_sentences(bench, bench.settings["heard_sentences"])}
+    return {u.utterance for u in first_sentences(study, study.settings["heard_sentences"])}
 
 
-def first_sentences(bench: ZeroShotBench, per_speaker: int) -> list[Utterance]:
+def first_sentences(study: Systems, per_speaker: int) -> list[Utterance]:
     """The first test sentences of every never-seen speaker."""
     chosen = []
-    for speaker in bench.corpus.speakers("never_seen"):
-        chosen += bench.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
+    for speaker in study.corpus.speakers("never_seen"):
+        chosen += study.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
     return chosen
 
 
-def reference_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+def reference_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """Similarity to the recording for references of several lengths: the first sentences of never-seen speakers."""
-    spoken, tables = first_sentences(bench, bench.settings["reference_sentences"]), []
-    for seconds in bench.settings["reference_seconds"]:
-        waves = speak(bench, model, sentences(bench, spoken, seconds))
+    spoken, tables = first_sentences(study, study.settings["reference_sentences"]), []
+    for seconds in study.settings["reference_seconds"]:
+        waves = speak(study, model, sentences(study, spoken, seconds))
         good = usable(waves)
         mine = [spoken[i] for i in good]
-        values = judge(bench, [waves[i] for i in good], mine) if good else {}
+        values = judge(study, [waves[i] for i in good], mine) if good else {}
         tables.append(_tidy(values, mine).assign(variant="reference_length", x=seconds))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def other_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+def other_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """Similarity, CER and predicted MOS in the voices of another data set's speakers, if the profile names one."""
-    folder = bench.settings["other_references"]
+    folder = study.settings["other_references"]
     if not folder:
         return pd.DataFrame()
-    (speaker, *_) = bench.corpus.speakers("never_seen")
-    texts = bench.corpus.select(role="never_seen", split="test", speaker=speaker)
-    chosen, references = other_sentences(bench, Path(folder), texts[: bench.settings["reference_sentences"]])
-    waves = speak(bench, model, chosen)
+    (speaker, *_) = study.corpus.speakers("never_seen")
+    texts = study.corpus.select(role="never_seen", split="test", speaker=speaker)
+    chosen, references = other_sentences(study, Path(folder), texts[: study.settings["reference_sentences"]])
+    waves = speak(study, model, chosen)
     good = usable(waves)
     if not good:
         return pd.DataFrame()
     spoken, waves = [chosen[i].utterance for i in good], [waves[i] for i in good]
-    values = judge(bench, waves, spoken, [references[i] for i in good]) | heard(bench, waves, spoken)
+    values = judge(study, waves, spoken, [references[i] for i in good]) | heard(study, waves, spoken)
     owners = [chosen[i].owner for i in good]
     return _tidy(values, spoken).assign(
         speaker=np.tile(owners, len(values)), variant="other_references", target=Path(folder).name
     )
 
 
-def kept_rows(bench: ZeroShotBench, model: PrunedTTS) -> pd.DataFrame:
+def kept_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """What the hard mask keeps of never-seen speakers' test utterances, by pruned block and length in frames.
 
     kept_fraction: of all connections between valid frames; empty_rows: queries that keep no key of a head. The layer
     "all" is the mean over blocks. Utterances are also joined, two or four of a speaker, for longer inputs.
     """
     tables = []
-    for count in bench.settings["joined"]:
+    for count in study.settings["joined"]:
         groups = [
-            bench.corpus.select(role="never_seen", split="test", speaker=speaker)[start : start + count]
-            for speaker in bench.corpus.speakers("never_seen")
-            for start in range(0, bench.settings["attention_sentences"] * count, count)
+            study.corpus.select(role="never_seen", split="test", speaker=speaker)[start : start + count]
+            for speaker in study.corpus.speakers("never_seen")
+            for start in range(0, study.settings["attention_sentences"] * count, count)
         ]
         groups = [group for group in groups if len(group) == count]
         if not groups:
             continue
-        batch = joined(bench.features, [bench.features.rows(group) for group in groups], bench.device)
+        batch = joined(study.features, [study.features.rows(group) for group in groups], study.device)
         first = [group[0] for group in groups]
         for layer, values in attention_rows(model, batch).items():
             lengths = values.pop("frames")
@@ -254,13 +246,13 @@ def training_rows(facts: dict) -> pd.DataFrame:
     return table.assign(unit=table["metric"].map(UNITS))
 
 
-def mismatch(bench: ZeroShotBench) -> dict[str, tuple[float, str]]:
+def mismatch(study: Systems) -> dict[str, tuple[float, str]]:
     """How far each never-seen speaker is from the nearest training speaker, and its half: near or far.
 
     The distance is 100 - COS between the speakers' GE2E centroids; the farther half of the speakers is "far".
     """
-    features, corpus = bench.features, bench.corpus
-    trained = {u.speaker for u in training_utterances(bench)}
+    features, corpus = study.features, study.corpus
+    trained = {u.speaker for u in study.training_utterances()}
 
     def centroid(speaker: str) -> np.ndarray:
         return features.centroid(features.rows(corpus.select(split="train", speaker=speaker)))
@@ -271,9 +263,9 @@ def mismatch(bench: ZeroShotBench) -> dict[str, tuple[float, str]]:
     return {speaker: (value, "far" if value > border else "near") for speaker, value in found.items()}
 
 
-def mismatch_rows(bench: ZeroShotBench) -> pd.DataFrame:
+def mismatch_rows(study: Systems) -> pd.DataFrame:
     """The mismatch of every never-seen speaker."""
-    found = mismatch(bench)
+    found = mismatch(study)
     rows = [
         {"metric": "mismatch", "speaker": s, "role": "never_seen", "cohort": cohort, "value": value}
         for s, (value, cohort) in found.items()
@@ -281,7 +273,7 @@ def mismatch_rows(bench: ZeroShotBench) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(unit=UNITS["mismatch"])
 
 
-def cost_rows(bench: ZeroShotBench) -> pd.DataFrame:
+def cost_rows(study: Systems) -> pd.DataFrame:
     """Time and memory of one block's attention under each rule beside dense attention, by length in frames.
 
     target is what was measured: forward (synthesis) or training (forward and backward).
@@ -293,10 +285,10 @@ def cost_rows(bench: ZeroShotBench) -> pd.DataFrame:
         "top_k": SparseSettings("top_k"),
         "entmax": SparseSettings("entmax"),
     }
-    settings = bench.settings["cost"]
-    sizes = {"channels": bench.dims.hidden, "heads": bench.dims.heads, "batch": settings["batch_size"]}
+    settings = study.settings["cost"]
+    sizes = {"channels": study.dims.hidden, "heads": study.dims.heads, "batch": settings["batch_size"]}
     records = attention_cost(
-        rules, tuple(settings["frames"]), **sizes, device=bench.device, repeats=settings["repeats"]
+        rules, tuple(settings["frames"]), **sizes, device=study.device, repeats=settings["repeats"]
     )
     names = {"seconds": "attention_seconds", "peak_mib": "attention_peak"}
     names |= {"time_ratio": "time_ratio", "memory_ratio": "memory_ratio"}
@@ -306,7 +298,7 @@ def cost_rows(bench: ZeroShotBench) -> pd.DataFrame:
         for key, metric in names.items()
     ]
     table = pd.DataFrame(rows)
-    return table.assign(unit=table["metric"].map(UNITS), system=COST, method="cost")
+    return table.assign(unit=table["metric"].map(UNITS))
 
 
 def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from lib.methods.sparse_attention import PrunedTTS
 from lib.models import vocoder
 from lib.models.mel import log_mel
 from lib.models.mel_style import ReferenceSpeechError, check_reference
-from lib.papers.sp.systems import ZeroShotBench, ZeroShotError
+from lib.papers.sp.systems import Systems, ZeroShotError
 
 RECORDINGS = ("*.wav", "*.flac")
 
@@ -28,7 +28,7 @@ class Sentence:
     owner: str  # the reference's speaker
 
 
-def reference_mel(bench: ZeroShotBench, speaker: str, seconds: float | None = None) -> Tensor:
+def reference_mel(study: Systems, speaker: str, seconds: float | None = None) -> Tensor:
     """A speaker's reference `(frames, n_mels)`: the first recording of its training or enrolment split, whole.
 
     seconds: only so many, from its middle; where the recording is shorter, the speaker's next ones follow it.
@@ -37,34 +37,34 @@ def reference_mel(bench: ZeroShotBench, speaker: str, seconds: float | None = No
         ZeroShotError: the speaker has no recording for a reference, or fewer seconds than asked for.
         ReferenceSpeechError: the reference is silent or shorter than the style encoder's receptive field.
     """
-    utterances = bench.corpus.select(split="train", speaker=speaker)
+    utterances = study.corpus.select(split="train", speaker=speaker)
     if not utterances:
         raise ZeroShotError(f"{speaker} has no recording for a reference: check the corpus's set-aside list")
-    mels = [bench.features.item(row)["mel"] for row in bench.features.rows(utterances)]
+    mels = [study.features.item(row)["mel"] for row in study.features.rows(utterances)]
     mel = torch.from_numpy(np.array(mels[0]))
     if seconds is not None:
-        frames = round(seconds * bench.mel.frames_per_second)
+        frames = round(seconds * study.mel.frames_per_second)
         mel = mel if frames <= len(mel) else torch.from_numpy(np.concatenate(mels))
         if frames > len(mel):
-            most = len(mel) / bench.mel.frames_per_second
+            most = len(mel) / study.mel.frames_per_second
             raise ZeroShotError(f"{speaker} has {most:.1f} s of reference speech, not {seconds:g} s: ask for less")
         start = (len(mel) - frames) // 2
         mel = mel[start : start + frames]
-    return checked(bench, mel, speaker)
+    return checked(study, mel, speaker)
 
 
-def checked(bench: ZeroShotBench, mel: Tensor, name: str) -> Tensor:
+def checked(study: Systems, mel: Tensor, name: str) -> Tensor:
     """The reference as it is. Raises ReferenceSpeechError with the name where no style can be read from it."""
     try:
-        check_reference(mel[None], torch.tensor([len(mel)]), bench.dims.shortest_reference)
+        check_reference(mel[None], torch.tensor([len(mel)]), study.dims.shortest_reference)
     except ReferenceSpeechError as error:
         raise ReferenceSpeechError(f"{name}: {error}") from None
     return mel
 
 
-def sentences(bench: ZeroShotBench, utterances: list[Utterance], seconds: float | None = None) -> list[Sentence]:
+def sentences(study: Systems, utterances: list[Utterance], seconds: float | None = None) -> list[Sentence]:
     """The texts of some utterances, each with its speaker's reference."""
-    mels = {speaker: reference_mel(bench, speaker, seconds) for speaker in {u.speaker for u in utterances}}
+    mels = {speaker: reference_mel(study, speaker, seconds) for speaker in {u.speaker for u in utterances}}
     return [Sentence(u, mels[u.speaker], u.speaker) for u in utterances]
 
 
@@ -83,27 +83,27 @@ def recordings_of(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def speak(bench: ZeroShotBench, model: PrunedTTS, chosen: list[Sentence], batch_size: int = 16) -> list[np.ndarray]:
+def speak(study: Systems, model: PrunedTTS, chosen: list[Sentence], batch_size: int = 16) -> list[np.ndarray]:
     """One 16 kHz waveform for each sentence; the model sees phonemes and the reference's log-mel only."""
-    voice = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)
+    voice = vocoder.load(study.profile["vocoder"], study.mel, study.device)
     waves: dict[int, np.ndarray] = {}
     order = sorted(range(len(chosen)), key=lambda i: len(chosen[i].utterance.phonemes))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
         symbols, lengths = _padded([torch.tensor(text.encode(chosen[i].utterance.phonemes)) for i in places])
         references, frames = _padded([chosen[i].reference for i in places])
-        inputs = (tensor.to(bench.device) for tensor in (symbols, lengths, references, frames))
+        inputs = (tensor.to(study.device) for tensor in (symbols, lengths, references, frames))
         mel, spoken = model.synthesise(*inputs)
         waves |= dict(zip(places, voice(mel, spoken), strict=True))
     return [waves[i] for i in range(len(chosen))]
 
 
 def other_sentences(
-    bench: ZeroShotBench, folder: Path, texts: list[Utterance]
+    study: Systems, folder: Path, texts: list[Utterance]
 ) -> tuple[list[Sentence], list[np.ndarray]]:
     """Texts in the voices of another data set's speakers (`recordings_of`), and each one's reference recording."""
     waves = recordings_of(folder)
-    mels = {name: checked(bench, log_mel(torch.from_numpy(w)[None], bench.mel)[0], name) for name, w in waves.items()}
+    mels = {name: checked(study, log_mel(torch.from_numpy(w)[None], study.mel)[0], name) for name, w in waves.items()}
     chosen = [(speaker, u) for speaker in waves for u in texts]
     return [Sentence(u, mels[speaker], speaker) for speaker, u in chosen], [waves[speaker] for speaker, _ in chosen]
 
