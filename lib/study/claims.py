@@ -43,6 +43,7 @@ def load_claims(path: Path = CLAIMS) -> dict:
         raise ClaimError(
             f"{path.name} cannot be read as claims ({type(error).__name__}); restore it from git"
         ) from error
+    content["papers"] = {k: v for k, v in content.get("papers", {}).items() if not v.get("across")}
     seen = set()
     for claim in claims:
         missing = [name for name in FIELDS if name not in claim]
