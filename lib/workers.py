@@ -1,19 +1,74 @@
-"""Worker processes that do not outlive the process they work for."""
+"""Work spread over processes that do not outlive the process they work for."""
+
+from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 
-def end_with_parent() -> None:
+class WorkerError(ValueError):
+    """A process that was killed; the sentence says what to change."""
+
+
+def map_in_processes(
+    function: Callable,
+    items: Sequence,
+    cores: int,
+    threads: int | None = None,
+    label: str = "",
+    size: Callable[..., int] = lambda item: 1,
+) -> Iterator:
+    """`function` of each item, in order, each as soon as it and those before it are known.
+
+    function: of a module's top level, or a partial of one. threads: torch's in each process; None where the function
+    does not use torch. With one core or one item nothing is started, and this process keeps its threads. label: of
+    the progress bar, which counts the `size` of each item; without one there is no bar.
+
+    Raises WorkerError where a process was killed.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=sum(map(size, items)), desc=label, unit="utt", mininterval=2, disable=not (label and items)) as bar:
+        for item, result in zip(items, _results(function, items, cores, threads), strict=True):
+            bar.update(size(item))
+            yield result
+
+
+def _results(function: Callable, items: Sequence, cores: int, threads: int | None) -> Iterator:
+    cores = min(cores, len(items))
+    if cores < 2:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), begin, (threads,)) as pool:
+        try:
+            yield from pool.map(function, items)
+        except BrokenProcessPool:
+            raise WorkerError("A worker was killed, perhaps for want of memory: run again with fewer cores.") from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def begin(threads: int | None = None) -> None:
     """End this worker as soon as its parent has ended, by whatever means; an initializer for process pools.
 
     A pool's workers wait for work on a pipe whose other end they hold as well, so that after a kill -9 of the parent
-    they would wait for ever.
+    they would wait for ever. threads: torch's.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+end_with_parent = begin  # the name until all pools are made here
 
 
 def _watch(parent) -> None:
