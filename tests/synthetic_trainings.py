@@ -31,7 +31,7 @@ from lib.papers.ld import data as latents_data
 from lib.papers.ld import train as latents
 from lib.papers.ld.clap import clap_of
 from lib.papers.ld.posterior import decoder_of, encode_all, encoder_of
-from lib.papers.sp import systems as zero_shot
+from lib.papers.sp.study import Study as Pruned
 from lib.training import parallel
 from lib.training.loop import TrainConfig
 
@@ -133,7 +133,7 @@ def train(data: Path, runs: list[str]) -> None:
     spoken = speech(data, tts.Bench, study.load_profile("smoke", SPEECH) | {"real": {"aligner": aligner}})
     rate = STEPS | {"learning_rate": 0.003}
     pruned = ZERO_SHOT | {"name": "smoke", "sp": ZERO_SHOT["sp"] | {"train": rate, "dense": rate}}
-    pruned = speech(data, zero_shot.ZeroShotBench, pruned)
+    pruned = speech(data, Pruned, pruned)
     heard, lab = recogniser(data), laboratory()
     special = {
         "ht-aligner": lambda: alignment.train(spoken),
@@ -143,7 +143,7 @@ def train(data: Path, runs: list[str]) -> None:
     }
     by_paper = {
         "ht": lambda name: tts.train(spoken, name, 0),
-        "sp": lambda name: zero_shot.train(pruned, name, 0),
+        "sp": lambda name: pruned.train(name, 0),
         "ha": lambda name: asr.train(heard, name, 0),
         "ld": lambda name: latents.diffusion_of(lab, name, 0),
     }

@@ -9,7 +9,7 @@ import pandas as pd
 from lib import text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import ARRAYS, Features
-from lib.papers.sp.systems import ZeroShotBench
+from lib.papers.sp.study import Study
 
 SPEAKERS = {"pre_a": "pretraining", "ada_b": "adaptation", "new_c": "never_seen", "new_d": "never_seen"}
 PHONEMES = "hˈɛlO ðˈɛɹ."
@@ -95,12 +95,12 @@ def make_features(root: Path, utterances: list[Utterance]) -> Features:
     return Features(root, index, {})
 
 
-def make_bench(root: Path, **settings) -> ZeroShotBench:
+def make_study(root: Path, **settings) -> Study:
     """The tiny study with its features in `root`; settings are laid over the section sp."""
     profile = json.loads(json.dumps(PROFILE))
     profile["sp"] |= settings
     utterances = make_utterances()
-    bench = ZeroShotBench(profile, "cpu", cores=1)
-    bench.corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
-    bench.features = make_features(root / "features", utterances)
-    return bench
+    made = Study(profile, "cpu", cores=1)
+    made.corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
+    made.features = make_features(root / "features", utterances)
+    return made

@@ -47,12 +47,20 @@ class Choice:
 
 
 def variant(
-    kind: type[Study], profile: str, device: str, system: str, seed: int = 0, overrides: str | dict = "", **changes
+    kind: type[Study],
+    profile: str,
+    device: str,
+    system: str,
+    seed: int = 0,
+    overrides: str | dict = "",
+    beside: bool = True,
+    **changes: object,
 ) -> tuple[Study, str]:
     """The study, and the name under which a system with these changes has its rows; it is run if it has none.
 
     changes: flat parameters, of `kind.choices`, None for the profile's value. overrides: any other settings, such as
-    {"sp.train.steps": 500}, as a mapping or as JSON. Without changes it is the profile's own system.
+    {"sp.train.steps": 500}, as a mapping or as JSON. Without changes it is the profile's own system. beside: the
+    profile's own runs are made first where they are missing, to be compared with.
 
     Raises StudyError for a parameter, a value or a setting that cannot be.
     """
@@ -61,9 +69,10 @@ def variant(
     found = {name: _choice(kind, name).check(name, value) for name, value in changes.items() if value is not None}
     found = {name: value for name, value in found.items() if value != _now(own, system, name)}
     settings = _read(overrides)
-    if not found and not settings:
+    if beside:
         own.ensure()
-        return own, system
+    if not found and not settings:
+        return _ran(own, own, system, seed), system
     name = system + "".join(f"_{_short(key)}_{_short(value)}" for key, value in {**found, **settings}.items())
     changed = load_profile(profile, _nested(settings))
     section = changed[kind.paper]
@@ -72,11 +81,15 @@ def variant(
         _put(section, _place(kind, key, name), value)
     study = kind(changed, device, own=own)
     study.changed = {"of": system, **found, **settings}
-    if study.run_id(name, seed) not in read_manifests(own.profile, kind.paper.upper()):
-        own.ensure()
+    return _ran(study, own, name, seed), name
+
+
+def _ran(study: Study, own: Study, name: str, seed: int) -> Study:
+    """The study, after the run where it had not finished."""
+    if study.run_id(name, seed) not in read_manifests(own.profile, study.paper.upper()):
         study.prepare()
         study.run(name, seed)
-    return study, name
+    return study
 
 
 def _choice(kind: type[Study], name: str) -> Choice:

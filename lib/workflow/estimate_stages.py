@@ -133,9 +133,9 @@ def whisper_step(section: dict, encoder: bool):
 
 def pruned(profile: dict) -> Iterator[Stage]:
     """StyleSpeech's systems by their rule of attention and size, and the common start where they have one."""
-    from lib.papers.sp.systems import COST, DENSE, ZeroShotBench
+    from lib.papers.sp.systems import COST, DENSE, Systems
 
-    bench = ZeroShotBench(profile, "cpu")
+    bench = Systems(profile, "cpu")
     section = bench.settings
 
     def build(name: str):

@@ -36,7 +36,6 @@ from lib.papers.ha import study as asr
 from lib.papers.ht import measure as scoring
 from lib.papers.ht import study as tts
 from lib.papers.ld import study as latents
-from lib.papers.sp import study as zero_shot
 from lib.study import claims
 from lib.study.report import index as report
 
@@ -141,9 +140,9 @@ def recognise(folder: Path) -> None:
 def prune(folder: Path) -> None:
     """Train a tiny dense model, then prune it, speak with it and measure that."""
     ready()
-    with mock.patch.object(zero_shot, "bench_of", lambda profile, device: synthetic_zero_shot.make_bench(folder)):
-        zero_shot.prepare(synthetic_zero_shot.PROFILE, "cpu")
-        zero_shot.run(synthetic_zero_shot.PROFILE, "dp_r45", 0, "cpu")
+    pruned = synthetic_zero_shot.make_study(folder)
+    pruned.prepare()
+    pruned.run("dp_r45", 0)
 
 
 def diffuse(folder: Path) -> None:

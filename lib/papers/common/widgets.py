@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lib.papers.ha.data import Bench as AsrBench
     from lib.papers.ld.data import Lab
-    from lib.papers.sp.systems import ZeroShotBench
+    from lib.papers.sp.systems import Systems as Pruned
 
 NO_PACKAGE = "Menus and sliders need the package ipywidgets: pip install ipywidgets. The next cell does the same."
 NO_READER = "Menus and sliders appear when this notebook is open in JupyterLab. The next cell does the same."
@@ -131,7 +131,7 @@ def hypertts(bench: Bench) -> Widget | Note:
     return panel(controls, speak)
 
 
-def pruned(bench: ZeroShotBench) -> Widget | Note:
+def pruned(bench: Pruned) -> Widget | Note:
     """Pruned self-attention: system, R of its learned pruning, sentence or any text, reference speaker and seconds."""
     from lib.papers.sp import lab as explore_pruned
 

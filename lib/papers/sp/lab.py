@@ -15,7 +15,7 @@ from lib.metrics import cos, is_silent
 from lib.models import vocoder
 from lib.papers.common.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.papers.sp.speech import reference_mel
-from lib.papers.sp.systems import COST, Systems, saved
+from lib.papers.sp.systems import COST, DENSE, Systems, saved
 from lib.training.weights import load_weights
 
 SHOWN = 4  # decoder blocks
@@ -28,7 +28,7 @@ def trained(study: Systems, seed: int = 0) -> list[str]:
 
 def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot speak yet, in one sentence, or ""."""
-    if name in study.settings["systems"] and study.system(name)["method"] == "cost":
+    if name != DENSE and study.system(name)["method"] == "cost":
         return f"{name} measures what attention costs and cannot speak: choose another system"
     if study.checkpoint(name, seed).exists():
         return ""

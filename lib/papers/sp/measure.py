@@ -21,7 +21,7 @@ from lib.methods.sparse_attention_cost import attention_cost
 from lib.metrics import cos, is_silent, mos, secs, wer
 from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
-from lib.papers.sp.systems import COST, Systems
+from lib.papers.sp.systems import Systems
 from lib.pretrained import PretrainedError
 
 SHORTEST = 1600  # samples of speech that every metric can judge

@@ -98,9 +98,7 @@ def speak(study: Systems, model: PrunedTTS, chosen: list[Sentence], batch_size: 
     return [waves[i] for i in range(len(chosen))]
 
 
-def other_sentences(
-    study: Systems, folder: Path, texts: list[Utterance]
-) -> tuple[list[Sentence], list[np.ndarray]]:
+def other_sentences(study: Systems, folder: Path, texts: list[Utterance]) -> tuple[list[Sentence], list[np.ndarray]]:
     """Texts in the voices of another data set's speakers (`recordings_of`), and each one's reference recording."""
     waves = recordings_of(folder)
     mels = {name: checked(study, log_mel(torch.from_numpy(w)[None], study.mel)[0], name) for name, w in waves.items()}

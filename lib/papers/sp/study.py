@@ -34,7 +34,9 @@ class Study(Systems):
     choices = {
         "ratio": Choice(low=0.01, high=0.99),
         "temperature": Choice(low=0.0001, high=1.0),
-        "masks": Choice(("dense", "row_mean", "learned", "threshold", "threshold_over_n"), place="systems.{system}.method"),
+        "masks": Choice(
+            ("dense", "row_mean", "learned", "threshold", "threshold_over_n"), place="systems.{system}.method"
+        ),
         "threshold": Choice(low=0.0, high=1.0),
         "union": Choice((True, False)),
         "encoder": Choice((True, False)),
@@ -81,7 +83,8 @@ class Study(Systems):
         return {u.utterance: u.text for each in first for u in each}
 
     def is_listened(self, name: str, seed: int) -> bool:
-        return name in self.settings["players"]["systems"] and super().is_listened(name, seed)
+        listed = name in self.settings["players"]["systems"]
+        return bool(self.changed) or (listed and super().is_listened(name, seed))
 
     def facts(self) -> dict:
         scratch = self.settings["from_scratch"]

@@ -4,16 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from synthetic_zero_shot import PHONEMES, make_bench
+from synthetic_zero_shot import PHONEMES, make_study
 
 from lib import audio, study
 from lib.models.mel_style import ReferenceSpeechError
 from lib.papers.sp import figures as zero_shot_plots
 from lib.papers.sp import measure as zero_shot_rows
-from lib.papers.sp import study as zero_shot
 from lib.papers.sp.measure import attention_rows, mel_l1, mismatch, training_rows, usable
 from lib.papers.sp.speech import checked, joined, recordings_of, reference_mel, sentences, speak
-from lib.papers.sp.systems import DENSE, Batches, ZeroShotError, facts_of, parameter_counts, restore, run_id, train
+from lib.papers.sp.systems import DENSE, Batches, ZeroShotError, parameter_counts
 from lib.study.drawing import PlotError
 
 TIMES = ("seconds_trained", "seconds_per_step")
@@ -22,7 +21,7 @@ TIMES = ("seconds_trained", "seconds_per_step")
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
-    return make_bench(tmp_path)
+    return make_study(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +30,17 @@ def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("zero_shot")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RESULTS", str(root / "results"))
-        bench = make_bench(root)
-        patch.setattr(zero_shot, "bench_of", lambda profile, device: bench)
-        zero_shot.prepare(bench.profile, "cpu")
+        bench = make_study(root)
+        bench.prepare()
         for system in bench.settings["systems"]:
-            zero_shot.run(bench.profile, system, 0, "cpu")
+            bench.run(system, 0)
         yield bench, study.read_rows(bench.profile, "SP")
 
 
 def test_the_same_seed_gives_the_same_rows(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "again"))
-    again = make_bench(tmp_path)
-    monkeypatch.setattr(zero_shot, "bench_of", lambda profile, device: again)
-    second = zero_shot.run(again.profile, "dp_r45", 0, "cpu").reset_index(drop=True)
+    again = make_study(tmp_path)
+    second = again.run("dp_r45", 0).reset_index(drop=True)
     first = finished[1][finished[1]["system"] == "dp_r45"].reset_index(drop=True)
     kept = ~first["metric"].isin(TIMES).to_numpy()
     assert len(first) == len(second)
@@ -52,15 +49,15 @@ def test_the_same_seed_gives_the_same_rows(finished, tmp_path, monkeypatch):
 
 
 def test_a_trained_system_is_found_and_not_trained_again(bench):
-    path = train(bench, "vp", 0)
+    path = bench.train("vp", 0)
     written = path.stat().st_mtime_ns
-    assert train(bench, "vp", 0) == path and path.stat().st_mtime_ns == written
+    assert bench.train("vp", 0) == path and path.stat().st_mtime_ns == written
 
 
 def test_systems_go_on_from_the_dense_model(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
-    bench = make_bench(tmp_path, train={"steps": 1, "batch_size": 4, "learning_rate": 0.0})
-    dense, pruned = restore(bench, DENSE, 0), restore(bench, "dp_r45", 0)
+    bench = make_study(tmp_path, train={"steps": 1, "batch_size": 4, "learning_rate": 0.0})
+    dense, pruned = bench.restore(DENSE, 0), bench.restore("dp_r45", 0)
     for name, weight in dense.backbone.state_dict().items():
         assert torch.equal(weight, pruned.backbone.state_dict()[name]), name
 
@@ -68,9 +65,9 @@ def test_systems_go_on_from_the_dense_model(tmp_path, monkeypatch):
 def test_from_scratch_no_system_needs_the_dense_model(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
     systems = {"baseline": {"method": "dense"}, "small": {"method": "dense", "model": {"decoder_layers": 2}}}
-    bench = make_bench(tmp_path, from_scratch=True, systems=systems)
-    assert len(restore(bench, "small", 0).backbone.decoder) == 2
-    assert not bench.checkpoint(run_id(DENSE, 0)).exists()
+    bench = make_study(tmp_path, from_scratch=True, systems=systems)
+    assert len(bench.restore("small", 0).backbone.decoder) == 2
+    assert not bench.checkpoint(DENSE, 0).exists()
 
 
 def test_dp_adds_one_weight_for_each_pruned_block(bench):
@@ -116,7 +113,7 @@ def test_the_dense_model_keeps_every_connection(finished):
 
 
 def test_a_mask_that_removes_whole_rows_leaves_finite_speech(bench):
-    model = restore(bench, "dp_r45", 0)
+    model = bench.restore("dp_r45", 0)
     with torch.no_grad():
         model.theta.fill_(1e6)
     chosen = bench.corpus.select(role="never_seen", split="test")[:2]
@@ -128,7 +125,7 @@ def test_a_mask_that_removes_whole_rows_leaves_finite_speech(bench):
 
 
 def test_empty_rows_count_queries_without_a_key(bench):
-    model = restore(bench, "vp", 0)
+    model = bench.restore("vp", 0)
     batch = bench.features.batch(bench.features.rows(bench.corpus.select(role="never_seen", split="test")[:1]))
     assert attention_rows(model, batch)["d0"]["empty_rows"].tolist() == [0]
 
@@ -162,13 +159,13 @@ def test_references_that_no_style_can_be_read_from_are_refused_by_name(bench):
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.2, 1.7])
 def test_a_ratio_outside_zero_to_one_is_refused(tmp_path, ratio):
-    bench = make_bench(tmp_path, systems={"dp": {"method": "learned", "ratio": ratio}})
+    bench = make_study(tmp_path, systems={"dp": {"method": "learned", "ratio": ratio}})
     with pytest.raises(ValueError, match=r"choose R inside \(0, 1\)"):
         bench.sparse("dp")
 
 
 def test_what_the_profile_does_not_have_is_named(tmp_path):
-    bench = make_bench(tmp_path, systems={"wide": {"method": "dense", "model": {"hidden": 32}}})
+    bench = make_study(tmp_path, systems={"wide": {"method": "dense", "model": {"hidden": 32}}})
     with pytest.raises(ZeroShotError, match="no system 'dp_r45'"):
         bench.sparse("dp_r45")
     with pytest.raises(ZeroShotError, match="wide changes the model's size"):
@@ -197,8 +194,8 @@ def test_half_of_the_unseen_speakers_are_far(bench):
 
 
 def test_training_rows_thin_a_long_history(bench):
-    train(bench, "baseline", 0)
-    facts = facts_of(bench, "baseline", 0)
+    bench.train("baseline", 0)
+    facts = bench.trained("baseline", 0)
     facts["history"] = [{"step": i, "mel": 1.0, "total": 2.0} for i in range(1, 1001)]
     curve = training_rows(facts).query("variant == 'curve'")
     assert 40 <= len(curve) <= 50 and curve["x"].iloc[-1] == 1000
@@ -224,7 +221,7 @@ def test_the_figure_of_phase_one_leaves_out_what_only_some_systems_were_measured
 @pytest.mark.parametrize("profile", ["smoke", "demo", "full", "paper"])
 def test_every_system_of_a_profile_can_be_built(profile, tmp_path):
     section = study.load_profile(profile)["sp"]
-    bench = make_bench(tmp_path, **section)
+    bench = make_study(tmp_path, **section)
     for name, entry in section["systems"].items():
         if entry["method"] != "cost":
             assert bench.sparse(name).method == entry["method"]
@@ -233,15 +230,9 @@ def test_every_system_of_a_profile_can_be_built(profile, tmp_path):
     assert section["soft_steps"] < section["train"]["steps"]
 
 
-def test_the_command_line_answers_bad_input_in_one_sentence(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["zero_shot", "run", "--profile", "smoke", "--system", "none_such"])
-    with pytest.raises(SystemExit, match="there is no system 'none_such' in this profile"):
-        zero_shot.main()
-
-
 def test_an_episode_takes_the_style_from_another_utterance_of_the_speaker(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
-    bench = make_bench(tmp_path, systems={"episodic": {"method": "dense", "episodic": True}})
+    bench = make_study(tmp_path, systems={"episodic": {"method": "dense", "episodic": True}})
     batches = Batches(bench, "episodic", 3, seed=0)
     for micro in range(6):
         chosen = batches.sampler(micro)
