@@ -9,6 +9,7 @@ from lib.metrics import cos, ffe, mcd
 from lib.papers.common import audit
 from lib.papers.common import audit_figures as audit_plots
 from lib.study.drawing import PlotError, show
+from lib.study.units import unit
 
 PROFILE = {"name": "tiny", "statistics": {"bootstrap": 50}}
 
@@ -34,7 +35,7 @@ def rows():
         for metric in audit_plots.TITLES
     ]
     table = pd.DataFrame(lines)
-    return table.assign(value=generator.random(len(table)), unit=table["metric"].map(audit.UNITS), seed=None)
+    return table.assign(value=generator.random(len(table)), unit=table["metric"].map(unit), seed=None)
 
 
 def test_noise_has_the_ratio_it_is_asked_for(wave):

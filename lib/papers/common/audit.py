@@ -24,19 +24,15 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.metrics import cos, ffe, mcd, mos, wer
 from lib.models.mel import MelDims, log_mel
 from lib.models.vocoder import GriffinLim
+from lib.study.units import unit
 
 RUN = "audit-metrics-s0"
 F0_MIN, F0_MAX, HOP = 65.0, 600.0, 160  # what all F0 trackers are asked for: Hz, Hz, samples
 FRAME_PERIOD = 5.0  # WORLD's, in ms
-UNITS = {  # every metric of the audit
-    "cos": "points",
-    **dict.fromkeys(("mcd", "mcd_as_released"), "dB"),
-    **dict.fromkeys(("ffe", "gpe", "vde", "ffe_as_released"), "%"),
-    **dict.fromkeys(("wer", "cer"), "ratio"),
-    **dict.fromkeys(("mos_predicted", "dnsmos_overall_predicted", "dnsmos_p808_predicted"), "1 to 5"),
-    **dict.fromkeys(("f0_voicing", "f0_20_cents", "f0_20_percent"), "%"),
-    "f0_cents": "cents",
-}
+METRICS = (
+    *("cos", "mcd", "mcd_as_released", "ffe", "gpe", "vde", "ffe_as_released", "wer", "cer", "mos_predicted"),
+    *("dnsmos_overall_predicted", "dnsmos_p808_predicted", "f0_voicing", "f0_20_cents", "f0_20_percent", "f0_cents"),
+)
 
 
 class AuditError(ValueError):
@@ -175,7 +171,7 @@ def measure(
     values |= ffe.score(heard, reference, device=device, alignment=alignment)
     values |= wer.score(heard, texts, device=device)
     values |= mos.score(heard, device=device) | mos.dnsmos(heard, device=device)
-    values = {name: values[name] for name in UNITS if name in values}
+    values = {name: values[name] for name in METRICS if name in values}
     wide = pd.DataFrame(keys, columns=["method", "system", "speaker", "utterance"]).assign(**values)
     return _tidy(wide, ["method", "system", "speaker", "utterance"])
 
@@ -255,7 +251,7 @@ def compare_trackers(
 
 def _tidy(wide: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(UNITS), seed=None)
+    return long.assign(unit=long["metric"].map(unit), seed=None)
 
 
 @dataclass(frozen=True)

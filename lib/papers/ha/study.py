@@ -36,11 +36,11 @@ from lib.papers.ha import measure as asr_measure
 from lib.papers.ha.data import AsrError, Bench, fill
 from lib.papers.ha.systems import EVERYBODY, Systems, build, group_of, rate_of, system_of, training_groups
 from lib.pretrained import hub_id
+from lib.study.units import unit
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, History, TrainConfig, fit, seed_everything
 from lib.training.weights import is_kept, keep, saved_state
 
-UNITS = {"wer": "ratio", "cer": "ratio", "wer_hallucinated": "0 or 1"}
 LONGEST_KEPT = 12.0  # s of audio kept for a player
 
 
@@ -212,7 +212,7 @@ def scores(items: list[Utterance], texts: list[str]) -> pd.DataFrame:
     values = wer.compare(texts, [item.text for item in items])
     wide = pd.DataFrame(values).assign(**describe(items))
     long = wide.melt(id_vars=list(describe([])), var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(UNITS).fillna("count"))
+    return long.assign(unit=long["metric"].map(unit))
 
 
 def describe(items: list[Utterance]) -> dict[str, list]:
@@ -240,8 +240,7 @@ def sizes(bench: Bench, run_id: str, systems: Systems) -> tuple[pd.DataFrame, di
         "seconds_trained": history[-1]["seconds"],
         "final_loss": history[-1]["total"],
     }
-    units = {"seconds_trained": "s", "final_loss": "nats", "trainable_share": "%", "generated_share": "%"}
-    rows = [{"metric": k, "value": float(v), "unit": units.get(k, "count")} for k, v in values.items()]
+    rows = [{"metric": k, "value": float(v), "unit": unit(k)} for k, v in values.items()]
     return pd.DataFrame(rows), {"speed": facts.get("speed"), "history": history, "whisper_parameters": whole}
 
 

@@ -20,15 +20,8 @@ from lib.metrics import cos, ffe, mcd, mos, wer
 from lib.papers.ht import study as tts
 from lib.papers.ht.study import Bench
 from lib.study.protocol import pretrained_used
+from lib.study.units import unit
 from lib.training.weights import metadata
-
-UNITS = {
-    **{"cos": "cosine x 100", "cos_centroid": "cosine x 100"},
-    **dict.fromkeys(("ffe", "ffe_as_released", "gpe", "vde"), "%"),
-    **dict.fromkeys(("mcd", "mcd_as_released"), "dB"),
-    **dict.fromkeys(("wer", "cer"), "ratio"),
-    **{"mos_predicted": "predicted MOS, 1 to 5", "silhouette": "silhouette, -1 to 1"},
-}
 
 
 def test_utterances(bench: Bench, name: str, seed: int) -> list[Utterance]:
@@ -97,7 +90,7 @@ def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.Data
     )
     keys = ["utterance", "speaker", "role", "split"]
     long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(UNITS).fillna("count"))
+    return long.assign(unit=long["metric"].map(unit))
 
 
 def factors(bench: Bench, name: str, seed: int) -> dict:

@@ -28,16 +28,10 @@ from lib.papers.ld.clap import clap_of, conditions
 from lib.papers.ld.data import SPEAKER, Lab, Sentence, heard
 from lib.papers.ld.posterior import decoder_of
 from lib.papers.ld.train import diffusion_of, keep_content, system_of
+from lib.study.units import unit
 
 FEATURES = ("f0_median", "f0_spread", "energy_mean", "hnr")
 MEASURED = ("energy_mean", "hnr", "energy_range", "rate", "jitter", "shimmer", "pause_share")
-UNITS = {
-    **{"cer": "ratio", "wer": "ratio", "cer_added": "ratio", "cos": "cosine x 100", "clap_similarity": "cosine x 100"},
-    **{"style_moved": "%", "style_moved_intact": "%", "style_distance": "scales", "content_broken": "share"},
-    **{"f0_median": "semitones above 100 Hz", "f0_spread": "semitones", "energy_mean": "dB", "hnr": "dB"},
-    **{"energy_range": "dB", "rate": "syllables/s", "jitter": "%", "shimmer": "%"},
-    **{"pause_share": "share", "voiced": "share"},
-}
 UNTRAINED = ("recording", "none", "posterior")
 
 
@@ -204,7 +198,7 @@ def tidy(values: pd.DataFrame, sentences: list[Sentence], style: str) -> pd.Data
     """One row per metric and utterance; what is NaN (prosody without voice) has no row."""
     named = values.assign(utterance=[f"{s.name}-{style}" for s in sentences])
     long = named.melt(id_vars="utterance", var_name="metric", value_name="value").dropna()
-    return long.assign(unit=long["metric"].map(UNITS), speaker=SPEAKER, split="test", variant=style)
+    return long.assign(unit=long["metric"].map(unit), speaker=SPEAKER, split="test", variant=style)
 
 
 def keep(lab: Lab, name: str, seed: int, style: str, guidance: float | None, waves: list[np.ndarray]) -> None:

@@ -28,18 +28,10 @@ from lib.papers.ld.data import Lab, make
 from lib.papers.ld.measure import UNTRAINED, baseline, evaluate
 from lib.papers.ld.posterior import encode_all, encoder_of, encoder_path, facts_of, report
 from lib.papers.ld.train import checkpoint, system_of
+from lib.study.units import unit
 from lib.workers import end_with_parent
 
 WORTH_A_PROCESS = 100  # steps of the encoder below which another process costs more than it saves
-UNITS = {
-    "mel_l1": "nat",
-    "f0_error": "semitones",
-    "ffe": "%",
-    "gpe": "%",
-    "cer": "ratio",
-    "cer_input": "ratio",
-    "cos": "cosine x 100",
-}
 
 
 def run_id(system: str, seed: int) -> str:
@@ -121,7 +113,7 @@ def run(profile: dict, system: str, seed: int = 0, device: str = "cpu") -> pd.Da
         prepare(profile, device)
     if entry["method"] == "inversion":
         rows = report(lab)
-        rows["unit"] = rows["metric"].map(UNITS)
+        rows["unit"] = rows["metric"].map(unit)
     elif system == "clap_probe":
         rows = pd.concat([probe(lab, clap_of(lab)), retrieval(lab, clap_of(lab))], ignore_index=True)
     elif entry["method"] == "probes":

@@ -23,18 +23,11 @@ from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
 from lib.papers.sp.systems import Systems
 from lib.pretrained import PretrainedError
+from lib.study.units import unit
 
 SHORTEST = 1600  # samples of speech that every metric can judge
 CURVE_POINTS = 50
 HEARD = ("cer", "wer", "mos_predicted")
-UNITS = {
-    **{"cos": "cosine x 100", "cos_centroid": "cosine x 100", "secs": "cosine", "mismatch": "100 - cosine x 100"},
-    **{"cer": "ratio", "wer": "ratio", "mos_predicted": "predicted MOS, 1 to 5"},
-    **{"mel_l1": "log magnitude", "kept_fraction": "ratio", "empty_rows": "ratio", "theta": "theta"},
-    **{"curve_theta": "theta", "curve_sparsity": "squared", "curve_mel": "log magnitude"},
-    **{"trainable_parameters": "count", "steps": "count", "seconds_trained": "s", "seconds_per_step": "s"},
-    **{"attention_seconds": "s", "attention_peak": "MiB", "time_ratio": "ratio", "memory_ratio": "ratio"},
-}
 
 
 def test_utterances(study: Systems, name: str) -> list[Utterance]:
@@ -243,7 +236,7 @@ def training_rows(facts: dict) -> pd.DataFrame:
         kinds = {"curve_mel": "mel", "curve_sparsity": "sparsity"}
         rows += [shared | {"metric": m, "value": record[key]} for m, key in kinds.items() if key in record]
     table = pd.DataFrame(rows)
-    return table.assign(unit=table["metric"].map(UNITS))
+    return table.assign(unit=table["metric"].map(unit))
 
 
 def mismatch(study: Systems) -> dict[str, tuple[float, str]]:
@@ -270,7 +263,7 @@ def mismatch_rows(study: Systems) -> pd.DataFrame:
         {"metric": "mismatch", "speaker": s, "role": "never_seen", "cohort": cohort, "value": value}
         for s, (value, cohort) in found.items()
     ]
-    return pd.DataFrame(rows).assign(unit=UNITS["mismatch"])
+    return pd.DataFrame(rows).assign(unit=unit("mismatch"))
 
 
 def cost_rows(study: Systems) -> pd.DataFrame:
@@ -298,11 +291,11 @@ def cost_rows(study: Systems) -> pd.DataFrame:
         for key, metric in names.items()
     ]
     table = pd.DataFrame(rows)
-    return table.assign(unit=table["metric"].map(UNITS))
+    return table.assign(unit=table["metric"].map(unit))
 
 
 def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:
     keys = ["utterance", "speaker", "role", "split"]
     wide = pd.DataFrame([[getattr(u, key) for key in keys] for u in utterances], columns=keys).assign(**values)
     long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(UNITS))
+    return long.assign(unit=long["metric"].map(unit))

@@ -31,6 +31,7 @@ from lib.papers.xp.systems import (
 )
 from lib.papers.xp.weights import cloud_of, cloud_rows
 from lib.study.protocol import pretrained_used
+from lib.study.units import unit
 from lib.training.weights import metadata
 
 UNADAPTED = "unadapted"
@@ -133,20 +134,16 @@ def _unadapted_rows(bench: AcrossBench) -> pd.DataFrame:
             shares = backbone.kept(bench.features.batch(bench.features.rows(utterances), bench.device))
             mine += [_tidy({"kept_fraction": share}, utterances).assign(layer=site) for site, share in shares.items()]
             thetas = facts_of(bench, f"backbone_{attention}", 0)["thresholds"]
-            rows = [{"metric": "theta", "layer": k, "value": v, "unit": "threshold x N"} for k, v in thetas.items()]
+            rows = [{"metric": "theta", "layer": k, "value": v, "unit": unit("theta")} for k, v in thetas.items()]
             mine.append(pd.DataFrame(rows))
         tables.append(pd.concat(mine, ignore_index=True).assign(system=name, method="none", variant=attention))
     return pd.concat(tables, ignore_index=True).assign(trainable=0)
 
 
-UNITS = {"cos": "cosine x 100", "mel_l1": "nat", "adapter_change": "%", "kept_fraction": "share"}
-UNITS |= {"silhouette": scoring.UNITS["silhouette"]}
-
-
 def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:
     wide = pd.DataFrame([[getattr(u, key) for key in KEYS] for u in utterances], columns=KEYS).assign(**values)
     long = wide.melt(id_vars=list(KEYS), var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(UNITS))
+    return long.assign(unit=long["metric"].map(unit))
 
 
 def _backbones(bench: AcrossBench) -> str:

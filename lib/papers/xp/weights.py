@@ -18,6 +18,7 @@ from lib.papers.ht import measure as scoring
 from lib.papers.ht import study as tts
 from lib.papers.ht.systems import TTSError
 from lib.study.pictures import tsne
+from lib.study.units import unit
 
 LABELS = ("speaker", "voice", "cohort", "severity")
 
@@ -119,6 +120,6 @@ def cloud_rows(cloud: Cloud) -> pd.DataFrame:
                 if 2 <= len(set(names)) < len(names):
                     values = scoring.speaker_silhouette(points[mine].astype(np.float64), names)
                     tables.append(factors[mine].assign(metric="silhouette", value=values, target=target))
-                    tables[-1] = tables[-1].assign(variant=variant, unit=scoring.UNITS["silhouette"])
+                    tables[-1] = tables[-1].assign(variant=variant, unit=unit("silhouette"))
     size = {"metric": "generated_parameters", "value": float(cloud.weights.shape[1]), "unit": "count"}
     return pd.concat([*tables, pd.DataFrame([size])], ignore_index=True)
