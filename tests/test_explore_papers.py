@@ -10,15 +10,18 @@ from synthetic_zero_shot import make_study
 from lib import audio, study
 from lib.corpora.styled.styles import StyleError
 from lib.models.whisper.states import prepare
-from lib.papers.common import heard, widgets
-from lib.papers.common.heard import ExploreError, Note
 from lib.papers.ha import lab as explore_asr
+from lib.papers.ha import widget as ha_widget
 from lib.papers.ha.data import Bench as AsrBench
 from lib.papers.ha.systems import EVERYBODY, Systems, build, system_of
 from lib.papers.ht import study as tts
 from lib.papers.ld import lab as explore_latents
+from lib.papers.ld import widget as ld_widget
 from lib.papers.ld.data import Lab
 from lib.papers.sp import lab as explore_pruned
+from lib.papers.sp import widget as sp_widget
+from lib.study import heard, widgets
+from lib.study.heard import ExploreError, Note
 from lib.training.weights import saved_state
 
 SYSTEMS = {
@@ -224,7 +227,7 @@ def test_a_profile_without_the_study_is_refused():
 
 
 def test_no_widgets_without_a_reader(zero_shot, recogniser, lab):
-    notes = [widgets.pruned(zero_shot), widgets.atypical(recogniser), widgets.latents(lab)]
+    notes = [sp_widget.laboratory(zero_shot), ha_widget.laboratory(recogniser), ld_widget.laboratory(lab)]
     assert all(isinstance(note, Note) and "JupyterLab" in note.sentence for note in notes)
 
 
@@ -233,9 +236,9 @@ def test_widgets_of_pruning_and_of_atypical_speech_show_what_is_chosen(zero_shot
     asked = []
     monkeypatch.setattr(explore_pruned, "speak_pruned", lambda *chosen: asked.append(chosen[1:]) or Note("spoken"))
     monkeypatch.setattr(explore_asr, "hear_atypical", lambda *chosen: asked.append(chosen[1:]) or Note("read"))
-    controls = {c.description: c for c in widgets.pruned(zero_shot).children[0].children}
+    controls = {c.description: c for c in sp_widget.laboratory(zero_shot).children[0].children}
     controls["system"].value, controls["seconds of it"].value = "dp_r45", 1.5
     assert asked[-1][0] == "dp_r45" and asked[-1][-1] == 1.5
-    controls = {c.description: c for c in widgets.atypical(recogniser).children[0].children}
+    controls = {c.description: c for c in ha_widget.laboratory(recogniser).children[0].children}
     controls["condition"].value, controls["severity"].value, controls["draw"].value = "mixed", "severe", 3
     assert asked[-1][3:] == ("mixed", "severe", 3)

@@ -76,12 +76,12 @@ class Study:
     one has other settings (`lib.study.variant`): what is trained differently is then kept beside it.
     """
 
-    paper: ClassVar[str] = ""  # lower-case id, the profile's section
+    paper: ClassVar[str] = ""  # lower-case id, the profile's section; "" where the corpus is enough
     error: ClassVar[type[ValueError]] = StudyError
     choices: ClassVar[dict] = {}  # flat parameters that a notebook may change, by name: `lib.study.variant.Choice`
 
     def __init__(self, profile: dict, device: str = "cpu", cores: int | None = None, own: Study | None = None):
-        if self.paper not in profile:
+        if self.paper and self.paper not in profile:
             raise StudyError(f"the profile has no section {self.paper}: load it with lib.study.load_profile")
         self.profile, self.device, self.own = profile, resolve_device(device), own
         self.changed: dict = {}  # of a study with other settings than the profile's: what they are
@@ -148,7 +148,7 @@ class Study:
         return {"name": name, **systems[name]}
 
     def run_id(self, name: str, seed: int) -> str:
-        return f"{self.paper}-{name}-s{seed}"
+        return f"{self.paper}-{name}-s{seed}" if self.paper else f"{name}-s{seed}"
 
     def checkpoint(self, name: str, seed: int) -> Path:
         """The file of a part's weights; of other settings than the profile's own, named by their fingerprint."""

@@ -25,10 +25,10 @@ from lib.models.mel import MelDims
 from lib.models.whisper.decoding import transcribe
 from lib.models.whisper.model import HOP, RATE, Whisper
 from lib.models.whisper.states import EncoderStates, Example, log_weights, mean_states, prepare
-from lib.papers.common.heard import ExploreError, Heard, Panel, against, speech_panel
 from lib.papers.ha.data import Bench
 from lib.papers.ha.systems import Systems, build, group_of, system_of, training_groups
 from lib.papers.ht import study as tts
+from lib.study.heard import ExploreError, Heard, Panel, against, speech_panel
 from lib.training.weights import load_weights
 
 CONDITIONS = simulated.CONDITIONS

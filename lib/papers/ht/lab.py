@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,32 +21,14 @@ from lib.metrics import is_silent
 from lib.metrics.cos import SHORTEST, against
 from lib.models import vocoder
 from lib.models.fastspeech2 import FastSpeech2
-from lib.papers.common.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.papers.ht import study as tts
 from lib.papers.ht.study import Bench
 from lib.papers.ht.systems import UNTRAINED, Adapted, assemble, system_of
 from lib.study.drawing import label
+from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.training.weights import load_weights
 
 RECORDED = ("recording", "vocoded_recording")  # methods that read the recording of a sentence and can say no other
-
-
-def sentence(bench: Bench, speaker: str, number: int = 0, said: str = "") -> Utterance:
-    """A speaker's test sentence, counted from 0, or any English text `said` in the speaker's voice.
-
-    Raises ExploreError for a number that the speaker has no sentence for, TextError for a text without words.
-    """
-    there = bench.corpus.select(split="test", speaker=speaker)
-    if not 0 <= number < len(there):
-        raise ExploreError(f"{speaker} has {len(there)} test sentences: choose a number from 0 to {len(there) - 1}")
-    return spoken(there[number], said) if said.strip() else there[number]
-
-
-def spoken(utterance: Utterance, said: str) -> Utterance:
-    """Another text by the same speaker, which was never recorded: it lasts 0 s."""
-    phonemes = text.phonemize(said)
-    name, nowhere = f"{utterance.speaker}-said", {"path": "", "seconds": 0.0, "durations": (0.0,) * len(phonemes)}
-    return replace(utterance, utterance=name, text=said.strip(), phonemes=phonemes, **nowhere)
 
 
 def trained(bench: Bench) -> list[str]:

@@ -15,7 +15,6 @@ from lib import study
 from lib.corpora.styled import styles
 from lib.metrics import is_silent
 from lib.models.mel import MelDims
-from lib.papers.common.heard import ExploreError, Heard, Panel, speech_panel, transcript
 from lib.papers.ld.clap import clap_of, conditions
 from lib.papers.ld.data import Lab
 from lib.papers.ld.measure import decode, prosody_of, text_latents
@@ -23,6 +22,7 @@ from lib.papers.ld.pictures import LIMIT, image
 from lib.papers.ld.posterior import decoder_of
 from lib.papers.ld.study import is_prepared, run_id
 from lib.papers.ld.train import diffusion_of, keep_content, system_of
+from lib.study.heard import ExploreError, Heard, Panel, speech_panel, transcript
 from lib.study.protocol import resolve_device
 
 DIFFUSIONS = ("palette", "i2sb")

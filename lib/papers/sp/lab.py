@@ -13,9 +13,9 @@ from lib.corpora.corpus import Utterance
 from lib.methods.sparse_attention import PrunedTTS, count_kept
 from lib.metrics import cos, is_silent
 from lib.models import vocoder
-from lib.papers.common.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.papers.sp.speech import reference_mel
 from lib.papers.sp.systems import COST, DENSE, Systems, saved
+from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.training.weights import load_weights
 
 SHOWN = 4  # decoder blocks

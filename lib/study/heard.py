@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 import numpy as np
@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lib import text as texts
+from lib.corpora.corpus import Corpus, Utterance
 from lib.metrics import is_silent, wer
 from lib.models.mel import MelDims, log_mel
 from lib.study import drawing, pictures
@@ -126,6 +128,24 @@ def attempt(function: Callable[..., Heard], *arguments, **options) -> Heard | No
         return function(*arguments, **options)
     except (ValueError, OSError) as error:
         return Note(str(error))
+
+
+def sentence(corpus: Corpus, speaker: str, number: int = 0, said: str = "") -> Utterance:
+    """A speaker's test sentence, counted from 0, or any English text `said` in the speaker's voice.
+
+    Raises ExploreError for a number that the speaker has no sentence for, TextError for a text without words.
+    """
+    there = corpus.select(split="test", speaker=speaker)
+    if not 0 <= number < len(there):
+        raise ExploreError(f"{speaker} has {len(there)} test sentences: choose a number from 0 to {len(there) - 1}")
+    return spoken(there[number], said) if said.strip() else there[number]
+
+
+def spoken(utterance: Utterance, said: str) -> Utterance:
+    """Another text by the same speaker, which was never recorded: it lasts 0 s."""
+    phonemes = texts.phonemize(said)
+    name, nowhere = f"{utterance.speaker}-said", {"path": "", "seconds": 0.0, "durations": (0.0,) * len(phonemes)}
+    return replace(utterance, utterance=name, text=said.strip(), phonemes=phonemes, **nowhere)
 
 
 def transcript(wave: np.ndarray, text: str, name: str = "Whisper tiny.en heard", device: str = "cpu") -> Transcript:
