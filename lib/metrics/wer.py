@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lib.models.whisper.model import Whisper
 
 LARGEST_COMPRESSION = 2.4
-LONGEST_REPEATED = 4
-LEAST_REPETITIONS = 4
 
 
 def score(
@@ -106,39 +104,6 @@ def hallucinated(text: str) -> bool:
         for size in range(1, 5)
         for start in range(len(words) - 4 * size + 1)
     )
-
-
-def hallucination(hypotheses: Sequence[str]) -> dict[str, np.ndarray]:
-    """How far transcripts repeat themselves, float64 arrays of shape (batch,).
-
-    wer_compression: bytes over zlib-compressed bytes, Whisper's compression ratio (0 for an empty transcript);
-    wer_repetition: how often one to four words occur in a row at most (1 is no repetition, 0 no words); and 1 or
-    0 in wer_hallucinated_compression (ratio above 2.4, section 4.5 of Radford et al. 2022) and in
-    wer_hallucinated_repetition (four times or more). `hallucinated` is whether either of them is 1.
-    """
-    ratios, repetitions = [], []
-    for text in hypotheses:
-        raw = text.encode()
-        ratios.append(len(raw) / len(zlib.compress(raw)) if raw else 0.0)
-        words = normalise(text).split()
-        repetitions.append(max((repeats(words, size) for size in range(1, LONGEST_REPEATED + 1)), default=0))
-    compression, repetition = np.array(ratios, dtype=np.float64), np.array(repetitions, dtype=np.float64)
-    return {
-        "wer_compression": compression,
-        "wer_repetition": repetition,
-        "wer_hallucinated_compression": (compression > LARGEST_COMPRESSION).astype(np.float64),
-        "wer_hallucinated_repetition": (repetition >= LEAST_REPETITIONS).astype(np.float64),
-    }
-
-
-def repeats(words: Sequence[str], size: int) -> int:
-    """How often at most the same `size` words occur in a row; 0 where there are fewer than `size` words."""
-    same = [words[place] == words[place + size] for place in range(len(words) - size)]
-    longest = run = 0
-    for equal in same:
-        run = run + 1 if equal else 0
-        longest = max(longest, run)
-    return 1 + longest // size if len(words) >= size else 0
 
 
 def _normalised_reference(text: str, index: int) -> str:

@@ -89,27 +89,3 @@ def test_references_must_be_as_many_as_utterances():
 def test_nan_is_named():
     with pytest.raises(MetricError, match="Speech 0 holds NaN"):
         wer.score([TONE * np.nan], ["fine"], recogniser=Deaf("fine"))
-
-
-def test_compression_and_repetition_are_reported_apart():
-    texts = ["had had had had a", "to be or to be or to be or to be or not", "I was scared and so was everyone " * 9]
-    found = wer.hallucination([*texts, "Good morning to you.", ""])
-    assert found["wer_repetition"].tolist() == [4, 4, 1, 1, 0]
-    assert found["wer_hallucinated_repetition"].tolist() == [1, 1, 0, 0, 0]
-    assert found["wer_hallucinated_compression"].tolist() == [0, 0, 1, 0, 0]
-    assert found["wer_compression"][2] > 2.4 > found["wer_compression"][3] > found["wer_compression"][4] == 0
-
-
-def test_a_transcript_is_made_up_if_either_flag_is_set():
-    texts = ["no no no no", "had had had a", "Lobsters and lobsters. " * 4, "a b c d e " * 30, "fine", ""]
-    found = wer.hallucination(texts)
-    either = np.maximum(found["wer_hallucinated_compression"], found["wer_hallucinated_repetition"])
-    assert either.tolist() == [float(wer.hallucinated(text)) for text in texts]
-
-
-@pytest.mark.parametrize(
-    ("words", "size", "expected"),
-    [("a a a", 1, 3), ("a b a b c", 2, 2), ("a b c a b", 3, 1), ("a b a b a", 2, 2), ("a", 2, 0), ("", 1, 0)],
-)
-def test_repeats_counts_whole_repetitions(words, size, expected):
-    assert wer.repeats(words.split(), size) == expected

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from lib.models.whisper import model as whisper
-from lib.models.whisper.model import Decoder, Encoded, Whisper
-from lib.models.whisper.sizes import prompt
+from lib.models.whisper.model import Decoder, Encoded, Whisper, prompt
 from lib.models.whisper.states import EncoderStates, Example, encode_with_gradients
 from lib.models.whisper.training import Adapted
 

@@ -3,6 +3,9 @@
 Radford et al., "Robust speech recognition via large-scale weak supervision", 2022. The network itself is
 transformers' `WhisperForConditionalGeneration`; its encoder is run here on a shorter context than 30 s where
 the caller asks for it, which is what makes short utterances cheap.
+
+A multilingual Whisper reads <|startoftranscript|> <|en|> <|transcribe|> <|notimestamps|> before the transcript where an
+English-only one reads <|startoftranscript|> <|notimestamps|> (fig. 1); large-v3 and its kin hear 128 mel bands, not 80.
 """
 
 from __future__ import annotations
@@ -30,11 +33,13 @@ LONGEST = 30.0
 TOKENS_PER_SECOND = 10
 THINNING = 4
 TAIL = 1600
+MULTILINGUAL = 51865  # tokens; OpenAI's own rule: a Whisper with at least as many is multilingual
+LANGUAGE = ("<|en|>", "<|transcribe|>")
 
 
 @dataclass
 class Whisper:
-    """An English-only Whisper on one device, with its tokenizer and the tokens it must not write."""
+    """A Whisper on one device that writes English, with its tokenizer and the tokens it must not write."""
 
     network: WhisperForConditionalGeneration
     tokenizer: Tokenizer
@@ -86,21 +91,15 @@ class Whisper:
         30 s is represented by every 4th of its positions, whose attention logits carry log 4. Leaving the
         silence out altogether is cheaper still, but the decoder then loops on short utterances.
         """
-        samples = round(context_seconds * RATE)
-        padded = torch.zeros(len(waves), min(samples + TAIL, round(LONGEST * RATE)))
-        for index, wave in enumerate(waves):
-            if len(check(wave, index)) > samples:
-                raise WhisperError(
-                    f"Audio {index} lasts {len(wave) / RATE:.1f} s, longer than the context of "
-                    f"{context_seconds:g} s: raise context_seconds."
-                )
-            padded[index, : len(wave)] = torch.from_numpy(np.asarray(wave, dtype=np.float32))
-        return encode_features(self.network, log_mel(padded.to(self.device)), samples // (2 * HOP))
+        return encode(self, waves, context_seconds)
 
     @torch.inference_mode()
     def decode(self, encoded: Encoded, limits: list[int]) -> list[str]:
-        """Greedy decoding, at most `limits[i]` tokens for utterance i."""
+        """Greedy decoding, at most `limits[i]` tokens for utterance i, and no more than the decoder has room for."""
         batch = encoded.states.shape[0]
+        *before, last = prompt(self)
+        room = self.network.config.max_target_positions - len(before) - 1
+        limits = [min(most, room) for most in limits]
         decoder = Decoder(self.network, encoded)
         banned = torch.zeros(self.network.config.vocab_size, device=self.device)
         banned[self.suppressed] = -math.inf
@@ -110,8 +109,9 @@ class Whisper:
         limit = torch.tensor(limits, device=self.device)
         tokens = torch.full((batch, max(limits)), self.end, device=self.device)
         done = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        decoder.step(torch.full((batch,), self.start, device=self.device))
-        token = torch.full((batch,), self.no_timestamps, device=self.device)
+        for known in before:
+            decoder.step(torch.full((batch,), known, device=self.device))
+        token = torch.full((batch,), last, device=self.device)
         for position in range(max(limits)):
             scores = decoder.step(token) + (banned if position else first)
             token = scores.argmax(dim=-1).masked_fill(done, self.end)
@@ -120,6 +120,33 @@ class Whisper:
             if done.all():
                 break
         return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.cpu().tolist()]
+
+
+def is_multilingual(model: Whisper) -> bool:
+    """Whether a Whisper has to be told the language: as its generation configuration says, else by its vocabulary."""
+    said = getattr(model.network.generation_config, "is_multilingual", None)
+    return model.network.config.vocab_size >= MULTILINGUAL if said is None else bool(said)
+
+
+def prompt(model: Whisper) -> list[int]:
+    """The tokens that come before the transcript."""
+    told = [model.tokenizer.token_to_id(token) for token in LANGUAGE] if is_multilingual(model) else []
+    return [model.start, *told, model.no_timestamps]
+
+
+def encode(model: Whisper, waves: list[np.ndarray], context_seconds: float) -> Encoded:
+    """As `Whisper.encode`; gradients flow where they are enabled."""
+    samples = round(context_seconds * RATE)
+    padded = torch.zeros(len(waves), min(samples + TAIL, round(LONGEST * RATE)))
+    for index, wave in enumerate(waves):
+        if len(check(wave, index)) > samples:
+            raise WhisperError(
+                f"Audio {index} lasts {len(wave) / RATE:.1f} s, longer than the context of "
+                f"{context_seconds:g} s: raise context_seconds."
+            )
+        padded[index, : len(wave)] = torch.from_numpy(np.asarray(wave, dtype=np.float32))
+    features = log_mel(padded.to(model.device), model.network.config.num_mel_bins)
+    return encode_features(model.network, features, samples // (2 * HOP))
 
 
 @dataclass
@@ -212,14 +239,14 @@ def check(wave: np.ndarray, index: int) -> np.ndarray:
     return wave
 
 
-def log_mel(padded: Tensor) -> Tensor:
-    """Whisper's log-mel (batch, 80, frames) of (batch, samples): 25 ms windows every 10 ms, in [-1, ~1.5].
+def log_mel(padded: Tensor, bands: int = 80) -> Tensor:
+    """Whisper's log-mel (batch, bands, frames) of (batch, samples): 25 ms windows every 10 ms, in [-1, ~1.5].
 
     log10 of the mel power spectrum, floored at 8 (80 dB) below the utterance's largest value.
     """
     spectrum = torch.stft(padded, 400, HOP, window=torch.hann_window(400, device=padded.device), return_complex=True)
     power = spectrum[..., :-1].abs().square()
-    levels = (_filters().to(padded.device).T @ power).clamp(min=1e-10).log10()
+    levels = (_filters(bands).to(padded.device).T @ power).clamp(min=1e-10).log10()
     return (torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 
@@ -255,8 +282,8 @@ def _limit(samples: int, most: int) -> int:
     return min(most, 16 + math.ceil(TOKENS_PER_SECOND * samples / RATE))
 
 
-@lru_cache(maxsize=1)
-def _filters() -> Tensor:
+@lru_cache(maxsize=2)
+def _filters(bands: int) -> Tensor:
     from torchaudio.functional import melscale_fbanks
 
-    return melscale_fbanks(201, 0.0, 8000.0, 80, RATE, norm="slaney", mel_scale="slaney")
+    return melscale_fbanks(201, 0.0, 8000.0, bands, RATE, norm="slaney", mel_scale="slaney")

@@ -1,9 +1,4 @@
-"""Whisper of any size: English-only ones as `lib.models.whisper.model` has them, multilingual ones told to write English.
-
-A multilingual Whisper reads <|startoftranscript|> <|en|> <|transcribe|> <|notimestamps|> before the transcript where an
-English-only one reads <|startoftranscript|> <|notimestamps|> (Radford et al. 2022, fig. 1); large-v3 and its kin hear
-128 mel bands instead of 80.
-"""
+"""Whisper of any size, English-only or multilingual, from the hub or a folder; `lib.models.whisper.model` runs it."""
 
 from __future__ import annotations
 
@@ -11,74 +6,14 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from lib import pretrained
 from lib.models.whisper import model as whisper
-from lib.models.whisper.model import Encoded, Whisper
+from lib.models.whisper.model import LANGUAGE, Whisper, is_multilingual
 from lib.models.whisper.weights import WhisperError, from_ctranslate2, from_transformers
-
-MULTILINGUAL = 51865  # tokens; OpenAI's own rule: a Whisper with at least as many is multilingual
-LANGUAGE = ("<|en|>", "<|transcribe|>")
-
-
-class AnyWhisper(Whisper):
-    """A Whisper with a longer prompt or other mel bands than the study's own recogniser."""
-
-    @torch.inference_mode()
-    def encode(self, waves: list[np.ndarray], context_seconds: float = whisper.LONGEST) -> Encoded:
-        """As `Whisper.encode`."""
-        for index, wave in enumerate(waves):
-            whisper.check(wave, index)
-        return encode(self, waves, context_seconds)
-
-    def decode(self, encoded: Encoded, limits: list[int]) -> list[str]:
-        """As `Whisper.decode`: a search with one beam is greedy."""
-        from lib.models.whisper.decoding import beam_search
-
-        return beam_search(self, encoded, limits, beams=1)
-
-
-def is_multilingual(model: Whisper) -> bool:
-    """Whether a Whisper has to be told the language: as its generation configuration says, else by its vocabulary."""
-    said = getattr(model.network.generation_config, "is_multilingual", None)
-    return model.network.config.vocab_size >= MULTILINGUAL if said is None else bool(said)
-
-
-def prompt(model: Whisper) -> list[int]:
-    """The tokens that come before the transcript."""
-    told = [model.tokenizer.token_to_id(token) for token in LANGUAGE] if is_multilingual(model) else []
-    return [model.start, *told, model.no_timestamps]
-
-
-def encode(model: Whisper, waves: list[np.ndarray], context_seconds: float) -> Encoded:
-    """Encoder states of `waves`, none longer than `context_seconds`, as `Whisper.encode`; gradients flow if enabled."""
-    samples = round(context_seconds * whisper.RATE)
-    padded = torch.zeros(len(waves), min(samples + whisper.TAIL, round(whisper.LONGEST * whisper.RATE)))
-    for index, wave in enumerate(waves):
-        padded[index, : len(wave)] = torch.from_numpy(np.asarray(wave, dtype=np.float32))
-    features = log_mel(padded.to(model.device), model.network.config.num_mel_bins)
-    return whisper.encode_features(model.network, features, samples // (2 * whisper.HOP))
-
-
-def log_mel(padded: Tensor, bands: int = 80) -> Tensor:
-    """Whisper's log-mel (batch, bands, frames) of (batch, samples), as `lib.models.whisper.model.log_mel` has it for 80."""
-    if bands == 80:
-        return whisper.log_mel(padded)
-    window = torch.hann_window(400, device=padded.device)
-    power = torch.stft(padded, 400, whisper.HOP, window=window, return_complex=True)[..., :-1].abs().square()
-    levels = (_filters(bands).to(padded.device).T @ power).clamp(min=1e-10).log10()
-    return (torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
-
-
-@lru_cache(maxsize=1)
-def _filters(bands: int) -> Tensor:
-    from torchaudio.functional import melscale_fbanks
-
-    return melscale_fbanks(201, 0.0, 8000.0, bands, whisper.RATE, norm="slaney", mel_scale="slaney")
 
 
 @lru_cache(maxsize=2)
@@ -95,19 +30,15 @@ def load(name: str = "tiny.en", device: str = "cpu", path: str | Path | None = N
     model = model.to(device).eval().requires_grad_(False)
     tokens = _tokenizer(found.path)
     known = (model, tokens, suppressed, suppressed_first, found, torch.device(device))
-    plain = Whisper(*known)
-    needed = [
-        "<|startoftranscript|>",
-        "<|endoftext|>",
-        "<|notimestamps|>",
-        *(LANGUAGE if is_multilingual(plain) else []),
-    ]
+    recogniser = Whisper(*known)
+    told = LANGUAGE if is_multilingual(recogniser) else ()
+    needed = ("<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>", *told)
     missing = [token for token in needed if tokens.token_to_id(token) is None]
     if missing:
         raise WhisperError(
             f"The tokenizer in {found.path} has no {missing[0]}: give the tokenizer.json of this Whisper."
         )
-    return AnyWhisper(*known) if is_multilingual(plain) or model.config.num_mel_bins != 80 else plain
+    return recogniser
 
 
 def _read(folder: Path) -> tuple[nn.Module, list[int], list[int]]:

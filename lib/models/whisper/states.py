@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from lib import audio
 from lib.files import read_array, write_array
 from lib.models.whisper import model as whisper
-from lib.models.whisper import sizes as whisper_sizes
 from lib.models.whisper.model import Encoded, Whisper, WhisperError
 
 SAMPLES_PER_POSITION = 320
@@ -99,7 +98,7 @@ def encode_with_gradients(model: Whisper, examples: Sequence[Example]) -> Encode
     states: list[Tensor | None] = [None] * len(examples)
     for context in sorted({example.context for example in examples}):
         group = [index for index, example in enumerate(examples) if example.context == context]
-        encoded = whisper_sizes.encode(model, [examples[index].wave for index in group], context)
+        encoded = whisper.encode(model, [examples[index].wave for index in group], context)
         for index, one in zip(group, encoded.states, strict=True):
             states[index] = one
     return stack(states, [log_weights(model, example.context) for example in examples])
@@ -138,19 +137,11 @@ def mean_states(cache: EncoderStates, examples: Sequence[Example], batch_size: i
     return torch.cat(means)
 
 
-def by_speaker(embeddings: Tensor, speakers: Sequence[str]) -> Tensor:
-    """Embeddings (utterances, size) with each row replaced by the mean over its speaker's rows."""
-    names = sorted(set(speakers))
-    owner = torch.tensor([names.index(speaker) for speaker in speakers], device=embeddings.device)
-    sums = torch.zeros(len(names), embeddings.shape[1], device=embeddings.device).index_add_(0, owner, embeddings)
-    return (sums / owner.bincount(minlength=len(names))[:, None])[owner]
-
-
 def _tokens(model: Whisper, name: str, text: str) -> tuple[int, ...]:
     if not text.strip():
         raise WhisperError(f"Utterance {name} has no transcript: write one or leave the utterance out.")
     tokens = model.tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids
-    most = model.network.config.max_target_positions - len(whisper_sizes.prompt(model)) - 1
+    most = model.network.config.max_target_positions - len(whisper.prompt(model)) - 1
     if len(tokens) > most:
         raise WhisperError(
             f"The transcript of utterance {name} has {len(tokens)} tokens, more than the decoder's {most}: cut the "

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from lib.models.whisper.model import Encoded, Whisper, WhisperError
-from lib.models.whisper.sizes import prompt
+from lib.models.whisper.model import Encoded, Whisper, WhisperError, prompt
 from lib.models.whisper.states import EncoderStates, Example, encode_with_gradients
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from lib.models.whisper.decoding import beam_search, transcribe
 from lib.models.whisper.model import Encoded, WhisperError
 from lib.models.whisper.states import (
     EncoderStates,
-    by_speaker,
     encode_with_gradients,
     log_weights,
     mean_states,
@@ -90,11 +89,6 @@ def test_the_mean_state_hears_the_utterance_and_not_the_silence(cache, examples)
         states = cache.read([example]).states[0]
         heard = [states[p] for p in range(states.shape[0]) if p * 320 < len(example.wave)]
         torch.testing.assert_close(means[row], torch.stack(heard).mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_speaker_level_embeddings_are_means_over_the_speaker():
-    embeddings = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
-    assert by_speaker(embeddings, ["a", "a", "b"]).tolist() == [[2.0, 1.0], [2.0, 1.0], [5.0, 5.0]]
 
 
 @torch.no_grad()

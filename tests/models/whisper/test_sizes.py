@@ -15,7 +15,7 @@ from lib import pretrained
 from lib.models.whisper import model as whisper
 from lib.models.whisper import sizes as whisper_sizes
 from lib.models.whisper.decoding import beam_search
-from lib.models.whisper.model import Encoded, Whisper, WhisperError
+from lib.models.whisper.model import Encoded, WhisperError
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, prepare
 from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
 from lib.pretrained import PretrainedError
@@ -61,8 +61,8 @@ def test_the_installed_whisper_is_the_one_that_the_metrics_use(cache):
 
 def test_an_english_whisper_in_a_folder_has_the_short_prompt(folders):
     model = whisper_sizes.load("mine", path=folders["english"])
-    assert type(model) is Whisper and not whisper_sizes.is_multilingual(model)
-    assert whisper_sizes.prompt(model) == [model.start, model.no_timestamps]
+    assert not whisper.is_multilingual(model)
+    assert whisper.prompt(model) == [model.start, model.no_timestamps]
     assert model.suppressed == [1, 2] and model.suppressed_first == [220]
     assert model.pretrained.path == folders["english"] and model.pretrained.source.startswith("local path: ")
     assert model.transcribe([noise()], context_seconds=5.0)
@@ -72,12 +72,12 @@ def test_an_english_whisper_in_a_folder_has_the_short_prompt(folders):
 def test_a_multilingual_whisper_is_told_to_write_english(folders, name):
     model = whisper_sizes.load("mine", path=folders[name])
     english, task = model.tokenizer.token_to_id("<|en|>"), model.tokenizer.token_to_id("<|transcribe|>")
-    assert whisper_sizes.prompt(model) == [model.start, english, task, model.no_timestamps]
+    assert whisper.prompt(model) == [model.start, english, task, model.no_timestamps]
 
 
 def test_the_generation_configuration_says_whether_a_whisper_is_multilingual(tmp_path):
     model = whisper_sizes.load("mine", path=save(tmp_path / "english", MULTILINGUAL, multilingual=False))
-    assert not whisper_sizes.is_multilingual(model)
+    assert not whisper.is_multilingual(model)
 
 
 def test_multilingual_transcripts_are_those_of_transformers_generate(folders):
@@ -85,7 +85,7 @@ def test_multilingual_transcripts_are_those_of_transformers_generate(folders):
     encoded = model.encode([noise()])
     tokens = model.network.generate(
         encoder_outputs=BaseModelOutput(encoded.states),
-        decoder_input_ids=torch.tensor([whisper_sizes.prompt(model)]),
+        decoder_input_ids=torch.tensor([whisper.prompt(model)]),
         suppress_tokens=[*model.suppressed, *range(model.end + 1, MULTILINGUAL)],
         begin_suppress_tokens=model.suppressed_first,
         max_new_tokens=8,
@@ -104,7 +104,7 @@ def test_teacher_forcing_trains_on_the_transcript_after_the_long_prompt(folders,
     model = whisper_sizes.load("mine", path=folders["multilingual"])
     example = prepare(model, "one", noise(), "The dog sleeps.", 5.0)
     inputs, labels = teacher_forcing(model, [example])
-    assert inputs[0].tolist() == [*whisper_sizes.prompt(model), *example.tokens]
+    assert inputs[0].tolist() == [*whisper.prompt(model), *example.tokens]
     assert labels[0].tolist() == [-100, -100, -100, *example.tokens, model.end]
     states = EncoderStates(model, tmp_path)
     encoded = Encoded(states.read([example]).states, torch.zeros(states.read([example]).states.shape[1]))
@@ -116,13 +116,13 @@ def test_teacher_forcing_trains_on_the_transcript_after_the_long_prompt(folders,
 def test_128_mel_bands_are_those_of_the_transformers_feature_extractor():
     theirs = WhisperFeatureExtractor(feature_size=128)([noise()], sampling_rate=16000, return_tensors="pt")
     padded = torch.nn.functional.pad(torch.from_numpy(noise())[None], (0, 480000))[:, :480000]
-    assert torch.allclose(whisper_sizes.log_mel(padded, 128), theirs.input_features, atol=1e-4)
+    assert torch.allclose(whisper.log_mel(padded, 128), theirs.input_features, atol=1e-4)
 
 
 def test_states_of_128_mel_bands_are_those_of_transformers_and_the_same_with_gradients(folders):
     model = whisper_sizes.load("mine", path=folders["wide"])
     padded = torch.nn.functional.pad(torch.from_numpy(noise())[None], (0, 480000))[:, :480000]
-    theirs = model.network.model.encoder(whisper_sizes.log_mel(padded, 128)).last_hidden_state
+    theirs = model.network.model.encoder(whisper.log_mel(padded, 128)).last_hidden_state
     ours = model.encode([noise()]).states
     assert torch.allclose(ours, theirs, atol=1e-3)
     example = prepare(model, "one", noise(), "The dog sleeps.", 5.0)
