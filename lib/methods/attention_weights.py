@@ -3,6 +3,7 @@
 Scores `(batch, heads, queries, keys)` hold minus infinity at padded keys; the weights of a row sum to one.
 """
 
+import entmax
 import torch
 from torch import Tensor
 
@@ -19,32 +20,9 @@ def top_k(scores: Tensor, valid: Tensor, fraction: float) -> Tensor:
     return torch.softmax(scores.masked_fill(scores < border, -torch.inf), -1)
 
 
-class _Entmax15(torch.autograd.Function):
-    @staticmethod
-    def forward(context, scores: Tensor) -> Tensor:
-        z = (scores - scores.amax(-1, keepdim=True)) / 2
-        z = z.clamp_min(-2)  # the threshold lies within 1 of the largest: what is further never counts
-        ordered = z.sort(-1, descending=True).values
-        count = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
-        mean = ordered.cumsum(-1) / count
-        variance = ordered.square().cumsum(-1) / count - mean.square()
-        threshold = mean - ((1 / count) - variance).clamp_min(0).sqrt()
-        support = (threshold <= ordered).sum(-1, keepdim=True)
-        root = (z - threshold.gather(-1, support - 1)).clamp_min(0)
-        context.save_for_backward(root)
-        return root.square()
-
-    @staticmethod
-    def backward(context, gradient: Tensor) -> Tensor:
-        (root,) = context.saved_tensors
-        product = root * gradient
-        return product - root * (product.sum(-1, keepdim=True) / root.sum(-1, keepdim=True))
-
-
 def entmax15(scores: Tensor) -> Tensor:
     """1.5-entmax over the last dimension: `max(z / 2 - tau, 0) ** 2`, tau such that a row sums to one.
 
-    Exact, by sorting (Peters et al. 2019, arXiv 1905.05702, algorithm 2); its gradient is their equation 14.
-    Every row needs one finite score.
+    Exact, by sorting (Peters et al. 2019, arXiv 1905.05702, algorithm 2). Every row needs one finite score.
     """
-    return _Entmax15.apply(scores.float())
+    return entmax.entmax15(scores.float(), dim=-1)

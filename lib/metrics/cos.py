@@ -6,7 +6,7 @@ negative, so it lies between 0 and 100; 100 is the same voice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,35 +52,6 @@ def against(
     if not (off < 1e-3).all():
         raise MetricError(f"Embedding {int(off.argmax())} is not of unit norm: normalise it.")
     return 100.0 * np.sum(_unit(speaker.embed(waves, device, batch_size)) * _unit(embeddings), axis=1)
-
-
-def score_centroid(
-    speech: Sequence[np.ndarray],
-    speakers: Sequence[str],
-    enrolment: Mapping[str, Sequence[np.ndarray]],
-    *,
-    device: str = "cpu",
-    batch_size: int = 64,
-) -> dict[str, np.ndarray]:
-    """`cos_centroid` (batch,): COS between each wave and the centroid of its speaker's enrolment waves.
-
-    The centroid is the normalised mean of the embeddings of `enrolment[speaker]`, computed once per speaker that
-    is named in `speakers` (one for each wave). 100 only where every enrolment wave has the wave's embedding.
-    Raises MetricError for a speaker without enrolment waves, and as `score` does.
-    """
-    check_pairs(speech, speakers)
-    named = list(dict.fromkeys(speakers))
-    for name in named:
-        if not enrolment.get(name):
-            raise MetricError(f"The speaker {name} has no enrolment waves: give at least one.")
-    waves = [check_waves(enrolment[name], f"Enrolment of {name}", SHORTEST) for name in named]
-    embedded = speaker.embed([wave for each in waves for wave in each], device, batch_size)
-    ends = np.cumsum([len(each) for each in waves])[:-1]
-    centroids = dict(zip(named, map(speaker.centroid, np.split(embedded, ends)), strict=True))
-    if not named:
-        return {"cos_centroid": np.zeros(0)}
-    chosen = np.stack([centroids[name] for name in speakers])
-    return {"cos_centroid": against(speech, chosen, device, batch_size)}
 
 
 def _unit(embeddings: np.ndarray) -> np.ndarray:

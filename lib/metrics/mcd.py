@@ -102,42 +102,6 @@ def align(
     return Alignment(distortion, released, speech_frames, reference_frames)
 
 
-@torch.inference_mode()
-def variants(
-    speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
-    alignment: Alignment | None = None,
-) -> dict[str, np.ndarray]:
-    """`mcd_plain`, `mcd_truncated` and `mcd_dtw_sl` (batch,) in dB, of waves as `score` takes them.
-
-    The names are those of pymcd's modes (its "dtw" is `mcd`), the cepstra those of `cepstra`. Plain: frame t
-    with frame t, the shorter wave continued by zeros. Truncated: the same until the shorter wave ends.
-    dtw_sl: `mcd` times the longer over the shorter number of frames, so that a wrong duration counts (Chen et
-    al., "V2C: visual voice cloning", CVPR 2022). Each is 0 for identical waves, and none depends on their level.
-    Leading silence shifts the frames of plain and truncated. Errors as `score`.
-    """
-    waves, expected = check_waves(speech, "Speech", SHORTEST), check_waves(reference, "Reference", SHORTEST)
-    check_pairs(waves, expected)
-    if alignment is None:
-        alignment = align(waves, expected, device=device, batch_size=batch_size)
-    frames = np.array([[1 + len(wave) // HOP for wave in side] for side in (waves, expected)]).reshape(2, -1)
-    shorter, longer = frames.min(axis=0), frames.max(axis=0)
-    plain, truncated = np.zeros(len(waves)), np.zeros(len(waves))
-    for batch in np.array_split(np.argsort(longer), max(1, -(-len(waves) // batch_size))):
-        if len(batch) == 0:
-            continue
-        both, _ = cepstra([waves[index] for index in batch] + [expected[index] for index in batch], device)
-        distance = (both[: len(batch)] - both[len(batch) :]).norm(dim=2) * DECIBEL
-        total = distance.masked_fill(distance < ROUNDING, 0.0).cumsum(dim=1).cpu().numpy()
-        row = np.arange(len(batch))
-        plain[batch] = total[row, longer[batch] - 1] / longer[batch]
-        truncated[batch] = total[row, shorter[batch] - 1] / shorter[batch]
-    return {"mcd_plain": plain, "mcd_truncated": truncated, "mcd_dtw_sl": alignment.mcd * (longer / shorter)}
-
-
 def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Mel cepstra c_1 ... c_25 (batch, frames, 25) in float64 and the number of frames (batch,) of each wave.
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.metrics import MetricError, check_pairs, check_waves
+from lib.metrics import MetricError, check_waves
 from lib.pretrained import PretrainedError, resolve, sha256
 
 SEGMENT = 122880
@@ -208,21 +208,3 @@ def _p808_features(segments: np.ndarray) -> np.ndarray:
     mel = librosa.feature.melspectrogram(y=segments[:, :-160], sr=RATE, n_fft=321, hop_length=160, n_mels=120)
     scaled = [(librosa.power_to_db(each, ref=np.max) + 40) / 40 for each in mel]
     return np.stack(scaled).transpose(0, 2, 1).astype(np.float32)
-
-
-def correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Pearson's and Spearman's correlation, -1 to 1, of two predictors' scores (batch,) of the same utterances.
-
-    `pearson`, `spearman` and `utterances`, their number. Raises MetricError for fewer than three utterances,
-    scores that are not finite, or a predictor that gives every utterance the same score.
-    """
-    from scipy import stats
-
-    check_pairs(one, other)
-    if len(one) < 3:
-        raise MetricError(f"A correlation needs at least 3 utterances: there are {len(one)}.")
-    for scores in (one, other):
-        if not np.isfinite(scores).all() or np.ptp(scores) == 0:
-            raise MetricError("A correlation needs finite scores that are not all the same.")
-    pearson, spearman = stats.pearsonr(one, other).statistic, stats.spearmanr(one, other).statistic
-    return {"pearson": float(pearson), "spearman": float(spearman), "utterances": float(len(one))}

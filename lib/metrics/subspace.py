@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -33,7 +32,6 @@ WELL_CONDITIONED = 1e6
 SIDE_BY_SIDE = 1e4  # condition number up to which tangents are right to about 1e-8 of themselves
 STEEPEST = 10.0  # tangent
 SPREAD = 1e-2  # singular values, over the largest one, that the eigenvectors of A A' are as good for
-THRESHOLDS = (0.01, 0.1, 0.5)
 
 
 class SubspaceError(ValueError):
@@ -112,31 +110,6 @@ def compare(
             for name, row, count in zip(part, *_on_host(principal_angles(*stacks, rank)), strict=True):
                 angles[name] = row[:count]
     return angles
-
-
-def summarise(angles: Mapping[str, np.ndarray], thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
-    """One row per matrix: what papers report of its principal angles, in radians.
-
-    Columns: name; angles (their number); mean, median, deviation (population), smallest, largest; geodesic, the
-    Grassmann distance sqrt(sum of squares); and share_above_t, the share of angles above each threshold t.
-    Raises SubspaceError where a matrix has no angles or they are not finite.
-    """
-    rows = []
-    for name, values in angles.items():
-        if len(values) == 0 or not np.isfinite(values).all():
-            raise SubspaceError(f"The matrix {name} has no finite angles: leave it out.")
-        row = {
-            "name": name,
-            "angles": len(values),
-            "mean": values.mean(),
-            "median": np.median(values),
-            "deviation": values.std(),
-            "smallest": values.min(),
-            "largest": values.max(),
-            "geodesic": float(np.linalg.norm(values)),
-        }
-        rows.append(row | {f"share_above_{limit:g}": float((values > limit).mean()) for limit in thresholds})
-    return pd.DataFrame(rows)
 
 
 def _check_batch(matrices: Tensor, name: str) -> None:

@@ -64,12 +64,6 @@ class StyleSpeechDims:
         return 1 + 2 * (self.style_kernel - 1)
 
 
-DEMO = StyleSpeechDims(
-    hidden=96, encoder_layers=3, decoder_layers=4, filter=256, kernels=(3, 1), predictor_filter=96,
-    predictor_dropout=0.3, style=64, style_hidden=64,
-)  # fmt: skip
-
-
 class StyleFFTBlock(FFTBlock):
     """An FFT block whose layer norms have no scale and shift of their own: SALN gives them."""
 

@@ -79,22 +79,3 @@ def test_bad_embeddings_are_refused(embeddings, sentence):
     tone = np.sin(np.arange(16000) / 20).astype(np.float32)
     with pytest.raises(MetricError, match=sentence):
         cos.against([tone], embeddings)
-
-
-def test_the_centroid_form_compares_with_the_mean_voice_of_the_speaker(recordings):
-    own, other = ([recordings[start + i].wave[:32000] for i in range(3)] for start in (0, 30))
-    speech = [recordings[4].wave[:32000], recordings[34].wave[:32000], recordings[4].wave[:32000]]
-    found = cos.score_centroid(speech, ["a", "b", "b"], {"a": own, "b": other})["cos_centroid"]
-    centroids = np.stack([speaker.centroid(speaker.embed(own)), *[speaker.centroid(speaker.embed(other))] * 2])
-    assert np.allclose(found, cos.against(speech, centroids), atol=1e-4)
-    assert found[0] > found[2] + 10
-
-
-def test_the_only_enrolment_wave_scores_100(speech):
-    found = cos.score_centroid(speech[:2], ["a", "b"], {"a": [speech[0]], "b": [speech[1]]})
-    assert np.allclose(found["cos_centroid"], 100, atol=1e-3)
-
-
-def test_a_speaker_without_enrolment_is_named(speech):
-    with pytest.raises(MetricError, match="The speaker b has no enrolment waves"):
-        cos.score_centroid(speech[:2], ["a", "b"], {"a": [speech[0]]})

@@ -153,31 +153,3 @@ def test_a_bad_reference_is_named(wave, sentence):
     tone = np.sin(np.arange(16000) / 20).astype(np.float32)
     with pytest.raises(MetricError, match=sentence):
         mcd.score([tone], [wave])
-
-
-def test_plain_and_duration_aware_forms_are_pymcds_definitions(distorted):
-    found = mcd.variants(*map(list, zip(*distorted, strict=True)))
-    for index, (heard, reference) in enumerate(distorted):
-        frames = [mcd.cepstra([wave])[0][0].numpy() for wave in (reference, heard)]
-        length = max(len(heard), len(reference))
-        padded = [np.pad(wave, (0, length - len(wave))) for wave in (reference, heard)]
-        same, other = (mcd.cepstra([wave])[0][0].numpy() for wave in padded)
-        distances = [mcd.DECIBEL * np.sqrt(np.inner(a - b, a - b)) for a, b in zip(same, other, strict=True)]
-        assert found["mcd_plain"][index] == pytest.approx(np.mean(distances), abs=1e-9)
-        until = min(map(len, frames))
-        assert found["mcd_truncated"][index] == pytest.approx(
-            np.mean([mcd.DECIBEL * np.linalg.norm(a - b) for a, b in zip(frames[0][:until], frames[1], strict=False)]),
-            abs=1e-9,
-        )
-        _, path = librosa.sequence.dtw(frames[0].T, frames[1].T, metric="euclidean")
-        along = mcd.DECIBEL * np.linalg.norm(frames[0][path[:, 0]] - frames[1][path[:, 1]], axis=1).mean()
-        ratio = max(map(len, frames)) / until
-        assert found["mcd_dtw_sl"][index] == pytest.approx(along * ratio, abs=1e-6)
-
-
-def test_a_wrong_duration_counts_in_the_duration_aware_form_only(speech):
-    slow = librosa.effects.time_stretch(speech[0], rate=0.5)
-    plain_path = mcd.score([slow], speech[:1])["mcd"][0]
-    found = mcd.variants([slow], speech[:1])
-    assert found["mcd_dtw_sl"][0] == pytest.approx(2 * plain_path, rel=0.02)
-    assert found["mcd_truncated"][0] > plain_path

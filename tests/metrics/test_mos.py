@@ -104,19 +104,3 @@ def test_dnsmos_refuses_what_it_cannot_score(speech):
     with pytest.raises(MetricError, match="takes no reference"):
         mos.dnsmos(speech[:1], speech[:1])
     assert mos.dnsmos([])["dnsmos_p808_predicted"].shape == (0,)
-
-
-def test_correlation_of_known_scores():
-    found = mos.correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 4.0, 9.0, 16.0]))
-    assert found["spearman"] == pytest.approx(1)
-    assert found["pearson"] == pytest.approx(np.corrcoef([1, 2, 3, 4], [1, 4, 9, 16])[0, 1])
-    assert found["utterances"] == 4
-
-
-@pytest.mark.parametrize(
-    ("one", "sentence"),
-    [([1.0, 2.0], "2 utterances and 3 references"), ([1.0, np.nan, 2.0], "finite"), ([2.0, 2.0, 2.0], "not all the")],
-)
-def test_a_correlation_that_is_not_defined_is_refused(one, sentence):
-    with pytest.raises(MetricError, match=sentence):
-        mos.correlation(np.array(one), np.array([1.0, 2.0, 3.0]))

@@ -175,18 +175,6 @@ def test_chunks_do_not_change_the_angles(monkeypatch):
         assert np.allclose(angles, whole[name], atol=1e-13)
 
 
-def test_the_summary_of_known_angles():
-    table = subspace.summarise({"w": np.array([1.0, 0.3, 0.05, 0.05]), "v": np.array([0.2])}, thresholds=(0.1, 0.5))
-    first = table.iloc[0]
-    assert (first["name"], first["angles"], first["largest"], first["smallest"]) == ("w", 4, 1.0, 0.05)
-    assert first["mean"] == pytest.approx(0.35)
-    assert first["median"] == pytest.approx(0.175)
-    assert first["deviation"] == pytest.approx(np.sqrt(0.15125))
-    assert first["geodesic"] == pytest.approx(np.sqrt(1.095))
-    assert (first["share_above_0.1"], first["share_above_0.5"]) == (0.5, 0.25)
-    assert table.iloc[1]["deviation"] == 0
-
-
 @pytest.mark.parametrize(
     ("first", "second", "sentence"),
     [
@@ -217,8 +205,6 @@ def test_bad_weights_are_named(after, sentence):
         subspace.compare({"w": torch.ones(4, 3)}, after)
 
 
-def test_a_rank_below_one_and_an_empty_summary_are_refused():
+def test_a_rank_below_one_is_refused():
     with pytest.raises(SubspaceError, match="The rank is 0"):
         principal_angles(torch.ones(1, 4, 3), torch.ones(1, 4, 3), rank=0)
-    with pytest.raises(SubspaceError, match="The matrix w has no finite angles"):
-        subspace.summarise({"w": np.zeros(0)})
