@@ -1,39 +1,34 @@
 """Simulated atypical speech on disk: the embedded corpus as speakers of several conditions would say it.
 
-    python -m lib.corpora.disorders.corpus --profile demo
-
-Everything here is simulated (`lib.corpora.disorders.simulate`). A recipe lists groups of speakers. A simulated speaker is a voice of
-the embedded corpus, a condition, a severity and a profile drawn from them. Groups of the role adaptation take voices
-and sentences from the pre-training and adaptation speakers, with a training and a test split; groups of the role
-never_seen take only voices that no training speaker has, and test sentences. Every recording, typical speech
-included, has the same pink room noise, set against the level of the voice before it was changed: a weak voice is
-therefore nearer to the noise, as before a real microphone.
+Everything here is simulated (`lib.corpora.disorders.simulate`). A recipe lists groups of speakers. A simulated
+speaker is a voice of the embedded corpus, a condition, a severity and a profile drawn from them. Groups of the role
+adaptation take voices and sentences from the pre-training and adaptation speakers, with a training and a test split;
+groups of the role never_seen take only voices that no training speaker has, and test sentences. Every recording,
+typical speech included, has the same pink room noise, set against the level of the voice before it was changed: a
+weak voice is therefore nearer to the noise, as before a real microphone.
 
 Every finished utterance is a file, so a build that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures
-import concurrent.futures.process
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
-from lib.corpora.disorders.simulate import COHORTS, SEVERITIES, Profile, draw_profile, simulate_mixed
+from lib.corpora.disorders.simulate import COHORTS, SEVERITIES, Profile, draw_profile, simulate
 from lib.corpora.embedded import build as kokoro
 from lib.corpora.embedded.recipe import DATA
 from lib.files import fingerprint
-from lib.workers import end_with_parent
+from lib.workers import map_in_processes
 
 VERSION = 1  # of the samples that a job gives; part of the corpus's hash
 CHUNK = 6  # utterances a worker makes together
@@ -125,7 +120,7 @@ def make(source: Corpus, job: Job, snr: float | None) -> tuple[np.ndarray, Utter
     before = source.wave(job.source)
     wave, phonemes, durations, events = before, job.source.phonemes, job.source.durations, ()
     if job.profiles:
-        made = simulate_mixed(before, phonemes, durations, job.profiles, job.seed)
+        made = simulate(before, phonemes, durations, job.profiles, job.seed)
         wave, phonemes, durations, events = made.wave, made.phonemes, made.durations, made.events
     if len(wave) > LONGEST * audio.RATE:
         raise CorpusError(f"{job.name}: it lasts {len(wave) / audio.RATE:.1f} s, more than {LONGEST:g} s.")
@@ -189,7 +184,12 @@ def build(recipe: dict, source: Corpus, root: str | Path = DATA / "built", cores
     if (corpus := _complete(folder, identity)) is not None:
         return corpus
     missing = [job for job in jobs if kokoro.finished(folder, job.speaker, job.name) is None]
-    _make_all(missing, source, recipe["snr"], folder, cores or len(os.sched_getaffinity(0)))
+    chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+    cores = 1 if len(missing) < FEW else cores or len(os.sched_getaffinity(0))
+    light = Corpus(source.root, source.name, source.hash, [])
+    make_some = partial(work, source=light, snr=recipe["snr"], folder=folder)
+    for _ in map_in_processes(make_some, chunks, cores, label="simulated utterances", size=len):
+        pass
     entries = [kokoro.finished(folder, job.speaker, job.name) for job in jobs]
     utterances = [entry for entry in entries if isinstance(entry, Utterance)]
     lost = sorted({job.speaker for job in jobs} - {item.speaker for item in utterances})
@@ -200,8 +200,8 @@ def build(recipe: dict, source: Corpus, root: str | Path = DATA / "built", cores
     return corpus
 
 
-def work(jobs: list[Job], source: Corpus, snr: float | None, folder: Path) -> int:
-    """Make and write some utterances; returns how many. Beside `<id>.flac` stands `<id>.json`, as in `kokoro`."""
+def work(jobs: list[Job], source: Corpus, snr: float | None, folder: Path) -> None:
+    """Make and write some utterances. Beside `<id>.flac` stands `<id>.json`, as in `kokoro`."""
     for job in jobs:
         path = folder / "audio" / job.speaker / f"{job.name}.flac"
         try:
@@ -212,30 +212,6 @@ def work(jobs: list[Job], source: Corpus, snr: float | None, folder: Path) -> in
             reason = {"utterance": job.name, "speaker": job.speaker, "text": job.source.text, "reason": str(error)}
             record = {"set_aside": reason}
         write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
-    return len(jobs)
-
-
-def _make_all(jobs: list[Job], source: Corpus, snr: float | None, folder: Path, cores: int) -> None:
-    from tqdm import tqdm
-
-    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    with tqdm(total=len(jobs), desc="simulated utterances", unit="utt", disable=not jobs) as bar:
-        if cores == 1 or len(jobs) < FEW:
-            for chunk in chunks:
-                bar.update(work(chunk, source, snr, folder))
-            return
-        light = Corpus(source.root, source.name, source.hash, [])
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(cores, context, end_with_parent) as pool:
-            futures = [pool.submit(work, chunk, light, snr, folder) for chunk in chunks]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    bar.update(future.result())
-            except concurrent.futures.process.BrokenProcessPool:
-                raise CorpusError("A worker process was killed; run again with fewer cores or more memory.") from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
 
 def _complete(folder: Path, identity: str) -> Corpus | None:
@@ -261,27 +237,3 @@ def pause_share(item: Utterance) -> float:
     spoken = text.PHONES + text.STRESS
     silent = sum(item.durations[place] for place in inside if item.phonemes[place] not in spoken)
     return silent / sum(item.durations[place] for place in inside)
-
-
-def main() -> None:
-    """Build the simulated corpus of a profile and say where it is."""
-    from lib.study import load_profile
-
-    parser = argparse.ArgumentParser(description="Build the simulated atypical corpus of a profile.")
-    parser.add_argument("--profile", default="demo", help="smoke, demo, full or paper")
-    parser.add_argument("--cores", type=int, help="worker processes (default: all cores)")
-    options = parser.parse_args()
-    profile = load_profile(options.profile)
-    try:
-        source = kokoro.build(profile["corpus"], cores=options.cores)
-        corpus = build(profile["ha"]["corpus"], source, cores=options.cores)
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-    minutes = sum(item.seconds for item in corpus.utterances) / 60
-    print(
-        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, {len(corpus.speakers())} speakers"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ Everything made here is simulated, by cutting the recording at its alignment and
 report has to say so. `lib.corpora.disorders.profile` lists the parameters, their ranges and the literature.
 
     profile = draw_profile("parkinsons", "moderate", seed=3)
-    made = simulate(corpus.wave(item), item.phonemes, item.durations, profile, seed=3)
+    made = simulate(corpus.wave(item), item.phonemes, item.durations, [profile], seed=3)
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ __all__ = [
     "Simulated",
     "draw_profile",
     "simulate",
-    "simulate_mixed",
 ]
 
 
@@ -46,21 +45,18 @@ class Simulated:
     events: tuple[Event, ...]
 
 
-def simulate(wave: np.ndarray, phonemes: str, durations: Sequence[float], profile: Profile, seed: int) -> Simulated:
-    """The recording (samples,) at 16 kHz, spoken as `profile` says: disfluencies first, then rate and voice.
-
-    phonemes: symbols of `lib.text`; durations: seconds, one per symbol, summing to the recording within 50 ms.
-    The same arguments give the same samples. A profile that changes nothing returns the recording's own samples.
-    Raises `lib.audio.AudioError` for silence and other unusable samples, AtypicalError for an alignment that does
-    not fit and for a recording without a voiced frame; both are ValueErrors of one sentence.
-    """
-    return simulate_mixed(wave, phonemes, durations, (profile,), seed)
-
-
-def simulate_mixed(
+def simulate(
     wave: np.ndarray, phonemes: str, durations: Sequence[float], profiles: Sequence[Profile], seed: int
 ) -> Simulated:
-    """A mixed condition: `simulate` with each profile in turn; events are in the time of the last recording."""
+    """The recording (samples,) at 16 kHz as each profile says in turn: disfluencies first, then rate and voice.
+
+    Several profiles are a mixed condition; events are in the time of the last recording. phonemes: symbols of
+    `lib.text`; durations: seconds, one per symbol, summing to the recording within 50 ms. The same arguments give the
+    same samples. A profile that changes nothing returns the recording's own samples.
+
+    Raises `lib.audio.AudioError` for silence and other unusable samples, AtypicalError for an alignment that does
+    not fit, for a recording without a voiced frame and without a profile; all are ValueErrors of one sentence.
+    """
     if not profiles:
         raise AtypicalError("No profile is given: draw at least one.")
     made = Simulated(np.asarray(wave), phonemes, tuple(durations), ())

@@ -15,7 +15,6 @@ from lib.corpora.disorders.simulate import (
     Profile,
     draw_profile,
     simulate,
-    simulate_mixed,
 )
 from lib.corpora.world import analyse
 from lib.metrics import prosody
@@ -57,7 +56,7 @@ def speaker(**parameters) -> Profile:
 
 
 def said(spoken, seed: int = 0, **parameters):
-    return simulate(*spoken, speaker(**parameters), seed)
+    return simulate(*spoken, [speaker(**parameters)], seed)
 
 
 def f0(wave: np.ndarray) -> np.ndarray:
@@ -164,7 +163,7 @@ def test_disfluencies_come_as_often_as_their_probability():
     phonemes, durations = "|" + "sɑ " * 400, (0.02, *([0.01, 0.015, 0.01] * 400))
     time = np.arange(round(sum(durations) * RATE)) / RATE
     wave = (0.3 * np.sin(2 * np.pi * 150 * time)).astype(np.float32)
-    made = simulate(wave, phonemes, durations, speaker(sound_repetition=0.15, word_repetition=0.05), 2)
+    made = simulate(wave, phonemes, durations, [speaker(sound_repetition=0.15, word_repetition=0.05)], 2)
     kinds = [event.kind for event in made.events]
     assert kinds.count("sound_repetition") / 400 == pytest.approx(0.15, abs=0.05)
     assert kinds.count("word_repetition") / 400 == pytest.approx(0.05, abs=0.03)
@@ -293,15 +292,15 @@ def test_drawn_profiles_get_worse_with_severity_and_stay_in_their_ranges(cohort)
 
 def test_the_same_seed_gives_the_same_samples_and_another_does_not(spoken):
     profiles = [draw_profile("stuttering", "severe", 1), draw_profile("parkinsons", "severe", 1)]
-    one, same, other = (simulate_mixed(*spoken, profiles, seed) for seed in (4, 4, 5))
+    one, same, other = (simulate(*spoken, profiles, seed) for seed in (4, 4, 5))
     assert np.array_equal(one.wave, same.wave) and one.events == same.events
     assert len(one.wave) != len(other.wave) or not np.array_equal(one.wave, other.wave)
 
 
 def test_mixed_conditions_keep_the_first_ones_events_in_the_new_time(spoken):
     first = speaker(block=1.0, block_seconds=0.5, deletion=1.0)
-    alone = simulate(*spoken, first, 0)
-    made = simulate_mixed(*spoken, (first, replace(speaker(), slowness=2.0)), 0)
+    alone = simulate(*spoken, [first], 0)
+    made = simulate(*spoken, (first, replace(speaker(), slowness=2.0)), 0)
     for kind in ("block", "deleted_syllable"):
         before = [(2 * event.start, 2 * event.end) for event in alone.events if event.kind == kind]
         after = [(event.start, event.end) for event in made.events if event.kind == kind]
@@ -313,7 +312,7 @@ def test_real_speech_with_a_crude_alignment_goes_through_every_cohort(recordings
     wave, phonemes = recordings[0].wave[: 2 * RATE], "|ðɪs ɪz sˈʌm spˈiʧ.|"
     durations = (len(wave) / RATE / len(phonemes),) * len(phonemes)
     for cohort in COHORTS:
-        made = simulate(wave, phonemes, durations, draw_profile(cohort, "severe", 0), 0)
+        made = simulate(wave, phonemes, durations, [draw_profile(cohort, "severe", 0)], 0)
         assert made.wave.dtype == np.float32 and np.isfinite(made.wave).all() and np.abs(made.wave).max() <= 1
         assert sum(made.durations) == pytest.approx(len(made.wave) / RATE, abs=1e-6)
         assert len(made.durations) == len(made.phonemes) and made.events
@@ -325,13 +324,13 @@ def test_bad_input_is_named_in_one_sentence(spoken):
     whisper[8000:8008] = 0.1
     slow = speaker(slowness=1.5)
     for call, words_of in (
-        (lambda: simulate(wave, phonemes, [2 * s for s in durations], slow, 0), "durations sum to"),
-        (lambda: simulate(wave, phonemes, durations[1:], slow, 0), "one per symbol"),
-        (lambda: simulate(wave, phonemes, (-0.1, *durations[1:]), slow, 0), "negative"),
-        (lambda: simulate(wave, "|" * len(phonemes), durations, slow, 0), "no phone"),
-        (lambda: simulate(silent, phonemes, durations, slow, 0), "silent"),
-        (lambda: simulate(whisper, phonemes, durations, slow, 0), "no voiced frame"),
-        (lambda: simulate_mixed(wave, phonemes, durations, (), 0), "No profile"),
+        (lambda: simulate(wave, phonemes, [2 * s for s in durations], [slow], 0), "durations sum to"),
+        (lambda: simulate(wave, phonemes, durations[1:], [slow], 0), "one per symbol"),
+        (lambda: simulate(wave, phonemes, (-0.1, *durations[1:]), [slow], 0), "negative"),
+        (lambda: simulate(wave, "|" * len(phonemes), durations, [slow], 0), "no phone"),
+        (lambda: simulate(silent, phonemes, durations, [slow], 0), "silent"),
+        (lambda: simulate(whisper, phonemes, durations, [slow], 0), "no voiced frame"),
+        (lambda: simulate(wave, phonemes, durations, (), 0), "No profile"),
         (lambda: draw_profile("lisp", "mild", 0), "cohort 'lisp' is unknown"),
         (lambda: draw_profile("stuttering", "awful", 0), "severity 'awful' is unknown"),
         (lambda: speaker(slowness=9.0), "slowness"),
