@@ -103,7 +103,7 @@ def chapter(name):
 
 def code_of(start):
     """The digest of what a step of a paper reaches, taken once for all its systems."""
-    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.embedded.build") for paper in PAPERS}
+    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.source") for paper in PAPERS}
 
 
 PREPARE_CODE, RUN_CODE = code_of("prepare"), code_of("run")
@@ -152,7 +152,7 @@ rule corpus:
     log: f"{R}/logs/corpus.log"
     params:
         profile=settings(PROFILE, "corpus"),
-        code=code_digest("lib.corpora.embedded.build:build", without="lib.metrics"),
+        code=code_digest("lib.corpora.source:build", without="lib.metrics"),
     threads: ALL_CORES
     priority: 30
     shell: MODULE + " lib.workflow.steps corpus {NAME} {threads} {output}"
@@ -425,7 +425,7 @@ rule paper_chapter:
         profile=lambda wildcards: paper_sections(PROFILE, PAPER_OF[wildcards.chapter]),
         statistics=settings(PROFILE, "statistics"),
         code=lambda wildcards: code_digest(
-            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.embedded.build", prose=True
+            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.source", prose=True
         ),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -441,7 +441,7 @@ rule real_voice:
         profile=settings(PROFILE, "corpus", "features", "real"),
         device=DEVICE,
         found=since(PROFILE, Path(f"{R}/prepared/other_corpus.json")),
-        code=code_digest("lib.papers.common.real_speech:prepare", without="lib.corpora.embedded.build"),
+        code=code_digest("lib.papers.common.real_speech:prepare", without="lib.corpora.source"),
     threads: ALL_CORES
     resources: **LARGE
     shell: MODULE + " lib.papers.common.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
@@ -464,7 +464,7 @@ rule real_speech:
     params:
         profile=settings(PROFILE, "adapt", "vocoder", "seeds", "headline", "real"),
         device=DEVICE,
-        code=code_digest("lib.papers.common.real_speech:run", without="lib.corpora.embedded.build"),
+        code=code_digest("lib.papers.common.real_speech:run", without="lib.corpora.source"),
     threads: ONE_JOB
     resources: **LARGE
     shell:

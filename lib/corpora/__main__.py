@@ -12,8 +12,9 @@ a duration, by an aligner trained on the corpus (`lib.corpora.durations`) or fro
 import argparse
 from pathlib import Path
 
+from lib.corpora import published
 from lib.corpora.corpus import CONDITIONS, ROLES, Corpus
-from lib.corpora.recorded import folder, layout
+from lib.corpora.recorded import folder
 from lib.corpora.recorded.read import BUILT
 from lib.files import cache_root
 from lib.study.protocol import resolve_device
@@ -60,14 +61,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(options: argparse.Namespace) -> str:
     lines = []
-    for name in layout.NAMES:
-        about = layout.loader(name).ABOUT
+    for name, loader in {"folder": folder, **published.LOADERS}.items():
+        about = loader.ABOUT
         lines.append(f"{name:12} {about.title}: {about.size}; {about.licence}.\n{'':12} {about.access}")
     return "\n".join(lines)
 
 
 def _fetch(options: argparse.Namespace) -> str:
-    source = layout.fetch(options.name, options.to, options.parts)
+    source = published.fetch(options.name, options.to, options.parts)
     return f"{source}: ready; now run python -m lib.corpora prepare {options.name} --source {source}"
 
 
@@ -79,7 +80,7 @@ def _prepare(options: argparse.Namespace) -> str:
     elif given:
         raise ValueError(f"Roles and conditions of {options.name} are its loader's; leave {', '.join(given)} out.")
     else:
-        corpus = layout.prepare(options.name, options.source, options.root, options.cores)
+        corpus = published.prepare(options.name, options.source, options.root, options.cores)
     return _summary(_timed(corpus, options))
 
 

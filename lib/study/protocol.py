@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from lib import audio
+from lib.corpora import source
 from lib.corpora.corpus import Corpus
-from lib.corpora.embedded import build as embedded
 from lib.corpora.features import Features, features_of
 from lib.files import cache_root, fingerprint, write_json
 from lib.models.mel import MelDims
@@ -130,7 +130,7 @@ class Study:
 
     @cached_property
     def corpus(self) -> Corpus:
-        return embedded.build(self.profile["corpus"], cores=self.cores)
+        return source.build(self.profile["corpus"], cores=self.cores)
 
     @cached_property
     def mel(self) -> MelDims:

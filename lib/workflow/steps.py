@@ -147,9 +147,9 @@ def run_notebook(log: Path, notebook: str, executed: Path, parameters: list[str]
 def write_corpus(name: str, cores: int, pointer: Path) -> None:
     """Build a profile's corpus, or find it built, and write its name, hash and size to the file `pointer`."""
     from lib import study
-    from lib.corpora.embedded import build as kokoro
+    from lib.corpora import source
 
-    corpus = kokoro.build(study.load_profile(name)["corpus"], cores=cores)
+    corpus = source.build(study.load_profile(name)["corpus"], cores=cores)
     seconds = sum(utterance.seconds for utterance in corpus.utterances)
     size = {"utterances": len(corpus.utterances), "minutes": round(seconds / 60, 2)}
     write_json(pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)})

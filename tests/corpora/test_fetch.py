@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.corpora import fetch
+from lib.corpora import fetch, published
 from lib.corpora.atypical import mdvr_kcl
 from lib.corpora.corpus import CorpusError
-from lib.corpora.recorded import asterisk, layout
+from lib.corpora.recorded import asterisk
 from lib.corpora.recorded import librispeech as loader
 
 CONTENT = os.urandom(300_000)
@@ -259,10 +259,10 @@ def test_published_addresses_come_with_checksums(name, tmp_path, monkeypatch):
         fetch, "download", lambda url, file, sha256="", md5="": asked.append((url, sha256 or md5)) or file
     )
     monkeypatch.setattr(fetch, "unpack", lambda archive, to: archive.write_bytes(b""))
-    layout.fetch(name, tmp_path)
+    published.fetch(name, tmp_path)
     assert asked and all(url.startswith("http") and len(digest) in (32, 64) for url, digest in asked)
     with pytest.raises(CorpusError, match="leave the parts out|no subset"):
-        layout.fetch(name, tmp_path, ["none"])
+        published.fetch(name, tmp_path, ["none"])
 
 
 def test_a_zenodo_record_states_its_checksum(server, tmp_path, monkeypatch):

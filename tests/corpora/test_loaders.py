@@ -1,4 +1,4 @@
-"""Every loader on a stand-in in its corpus's layout."""
+"""Every loader on a stand-in in its corpus's published."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import pytest
 import standins
 
 from lib import audio
+from lib.corpora import published
 from lib.corpora.atypical import fluencybank, uaspeech
 from lib.corpora.corpus import Corpus, CorpusError
-from lib.corpora.recorded import asterisk, layout, vctk
+from lib.corpora.recorded import asterisk, vctk
 from lib.corpora.recorded import read as recorded
 
 
@@ -22,7 +23,7 @@ def recogniser(monkeypatch):
 @pytest.mark.parametrize("name", standins.CORPORA)
 def test_a_corpus_in_its_layout_becomes_a_manifest(name, tmp_path):
     expected = standins.CORPORA[name](tmp_path / "source")
-    corpus = layout.prepare(name, tmp_path / "source", tmp_path / "built", cores=1)
+    corpus = published.prepare(name, tmp_path / "source", tmp_path / "built", cores=1)
     made = {item.utterance: item for item in corpus.utterances}
     found = {
         key: (made[key].speaker, made[key].text, made[key].role, made[key].condition) for key in expected.utterances
@@ -44,35 +45,35 @@ def test_a_corpus_in_its_layout_becomes_a_manifest(name, tmp_path):
 @pytest.mark.parametrize("name", standins.CORPORA)
 def test_a_folder_that_is_missing_or_another_corpus_is_named(name, tmp_path):
     with pytest.raises(CorpusError, match="nowhere: no such folder"):
-        layout.prepare(name, tmp_path / "nowhere", tmp_path / "built")
+        published.prepare(name, tmp_path / "nowhere", tmp_path / "built")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="empty: holds no .*as released"):
-        layout.prepare(name, tmp_path / "empty", tmp_path / "built")
+        published.prepare(name, tmp_path / "empty", tmp_path / "built")
 
 
-@pytest.mark.parametrize("name", layout.NAMES)
+@pytest.mark.parametrize("name", published.LOADERS)
 def test_every_loader_says_what_its_corpus_is_and_how_to_get_it(name):
-    module = layout.loader(name)
+    module = published.loader(name)
     assert module.ABOUT.name == name
     assert all((module.ABOUT.title, module.ABOUT.licence, module.ABOUT.size))
     assert module.ABOUT.access.endswith(".")
-    assert name == "folder" or module.ABOUT.licence.casefold() in " ".join(module.__doc__.split()).casefold()
+    assert module.ABOUT.licence.casefold() in " ".join(module.__doc__.split()).casefold()
 
 
-@pytest.mark.parametrize("name", ["esd", "torgo", "uaspeech", "nemours", "fluencybank", "neurovoz", "sep28k", "folder"])
+@pytest.mark.parametrize("name", ["esd", "torgo", "uaspeech", "nemours", "fluencybank", "sep28k"])
 def test_a_corpus_that_needs_permission_says_where_to_ask(name, tmp_path):
     with pytest.raises(CorpusError, match="cannot be fetched by command"):
-        layout.fetch(name, tmp_path)
+        published.fetch(name, tmp_path)
 
 
 def test_an_unknown_corpus_is_told_with_the_known_ones():
-    with pytest.raises(CorpusError, match="no corpus 'vtck'; there are folder, vctk"):
-        layout.prepare("vtck", Path("."))
+    with pytest.raises(CorpusError, match="no corpus 'vtck'; there are vctk"):
+        published.prepare("vtck", Path("."))
 
 
 def test_no_sentence_and_no_speaker_is_both_trained_on_and_tested(tmp_path):
     standins.vctk(tmp_path / "source")
-    corpus = layout.prepare("vctk", tmp_path / "source", tmp_path / "built", cores=1)
+    corpus = published.prepare("vctk", tmp_path / "source", tmp_path / "built", cores=1)
     splits = {}
     for item in corpus.utterances:
         assert splits.setdefault(item.text, item.split) == item.split
@@ -91,7 +92,7 @@ def test_only_a_newline_ends_a_line(tmp_path):
 
 def test_ravdess_tests_one_of_its_sentences(tmp_path):
     standins.ravdess(tmp_path / "source")
-    corpus = layout.prepare("ravdess", tmp_path / "source", tmp_path / "built", cores=1)
+    corpus = published.prepare("ravdess", tmp_path / "source", tmp_path / "built", cores=1)
     assert {(item.text[:4], item.split) for item in corpus.utterances} == {("Kids", "train"), ("Dogs", "test")}
 
 
@@ -124,7 +125,7 @@ def test_a_line_of_the_script_without_a_text_is_named(tmp_path):
 
 def test_librispeech_mini_is_read_as_it_is(recordings, tmp_path):
     source = Path(__file__).resolve().parents[3] / "shared" / "data" / "librispeech-mini"
-    corpus = layout.prepare("librispeech", source, tmp_path, cores=1)
+    corpus = published.prepare("librispeech", source, tmp_path, cores=1)
     assert len(corpus.utterances) + len(corpus.set_aside) == len(recordings)
     assert len(corpus.speakers("never_seen")) == 5
     known = {recording.utterance: recording for recording in recordings}

@@ -13,7 +13,6 @@ import concurrent.futures
 import concurrent.futures.process
 import errno
 import hashlib
-import importlib
 import json
 import multiprocessing
 import os
@@ -119,14 +118,9 @@ def finished(folder: Path, speaker: str, name: str) -> Utterance | dict | None:
 def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
     """Build, finish or just load the corpus of a recipe, in `<root>/embedded-<hash>/`.
 
-    A recipe that names published corpora instead of a cast is `lib.corpora.recorded.joint`'s. cores: worker processes, by
-    default all there are. Raises `VoiceError` for a missing or damaged voice package and `CorpusError` for a wrong
-    recipe, a full disk or a speaker left with no utterances.
+    cores: worker processes, by default all there are. Raises `VoiceError` for a missing or damaged voice package and
+    `CorpusError` for a wrong recipe, a full disk or a speaker left with no utterances.
     """
-    if (
-        "pretraining" in recipe and "cast" not in recipe
-    ):  # named without "lib.": the embedded corpus depends on none of it
-        return importlib.import_module("..recorded.joint", __package__).build(recipe, root, cores)
     sentences = read_sentences()
     recipe = resolve(recipe)
     versions = voices.verify([base["voice"] for base in recipe["bases"].values()])

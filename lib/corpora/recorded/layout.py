@@ -1,24 +1,12 @@
-"""What the loaders of published corpora share: where things are, who is held out, and the list of loaders.
+"""What the loaders of published corpora share: where things are, what tables and transcripts say, who is held out."""
 
-A loader is a module `lib/corpora/<name>.py` with `ABOUT` and `clips(source)`, and `fetch(to)` where the corpus can be
-fetched without asking anybody.
-"""
-
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
-from lib.corpora.corpus import Corpus, CorpusError
-from lib.corpora.recorded import read as recorded
+from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.read import BUILT
 
-NAMES = (
-    *("folder", "vctk", "libritts", "librispeech", "ljspeech", "esd", "ravdess", "expresso", "emovdb", "asterisk"),
-    *("torgo", "uaspeech", "nemours", "fluencybank", "sep28k", "mdvr_kcl", "neurovoz"),
-)
 AUDIO = (".wav", ".flac", ".mp3")
 
 
@@ -35,35 +23,6 @@ class About:
     size: str
     access: str
     trim: bool = True
-
-
-def loader(name: str) -> ModuleType:
-    """The module of a corpus. Raises `CorpusError` for a name without one."""
-    if name not in NAMES:
-        raise CorpusError(f"There is no corpus {name!r}; there are {', '.join(NAMES)}.")
-    return importlib.import_module(f"lib.corpora.{name}")
-
-
-def prepare(name: str, source: str | Path, root: str | Path = BUILT, cores: int | None = None) -> Corpus:
-    """Prepare the corpus `name` from the folder `source`, as `lib.corpora.recorded.read.prepare` does."""
-    module = loader(name)
-    return recorded.prepare(module.clips(Path(source)), name, root, cores, module.ABOUT.trim)
-
-
-def fetch(name: str, to: str | Path, parts: Sequence[str] = ()) -> Path:
-    """Fetch the corpus `name` into the folder `to`; returns the folder to prepare it from.
-
-    parts: of a corpus released in several archives, those to fetch (none: its loader's PARTS). Raises `CorpusError`
-    saying where to ask, for a corpus that needs permission.
-    """
-    module = loader(name)
-    if not hasattr(module, "fetch"):
-        raise CorpusError(f"{module.ABOUT.title} cannot be fetched by command. {module.ABOUT.access}")
-    if not parts:
-        return module.fetch(Path(to))
-    if not hasattr(module, "PARTS"):
-        raise CorpusError(f"{module.ABOUT.title} comes as a whole; leave the parts out.")
-    return module.fetch(Path(to), parts)
 
 
 def find(source: str | Path, marker: str, about: About) -> Path:

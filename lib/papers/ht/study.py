@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from lib import cli, study, text
+from lib.corpora import source
 from lib.corpora.corpus import Corpus, Utterance
-from lib.corpora.embedded import build as kokoro
 from lib.corpora.features import Features, features_of
 from lib.files import cache_root, file_hash, fingerprint
 from lib.methods.hypertts import count
@@ -52,7 +52,7 @@ class Bench:
 
     @cached_property
     def corpus(self) -> Corpus:
-        return kokoro.build(self.profile["corpus"], cores=self.cores)
+        return source.build(self.profile["corpus"], cores=self.cores)
 
     @cached_property
     def features(self) -> Features:

@@ -152,12 +152,12 @@ def reference_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
 
 def other_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """Similarity, CER and predicted MOS in the voices of another data set's speakers, if the profile names one."""
-    folder = study.settings["other_references"]
-    if not folder:
+    source = study.settings["other_references"]
+    if not source:
         return pd.DataFrame()
     (speaker, *_) = study.corpus.speakers("never_seen")
     texts = study.corpus.select(role="never_seen", split="test", speaker=speaker)
-    chosen, references = other_sentences(study, Path(folder), texts[: study.settings["reference_sentences"]])
+    chosen, references = other_sentences(study, source, texts[: study.settings["reference_sentences"]])
     waves = speak(study, model, chosen)
     good = usable(waves)
     if not good:
@@ -166,7 +166,7 @@ def other_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     values = judge(study, waves, spoken, [references[i] for i in good]) | heard(study, waves, spoken)
     owners = [chosen[i].owner for i in good]
     return _tidy(values, spoken).assign(
-        speaker=np.tile(owners, len(values)), variant="other_references", target=Path(folder).name
+        speaker=np.tile(owners, len(values)), variant="other_references", target=Path(source).name
     )
 
 

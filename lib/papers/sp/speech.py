@@ -10,6 +10,7 @@ from torch import Tensor
 from lib import audio, text
 from lib.corpora.corpus import Utterance
 from lib.corpora.features import Features
+from lib.corpora.source import open_corpus
 from lib.methods.sparse_attention import PrunedTTS
 from lib.models import vocoder
 from lib.models.mel import log_mel
@@ -68,12 +69,18 @@ def sentences(study: Systems, utterances: list[Utterance], seconds: float | None
     return [Sentence(u, mels[u.speaker], u.speaker) for u in utterances]
 
 
-def recordings_of(folder: Path) -> dict[str, np.ndarray]:
-    """The first recording of each speaker of a folder `<folder>/<speaker>/*.wav|*.flac`, at 16 kHz, by speaker.
+def recordings_of(source: str | Path) -> dict[str, np.ndarray]:
+    """The first recording of each speaker, at 16 kHz: of a folder `<source>/<speaker>/*.wav|*.flac`, or of a corpus.
 
-    Raises ZeroShotError for a folder without any, AudioError for a recording that cannot be used.
+    source: the folder, or what `lib.corpora.source.open_corpus` opens: of a corpus with speakers that are never seen,
+    those. Raises ZeroShotError for a folder without any, CorpusError where there is neither, AudioError for a recording
+    that cannot be used.
     """
-    found = {}
+    folder, found = Path(source), {}
+    if not folder.is_dir() or (folder / "manifest.jsonl").is_file():
+        corpus = open_corpus(source)
+        speakers = corpus.speakers("never_seen") or corpus.speakers()
+        return {speaker: corpus.wave(corpus.select(speaker=speaker)[0]) for speaker in speakers}
     for speaker in sorted(path for path in folder.glob("*") if path.is_dir()):
         files = sorted(file for pattern in RECORDINGS for file in speaker.rglob(pattern))
         if files:
@@ -98,9 +105,9 @@ def speak(study: Systems, model: PrunedTTS, chosen: list[Sentence], batch_size: 
     return [waves[i] for i in range(len(chosen))]
 
 
-def other_sentences(study: Systems, folder: Path, texts: list[Utterance]) -> tuple[list[Sentence], list[np.ndarray]]:
+def other_sentences(study: Systems, source: str, texts: list[Utterance]) -> tuple[list[Sentence], list[np.ndarray]]:
     """Texts in the voices of another data set's speakers (`recordings_of`), and each one's reference recording."""
-    waves = recordings_of(folder)
+    waves = recordings_of(source)
     mels = {name: checked(study, log_mel(torch.from_numpy(w)[None], study.mel)[0], name) for name, w in waves.items()}
     chosen = [(speaker, u) for speaker in waves for u in texts]
     return [Sentence(u, mels[speaker], speaker) for speaker, u in chosen], [waves[speaker] for speaker, _ in chosen]

@@ -326,30 +326,6 @@ def mdvr_kcl(root: Path) -> Expected:
     )
 
 
-def neurovoz(root: Path) -> Expected:
-    base = root / "data"
-    for name in (
-        "HC_ACAMPADA_0034",
-        "PD_ACAMPADA_0005",
-        "PD_ACAMPADA_0091",
-        "PD_BARBAS_0005",
-        "HC_A1_0034",
-        "HC_PATAKA_0034",
-    ):
-        sound(base / "audios" / f"{name}.wav", rate=44_100)
-    for name in ("HC_ACAMPADA_0034", "PD_ACAMPADA_0005", "PD_ACAMPADA_0091"):
-        note(base / "transcriptions" / f"{name}.txt", "De acampada por el año nuevo.")
-    return Expected(
-        {
-            "HC_ACAMPADA_0034": ("HC0034", "De acampada por el año nuevo.", "adaptation", "typical"),
-            "PD_ACAMPADA_0005": ("PD0005", "De acampada por el año nuevo.", "adaptation", "parkinsons"),
-            "PD_ACAMPADA_0091": ("PD0091", "De acampada por el año nuevo.", "never_seen", "parkinsons"),
-        },
-        {"PD_BARBAS_0005": "PD_BARBAS_0005.txt: no such transcript"},
-        {"PD_ACAMPADA_0005": {"task": "ACAMPADA"}},
-    )
-
-
 def g722(seconds: float) -> bytes:
     """Noise in G.722: any bytes are a valid stream."""
     return np.random.default_rng(round(10 * seconds)).integers(0, 256, round(8000 * seconds), np.uint8).tobytes()
@@ -377,7 +353,7 @@ CORPORA: dict[str, Callable[[Path], Expected]] = {
     builder.__name__: builder
     for builder in (
         *(vctk, librispeech, libritts, ljspeech, esd, ravdess, expresso, emovdb, torgo, uaspeech, nemours),
-        *(fluencybank, sep28k, mdvr_kcl, neurovoz, asterisk),
+        *(fluencybank, sep28k, mdvr_kcl, asterisk),
     )
 }
 
