@@ -23,7 +23,7 @@ from synthetic_zero_shot import SPEAKERS
 from lib import study, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import ARRAYS, Features
-from lib.papers.common import alignment
+from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.ha import data as asr_data
 from lib.papers.ha import study as asr
 from lib.papers.ht import study as tts
@@ -130,13 +130,14 @@ def laboratory() -> latents_data.Lab:
 def train(data: Path, runs: list[str]) -> None:
     """Train some of `RUNS`, and what they start from, into the folder that STUDY_RESULTS names."""
     aligner = {"train": STEPS, "dims": {"embedding": 16, "shared": 8}}
-    spoken = speech(data, tts.Bench, study.load_profile("smoke", SPEECH) | {"real": {"aligner": aligner}})
+    profile = study.load_profile("smoke", SPEECH) | {"real": {"aligner": aligner}}
+    spoken, aligning = speech(data, tts.Bench, profile), speech(data, Aligning, profile)
     rate = STEPS | {"learning_rate": 0.003}
     pruned = ZERO_SHOT | {"name": "smoke", "sp": ZERO_SHOT["sp"] | {"train": rate, "dense": rate}}
     pruned = speech(data, Pruned, pruned)
     heard, lab = recogniser(data), laboratory()
     special = {
-        "ht-aligner": lambda: alignment.train(spoken),
+        "ht-aligner": lambda: aligning.train(ALIGNER, 0),
         "ld-posterior": lambda: encode(lab),
         "ld-clap": lambda: clap_of(lab),
         "ld-decoder": lambda: decoder_of(lab),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic_corpus
+import torch
 
 from lib import study
 from lib.corpora import __main__ as command
@@ -38,7 +39,7 @@ def test_a_corpus_gets_durations_that_sum_to_its_recordings_and_is_aligned_once(
         assert min(item.durations) >= 0 and max(item.durations) < item.seconds
     assert Corpus.load(corpus.root) == corpus and corpus.hash != plain.hash
     plain.save()
-    monkeypatch.setattr(aligned, "learn", None)
+    monkeypatch.setattr(aligned, "fit", None)
     assert aligned.align(plain, tmp_path / "cache", TINY, cores=1).utterances == corpus.utterances
     assert Corpus.load(plain.root).hash == corpus.hash
 
@@ -58,6 +59,11 @@ def test_a_corpus_whose_transcripts_fit_no_recording_is_refused(tmp_path):
     plain = untimed(tmp_path, ada_one_train=long, ada_two_train=long)
     with pytest.raises(CorpusError, match="only 4 of 8 utterances can be aligned.*check that its transcripts"):
         aligned.speakable(plain, MelDims(), cores=1)
+
+
+def test_frames_become_seconds_of_the_valid_symbols():
+    found = aligned.seconds_of(torch.tensor([[5, 10], [25, 0]]), torch.tensor([2, 1]))
+    assert [f.tolist() for f in found] == [[0.08, 0.16], [0.4]]
 
 
 def test_durations_fit_the_recording_where_whole_frames_do_not():

@@ -67,11 +67,11 @@ def test_killed_process_ends_with_the_same_weights(tmp_path):
         folder, kill = pathlib.Path(sys.argv[1]), int(sys.argv[2])
         if kill:
             import lib.training.loop as t
-            save = t._save
+            save = t.save_checkpoint
             def save_then_die(*a):
                 save(*a)
                 if a[2] >= kill: os.kill(os.getpid(), signal.SIGKILL)
-            t._save = save_then_die
+            t.save_checkpoint = save_then_die
         print(json.dumps(test_train.run(folder, test_train.CONFIG)))
         """
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,50 +38,29 @@ CHUNK = 64  # texts a worker takes together
 LEAST = 0.8  # share of a corpus's utterances that must be usable
 
 
-@dataclass
-class Learned:
-    """A trained aligner and its learning curve."""
-
-    model: Aligner
-    history: list[dict[str, float]]
-
-
 def make(settings: dict, mel: MelDims, device: str = "cpu") -> Aligner:
     """An untrained aligner of the sizes that `settings` (as SETTINGS) gives."""
     sizes = {"n_symbols": len(text.SYMBOLS), "n_mels": mel.n_mels, **settings["dims"]}
     return Aligner(AlignerDims.from_dict(sizes)).to(device)
 
 
-def learn(
-    model: Aligner,
-    features: Features,
-    utterances: list[Utterance],
-    settings: dict,
-    resume: Path,
-    mark: str,
-    device: str = "cpu",
-    seed: int = 0,
-) -> Learned:
-    """Train an aligner on the recordings and phonemes of some utterances, in place; durations are not looked at.
+def objective(
+    model: Aligner, features: Features, utterances: list[Utterance], settings: dict, config: TrainConfig, device: str
+) -> tuple[Callable[[int], dict[str, Tensor]], Callable[[dict[str, Tensor]], dict[str, Tensor]]]:
+    """The batches of some utterances, of which durations are not looked at, and an aligner's losses of one.
 
-    resume: the checkpoint, which the caller removes when the result is safe. Raises AlignerError for an utterance with
-    fewer frames than symbols.
+    Raises AlignerError for an utterance with fewer frames than symbols.
     """
-    config = TrainConfig.from_dict(settings["train"], seed=seed)
     rows = features.rows(utterances)
     check_frames(utterances, features.frames(rows))
-    sampler = BucketedBatches(features.frames(rows), config.batch_size, seed)
+    sampler = BucketedBatches(features.frames(rows), config.batch_size, config.seed)
     binarise_from = settings["binarise_from"] * config.steps * config.accumulate
 
     def batch_at(micro: int) -> dict[str, Tensor]:
         weight = torch.tensor(float(micro >= binarise_from))
         return features.batch(rows[sampler(micro)], device) | {"binarise": weight}
 
-    def losses(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return aligner.loss(model, batch)
-
-    label = resume.name.removesuffix(".resume.pt")
-    return Learned(model, fit(model.train(), losses, batch_at, config, resume, mark, device, label))
+    return batch_at, lambda batch: aligner.loss(model, batch)
 
 
 def check_frames(utterances: list[Utterance], frames: np.ndarray) -> None:
@@ -135,8 +115,9 @@ def align(
     model = make(settings, mel, device)
     if start is not None:
         model.load_state_dict(start)
-    resume = corpus.root / "aligner.resume.pt"
-    learn(model, features, spoken.utterances, settings, resume, mark, device)
+    config, resume = TrainConfig.from_dict(settings["train"], seed=0), corpus.root / "aligner.resume.pt"
+    batch_at, losses = objective(model, features, spoken.utterances, settings, config, device)
+    fit(model.train(), losses, batch_at, config, resume, mark, device, "aligner")
     utterances = []
     size = settings["train"]["batch_size"]
     for first in tqdm(range(0, len(spoken.utterances), size), desc="alignments", unit="batch", mininterval=2):

@@ -9,6 +9,8 @@ import numpy as np
 import soundfile
 
 from lib import audio
+from lib.corpora.corpus import Corpus
+from lib.study.drawing import ROLES
 
 
 @dataclass
@@ -24,6 +26,15 @@ class Grid:
         cells = (f"<div>{escape(n)}<br>{player(wave, f'{n}: {heading}')}</div>" for n, wave in waves.items())
         flow = f'<div style="display:flex;flex-wrap:wrap;gap:.6em 1.2em">{"".join(cells)}</div>'
         return f'<p style="margin:1em 0 .3em"><b>{escape(heading)}</b></p>{flow}'
+
+
+def recordings(corpus: Corpus) -> Grid:
+    """One recording of every speaker, by role."""
+    rows: dict[str, dict[str, np.ndarray]] = {}
+    for speaker in corpus.speakers():
+        first = corpus.select(speaker=speaker)[0]
+        rows.setdefault(ROLES[first.role][0], {})[speaker] = corpus.wave(first)
+    return Grid(rows)
 
 
 def player(wave: np.ndarray, name: str) -> str:

@@ -34,7 +34,7 @@ from lib.pretrained import resolve
 from lib.study.profile import StudyError, expected_runs, results_root
 from lib.study.rows import read_manifests, write_manifest, write_rows
 from lib.training import parallel
-from lib.training.loop import TrainConfig, fit, seed_everything
+from lib.training.loop import History, TrainConfig, fit, seed_everything
 from lib.training.weights import is_kept, keep, load_weights, metadata, saved_state
 
 JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
@@ -57,6 +57,7 @@ class Part:
     at_step: Callable[[nn.Module], Callable[[int], None]] = lambda model: lambda step: None
     saved: Callable[[nn.Module], nn.Module] = lambda model: model
     details: Callable[[nn.Module], dict] = lambda model: {}
+    fit: Callable[..., History] = fit
 
 
 @dataclass
@@ -177,7 +178,7 @@ class Study:
             began = time.time()
             resume = path.with_suffix(".resume.pt")
             at_step = part.at_step(model)
-            history = fit(model, loss, batch_at, part.config, resume, mark, self.device, path.stem, at_step)
+            history = part.fit(model, loss, batch_at, part.config, resume, mark, self.device, path.stem, at_step)
             at_step(part.config.steps)
             facts = {
                 "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -179,10 +179,11 @@ def fit(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
-            history.append(_record(step + 1, losses, config.rate(step), time.monotonic() - began, label))
+            history.append(record(step + 1, losses, config.rate(step), time.monotonic() - began, label))
             meter.read()
         if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps and parallel.first():
-            _save(resume_path, fingerprint, step + 1, model, optimiser, history, time.monotonic() - began)
+            state = {"model": saved_state(model), "optimiser": optimiser.state_dict()}
+            save_checkpoint(resume_path, fingerprint, step + 1, history, time.monotonic() - began, state)
     history.speed = {"steps_per_second": config.steps / max(time.monotonic() - began, 1e-9), **meter.facts()}
     return history
 
@@ -218,7 +219,8 @@ def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
 
 
-def _record(step: int, losses: dict[str, Tensor], rate: float, seconds: float, label: str) -> dict[str, float]:
+def record(step: int, losses: dict[str, Tensor], rate: float, seconds: float, label: str) -> dict[str, float]:
+    """A step's entry of a history. Raises FloatingPointError for a loss that is not finite."""
     values = torch.stack([value.detach().double() for value in losses.values()]).tolist()  # one wait for the device
     named = dict(zip(losses, values, strict=True))
     if not math.isfinite(named["total"]):
@@ -228,23 +230,19 @@ def _record(step: int, losses: dict[str, Tensor], rate: float, seconds: float, l
     return {"step": step, **named, "rate": rate, "seconds": seconds}
 
 
-def _save(path, fingerprint, step, model, optimiser, history, seconds) -> None:
-    state = {
-        "fingerprint": fingerprint,
-        "step": step,
-        "model": saved_state(model),
-        "optimiser": optimiser.state_dict(),
-        "history": list(history),
-        "seconds": seconds,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def save_checkpoint(
+    path: Path, fingerprint: str, step: int, history: History, seconds: float, state: dict[str, Any]
+) -> None:
+    """Write what an interrupted training goes on from: `state`, how far it is, and the random numbers' state."""
+    known = {"fingerprint": fingerprint, "step": step, "history": list(history), "seconds": seconds}
+    known |= {"rng": torch.get_rng_state()}
+    known |= {"cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     with replace_file(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(known | state, temporary)
 
 
 def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int, list[dict], float]:
-    state = _read(path, fingerprint)
+    state = read_checkpoint(path, fingerprint)
     start = state["step"] if state else 0
     if start != parallel.agree(start):
         raise parallel.ParallelError(f"{path.name} is not the same for all processes: keep results in a shared folder.")
@@ -260,7 +258,7 @@ def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int
     return start, state["history"], state["seconds"]
 
 
-def _read(path: Path, fingerprint: str) -> dict | None:
+def read_checkpoint(path: Path, fingerprint: str) -> dict | None:
     """The checkpoint of an interrupted training with this fingerprint, or None."""
     if not path.exists():
         return None

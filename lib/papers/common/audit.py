@@ -18,12 +18,14 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from lib import audio, study
+from lib import audio
 from lib.corpora import world
 from lib.corpora.corpus import Corpus, Utterance
 from lib.metrics import cos, ffe, mcd, mos, wer
 from lib.models.mel import MelDims, log_mel
 from lib.models.vocoder import GriffinLim
+from lib.study.protocol import Study
+from lib.study.rows import write_manifest, write_rows
 from lib.study.units import unit
 
 RUN = "audit-metrics-s0"
@@ -281,9 +283,9 @@ def correlation(rows: pd.DataFrame, a: str, b: str, draws: int = 500, level: flo
     return Correlation(float(stats.spearmanr(wide[a], wide[b]).statistic), float(low), float(high), len(wide))
 
 
-def write(rows: pd.DataFrame, profile: dict, corpus: Corpus, device: str, started: float | None = None) -> None:
+def write(study: Study, rows: pd.DataFrame, started: float | None = None) -> None:
     """Write the audit's rows and manifest: run `audit-metrics-s0`, whose paper, AUDIT, no claim reads."""
-    study.write_rows(rows, RUN, profile)
+    write_rows(rows, RUN, study.profile)
     names = {"distortions": [name for name in BY_NAME if name in set(rows["system"])]}
-    facts = {"device": device, "corpus": corpus.name, "data_hash": corpus.hash}
-    study.write_manifest(RUN, profile, profile | names, started or time.time(), **facts)
+    facts = {"device": study.device, "corpus": study.corpus.name, "data_hash": study.corpus.hash}
+    write_manifest(RUN, study.profile, study.profile | names, started or time.time(), **facts)

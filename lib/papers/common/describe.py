@@ -5,22 +5,23 @@ import time
 import numpy as np
 import pandas as pd
 
-from lib import study, text
+from lib import text
 from lib.corpora.corpus import ROLES
-from lib.papers.ht.study import Bench
+from lib.study.protocol import Study
+from lib.study.rows import write_manifest, write_rows
 
 RUN = "ht-corpus-s0"
 
 
-def utterance_table(bench: Bench) -> pd.DataFrame:
+def utterance_table(study: Study) -> pd.DataFrame:
     """One row per utterance: speaker, role, split, seconds, f0 (Hz), rate (phones per second), wer and mos.
 
     F0 is the geometric mean over symbols, weighted by their frames; the rate leaves out the silence at both
     ends; wer and mos are the quality gate's.
     """
-    features, rows = bench.features, []
+    features, rows = study.features, []
     mean, deviation = features.statistics["pitch_mean"], features.statistics["pitch_deviation"]
-    for utterance, row in zip(bench.corpus.utterances, features.rows(bench.corpus.utterances), strict=True):
+    for utterance, row in zip(study.corpus.utterances, features.rows(study.corpus.utterances), strict=True):
         item = features.item(int(row))
         log_f0 = np.average(item["pitch"] * deviation + mean, weights=item["durations"])
         spoken = [i for i, symbol in enumerate(utterance.phonemes) if symbol in text.PHONES]
@@ -37,11 +38,11 @@ def utterance_table(bench: Bench) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def recipe_table(bench: Bench) -> pd.DataFrame:
+def recipe_table(study: Study) -> pd.DataFrame:
     """How each speaker is made, from its first utterance: role, voice, timbre, envelope warp, F0 scale."""
     rows = []
-    for speaker in bench.corpus.speakers():
-        first = bench.corpus.select(speaker=speaker)[0]
+    for speaker in study.corpus.speakers():
+        first = study.corpus.select(speaker=speaker)[0]
         made = {name: first.recipe.get(name) for name in ("voice", "timbre", "prosody", "warp", "f0_scale")}
         rows.append({"speaker": speaker, "role": first.role, **made})
     return pd.DataFrame(rows).dropna(axis=1, how="all").fillna("").set_index("speaker")
@@ -55,9 +56,9 @@ def speaker_table(utterances: pd.DataFrame) -> pd.DataFrame:
     return means.join(grouped[["rate"]].mean()).join(splits).reset_index()
 
 
-def gate_table(bench: Bench, utterances: pd.DataFrame) -> pd.DataFrame:
+def gate_table(study: Study, utterances: pd.DataFrame) -> pd.DataFrame:
     """Per speaker: what the quality gate kept and set aside, mean WER and predicted MOS of what it kept."""
-    dropped = pd.Series([entry["speaker"] for entry in bench.corpus.set_aside], dtype=object).value_counts()
+    dropped = pd.Series([entry["speaker"] for entry in study.corpus.set_aside], dtype=object).value_counts()
     kept = utterances.groupby("speaker", sort=False).agg(
         kept=("utterance", "count"),
         wer=("wer", "mean"),
@@ -67,10 +68,10 @@ def gate_table(bench: Bench, utterances: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(set_aside=dropped.reindex(kept.index).fillna(0).astype(int)).reset_index()
 
 
-def similarities(bench: Bench) -> pd.DataFrame:
+def similarities(study: Study) -> pd.DataFrame:
     """Mean GE2E cosine between utterances of every two speakers; of one speaker, between different ones."""
-    names = bench.corpus.speakers()
-    clouds = [bench.features.embeddings(bench.features.rows(bench.corpus.select(speaker=n))) for n in names]
+    names = study.corpus.speakers()
+    clouds = [study.features.embeddings(study.features.rows(study.corpus.select(speaker=n))) for n in names]
     matrix = pd.DataFrame(index=names, columns=names, dtype=float)
     for i, first in enumerate(clouds):
         for j, second in enumerate(clouds[: i + 1]):
@@ -80,35 +81,31 @@ def similarities(bench: Bench) -> pd.DataFrame:
     return matrix
 
 
-def nearest_pretraining(bench: Bench, matrix: pd.DataFrame) -> pd.DataFrame:
+def nearest_pretraining(study: Study, matrix: pd.DataFrame) -> pd.DataFrame:
     """For every adaptation and never-seen speaker: the most similar pre-training speaker, and itself."""
-    known, rows = bench.corpus.speakers("pretraining"), []
+    known, rows = study.corpus.speakers("pretraining"), []
     for role in ROLES[1:]:
-        for speaker in bench.corpus.speakers(role):
+        for speaker in study.corpus.speakers(role):
             nearest = matrix.loc[speaker, known].idxmax()
             found = {"nearest": nearest, "nearest_pretraining_cosine": matrix.loc[speaker, nearest]}
             rows.append({"speaker": speaker, "role": role, **found, "within_cosine": matrix.loc[speaker, speaker]})
     return pd.DataFrame(rows)
 
 
-def write_rows(bench: Bench, started: float | None = None) -> pd.DataFrame:
+def write(study: Study, started: float | None = None) -> pd.DataFrame:
     """Write the corpus's rows and manifest: F0, rate, seconds and nearest known voice by speaker."""
     started = time.time() if started is None else started
-    utterances = utterance_table(bench)
+    utterances = utterance_table(study)
     roles = utterances.drop_duplicates("speaker").set_index("speaker")["role"]
     means = utterances.groupby("speaker").agg(f0_mean=("f0", "mean"), rate=("rate", "mean"), seconds=("seconds", "sum"))
-    near = nearest_pretraining(bench, similarities(bench)).set_index("speaker")
+    near = nearest_pretraining(study, similarities(study)).set_index("speaker")
     table = means.join(near[["nearest_pretraining_cosine", "within_cosine"]]).reset_index()
     units = {"f0_mean": "Hz", "rate": "phones per second", "seconds": "s"}
     long = table.melt(id_vars="speaker", var_name="metric").dropna(subset=["value"])
-    long = long.assign(
-        unit=long["metric"].map(units).fillna("cosine"), role=long["speaker"].map(roles), system="corpus"
-    )
-    study.write_rows(long, RUN, bench.profile)
-    facts = {
-        "corpus": bench.corpus.name,
-        "data_hash": bench.corpus.hash,
-        "set_aside": len(bench.corpus.set_aside),
-    }
-    study.write_manifest(RUN, bench.profile, bench.profile["corpus"], started, device=bench.device, **facts)
+    unit = long["metric"].map(units).fillna("cosine")
+    long = long.assign(unit=unit, role=long["speaker"].map(roles), system="corpus")
+    write_rows(long, RUN, study.profile)
+    corpus = study.corpus
+    facts = {"corpus": corpus.name, "data_hash": corpus.hash, "set_aside": len(corpus.set_aside)}
+    write_manifest(RUN, study.profile, study.profile["corpus"], started, device=study.device, **facts)
     return long

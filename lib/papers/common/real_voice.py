@@ -6,7 +6,6 @@ study goes on without it. The profile's section `real` says where the recordings
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from lib.corpora.recorded import asterisk
 from lib.corpora.recorded import read as recorded
 from lib.corpora.recorded.clip import Clip
 from lib.files import ROOT, cache_root, fingerprint
-from lib.papers.common import alignment
+from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.common.real_source import STAND_IN, here, how_to_get, source
 from lib.papers.ht import study as tts
 from lib.training.weights import load_weights, metadata
@@ -50,6 +49,10 @@ class RealBench(tts.Bench):
     def base(self) -> tts.Bench:
         return tts.Bench(self.profile, self.device, self.cores)
 
+    @cached_property
+    def aligning(self) -> Aligning:
+        return Aligning(self.profile, self.device, self.cores)
+
     @property
     def settings(self) -> dict:
         return self.profile["real"]
@@ -68,10 +71,10 @@ class RealBench(tts.Bench):
     @cached_property
     def corpus(self) -> Corpus:
         """The prompts with the aligner's durations."""
-        path = alignment.train(self.base)
-        model = alignment.make(self.base)
+        path = self.aligning.train(ALIGNER, 0)
+        model = self.aligning.build()
         load_weights(model, path)
-        settings = alignment.settings_of(self.profile) | {"train": self.settings["aligner"]["voice"]}
+        settings = self.aligning.settings | {"train": self.settings["aligner"]["voice"]}
         start, mark = model.state_dict(), metadata(path)["fingerprint"]
         return aligned.align(self.recordings, self.cache, settings, self.mel, self.device, self.cores, start, mark)
 
@@ -88,7 +91,8 @@ class RealBench(tts.Bench):
     @property
     def boundary_error(self) -> dict[str, float]:
         """How well the aligner finds the boundaries that are known, those of the embedded corpus."""
-        facts = json.loads(alignment.train(self.base).with_suffix(".json").read_text())
+        self.aligning.train(ALIGNER, 0)
+        facts = self.aligning.trained(ALIGNER, 0)
         return {name: facts[name] for name in ("boundary_error_ms", "validation_utterances")}
 
     def held_out(self) -> list[Utterance]:

@@ -1,4 +1,4 @@
-"""Listening to HyperTTS: what scoring kept, and one recording of every speaker."""
+"""Listening to HyperTTS: what scoring kept."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from lib import audio
 from lib.corpora.corpus import Utterance
 from lib.papers.ht import study as tts
 from lib.papers.ht.study import Bench
-from lib.study.drawing import ROLES, label
+from lib.study.drawing import label
 from lib.study.listen import Grid
 
 
@@ -17,15 +17,6 @@ def kept(bench: Bench, systems: tuple[str, ...], seed: int = 0) -> dict[str, dic
     files = {name: {s: folder / f"{name}.wav" for s, folder in folders.items()} for name in known}
     found = {name: {s: audio.read(p) for s, p in paths.items() if p.exists()} for name, paths in files.items()}
     return {name: waves for name, waves in found.items() if waves}
-
-
-def recordings(bench: Bench) -> Grid:
-    """One recording of every speaker, by role."""
-    rows: dict[str, dict[str, np.ndarray]] = {}
-    for speaker in bench.corpus.speakers():
-        first = bench.corpus.select(speaker=speaker)[0]
-        rows.setdefault(ROLES[first.role][0], {})[speaker] = bench.corpus.wave(first)
-    return Grid(rows)
 
 
 def systems(bench: Bench, names: tuple[str, ...], seed: int = 0) -> Grid:

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from lib import study
+from lib.corpora.corpus import Corpus
 from lib.metrics import cos, ffe, mcd
-from lib.papers.common import audit
-from lib.papers.common import audit_figures as audit_plots
+from lib.papers.common import audit, figures
 from lib.study.drawing import PlotError, show
+from lib.study.protocol import Study
 from lib.study.units import unit
 
 PROFILE = {"name": "tiny", "statistics": {"bootstrap": 50}}
@@ -32,7 +33,7 @@ def rows():
         {"method": each.kind, "system": each.name, "speaker": f"s{i}", "utterance": f"u{i}", "metric": metric}
         for each in audit.DISTORTIONS
         for i in range(2)
-        for metric in audit_plots.TITLES
+        for metric in figures.TITLES
     ]
     table = pd.DataFrame(lines)
     return table.assign(value=generator.random(len(table)), unit=table["metric"].map(unit), seed=None)
@@ -106,26 +107,25 @@ def test_the_same_order_correlates_fully(rows):
 
 
 def test_rows_are_kept_with_the_study_where_no_claim_reads_them(rows, tmp_path, monkeypatch):
-    class Corpus:
-        name, hash = "embedded", "0123"
-
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
-    audit.write(rows, PROFILE, Corpus, "cpu")
+    made = Study(PROFILE)
+    made.corpus = Corpus(tmp_path, "embedded", "0123", [])
+    audit.write(made, rows)
     assert len(study.read_rows("tiny", "AUDIT")) == len(rows)
     assert study.read_rows("tiny", "HT").empty
 
 
 def test_figures_say_how_much_they_rest_on(rows):
-    figures = [
-        audit_plots.distortions(rows, ("cos", "mcd"), PROFILE),
-        audit_plots.released(rows),
-        audit_plots.predictors(rows, audit.correlation(rows, "cos", "mcd"), "cos", "mcd"),
+    drawn = [
+        figures.distortions(rows, ("cos", "mcd"), PROFILE),
+        figures.released(rows),
+        figures.predictors(rows, audit.correlation(rows, "cos", "mcd"), "cos", "mcd"),
     ]
-    for figure in figures:
+    for figure in drawn:
         assert "n = 2 utterances of 2 speakers" in figure.description["caption"]
         assert show(figure).png.startswith(b"\x89PNG")
 
 
 def test_a_figure_without_its_rows_names_them(rows):
     with pytest.raises(PlotError, match="no rows of gpe"):
-        audit_plots.distortions(rows[rows["metric"] != "gpe"], ("gpe",), PROFILE)
+        figures.distortions(rows[rows["metric"] != "gpe"], ("gpe",), PROFILE)

@@ -1,4 +1,4 @@
-"""Figures of the metric audit, from its rows (`lib.papers.common.audit`); style and saving are `lib.study.drawing`'s."""
+"""Figures of the metric audit, from its rows (`lib.papers.common.audit`), and the vocoder's learning curve."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ AGREEMENT = {
     "f0_cents": "Median difference (cents)",
 }
 TRACKS = {"yin": ("#0072B2", "-"), "harvest": ("#D55E00", "--"), "pyin": ("#009E73", ":")}
+LOSSES = {  # of the vocoder
+    "mel": "Log-mel distance (L1)",
+    "critics": "Discriminators (least squares)",
+    "adversarial": "Generator against them",
+    "features": "Features (L1)",
+}
 
 
 def distortions(rows: pd.DataFrame, metrics: tuple[str, ...], profile: dict) -> Figure:
@@ -154,3 +160,15 @@ def _legend(figure: Figure, points: pd.DataFrame) -> None:
 def _sample(table: pd.DataFrame) -> str:
     utterances, speakers = table["utterance"].nunique(), table["speaker"].nunique()
     return f"n = {utterances} utterances of {speakers} speakers"
+
+
+def learning_curve(history: pd.DataFrame) -> Figure:
+    """Losses by step, one panel each; `history` as training wrote it."""
+    figure, axes = canvas(len(LOSSES), 2.7 * len(LOSSES), 2.7, squeeze=False)
+    for axis, (name, title) in zip(axes[0], LOSSES.items(), strict=True):
+        axis.plot(history["step"], history[name], color="0.8", lw=1)
+        smooth = history[name].rolling(max(1, len(history) // 15), min_periods=1, center=True).mean()
+        axis.plot(history["step"], smooth, color="#0072B2", lw=1.8)
+        axis.set(title=title, xlabel="Step", ylim=(0, None))
+    caption = "Learning curve of the vocoder: losses of the batches (grey) and their running mean."
+    return describe(figure, caption, "Losses of the vocoder by training step.", int(history["step"].max()))
