@@ -1,6 +1,6 @@
 """Phoneme durations for a corpus that comes without them: the unsupervised aligner, trained on the corpus itself.
 
-    python -m lib.corpora prepare librispeech --source ~/corpora/librispeech --align
+    python -m lib corpora prepare librispeech --source ~/corpora/librispeech --align
 
 Texts become phonemes, recordings mels and speaker embeddings (in parallel), the aligner is trained on them and its
 likeliest paths are the durations. They are kept beside the manifest, so that a corpus is aligned once.
@@ -99,11 +99,14 @@ def align(
 ) -> Corpus:
     """The corpus with phonemes and durations, written to its own manifest; where that was done before, it is read.
 
-    cache: folder of the features, as `lib.corpora.features.features_of` takes it. start: weights to go on from, of another
-    corpus's aligner of the same sizes, and start_mark: what they depend on. Utterances that cannot be spoken, or have
-    more symbols than frames, are set aside. Raises CorpusError when fewer than LEAST of the utterances are left.
+    cache: folder of the features, as `lib.corpora.features.features_of` takes it. start: weights to go on from, of
+    another corpus's aligner of the same sizes, and start_mark: what they depend on. device: "auto" is the GPU where
+    there is one. Utterances that cannot be spoken, or have more symbols than frames, are set aside. Raises CorpusError
+    when fewer than LEAST of the utterances are left.
     """
     settings, cores = settings or SETTINGS, cores or len(os.sched_getaffinity(0))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     mark = fingerprint(corpus.hash, settings, vars(mel), start_mark, device.split(":")[0])
     journal = corpus.root / f"durations-{mark}.jsonl"
     if (known := _read(corpus, journal, mark)) is not None:

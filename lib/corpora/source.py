@@ -189,12 +189,9 @@ def _check_subsets(parts: Sequence[str], found: set[str], items: Sequence, place
 
 def _timed(corpus: Corpus, recipe: dict, cores: int | None) -> Corpus:
     """The corpus with durations, the aligner's where it has none."""
-    import torch
-
     if all(item.durations for item in corpus.utterances):
         return corpus
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return aligned.align(corpus, cache_root(), recipe.get("aligner"), device=device, cores=cores)
+    return aligned.align(corpus, cache_root(), recipe.get("aligner"), device="auto", cores=cores)
 
 
 def _places(root: str | Path) -> list[Path]:

@@ -11,10 +11,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from praatio import textgrid
+from praatio.data_classes.interval_tier import IntervalTier
+from praatio.utilities.constants import Interval
+from praatio.utilities.errors import PraatioException
+
 from lib import text
-from lib.corpora import textgrid
 from lib.corpora.corpus import Corpus, CorpusError, Utterance
-from lib.corpora.textgrid import Interval, TextGridError
 from lib.files import file_hash, fingerprint
 
 SILENT = ("", "sil", "sp", "spn", "<eps>", "|")
@@ -28,6 +31,11 @@ UNSTRESSED = {"AH": "ə", "ER": "əɹ"}
 STRESS = {"1": "ˈ", "2": "ˌ"}
 _LABEL = re.compile(r"([A-Z]{1,2})([012]?)")
 TOLERANCE = 0.05  # seconds by which a TextGrid may be shorter or longer than its recording
+GAP = 1e-4  # seconds by which neighbouring intervals may miss each other
+
+
+class TextGridError(ValueError):
+    """A TextGrid that cannot be used; the message names the file and says what to do."""
 
 
 def timed(corpus: Corpus, folder: Path) -> Corpus:
@@ -54,10 +62,40 @@ def timed(corpus: Corpus, folder: Path) -> Corpus:
     return aligned
 
 
+def intervals_of(file: Path, tier: str) -> list[Interval]:
+    """The intervals (start, end, label) of a tier, in order, without gaps; seconds.
+
+    tier: its name in any case; "phones" also finds "speaker - phones" where there is one such tier. Raises
+    TextGridError for a file that is missing or no TextGrid, a tier that is not there, and a gap between intervals.
+    """
+    if not file.is_file():
+        raise TextGridError(f"{file}: no such file; give the path of a TextGrid.")
+    try:
+        grid = textgrid.openTextgrid(str(file), includeEmptyIntervals=True, reportingMode="silence")
+    except (PraatioException, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise TextGridError(f"{file}: not readable as a TextGrid ({reason}); export it again.") from None
+    tiers = [each for each in grid.tiers if isinstance(each, IntervalTier)]
+    found = [each for each in tiers if each.name.lower() == tier]
+    found = found or [each for each in tiers if each.name.lower().endswith(f"- {tier}")]
+    if len(found) != 1 or not found[0].entries:
+        names = ", ".join(each.name for each in tiers) or "none"
+        raise TextGridError(
+            f"{file}: not one interval tier named {tier!r} with intervals; its interval tiers: {names}."
+        )
+    intervals = list(found[0].entries)
+    if not found[0].maxTimestamp - intervals[-1].end <= GAP:
+        raise TextGridError(f"{file}: the tier {tier} is cut short at {intervals[-1].end} s; export it again.")
+    for before, after in zip(intervals, intervals[1:], strict=False):
+        if not after.start - before.end <= GAP:
+            raise TextGridError(f"{file}: the tier {tier} leaves a gap at {before.end} s; align the recording again.")
+    return intervals
+
+
 def read(file: Path, item: Utterance) -> tuple[str, tuple[float, ...]]:
     """Phonemes and seconds per symbol of an utterance. Raises TextGridError for unknown labels and another length."""
-    intervals = textgrid.read(file, "phones")
-    if abs(intervals[-1].end - item.seconds) > TOLERANCE:
+    intervals = intervals_of(file, "phones")
+    if not (intervals[0].start >= 0 and abs(intervals[-1].end - item.seconds) <= TOLERANCE):
         raise TextGridError(
             f"{file}: ends at {intervals[-1].end:.2f} s, the prepared recording at {item.seconds:.2f} s; align the "
             "prepared recording."
@@ -83,15 +121,15 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
     for interval in intervals:
         silent = interval.label.strip() in SILENT
         if silent and out and out[-1].label == "":
-            out[-1] = Interval("", out[-1].start, interval.end)
+            out[-1] = Interval(out[-1].start, interval.end, "")
         else:
-            out.append(Interval("" if silent else interval.label.strip(), interval.start, interval.end))
+            out.append(Interval(interval.start, interval.end, "" if silent else interval.label.strip()))
     return out
 
 
 def _symbols(interval: Interval, file: Path) -> list[tuple[str, float, float]]:
     """(symbol, start, end) of a label; a stress mark before it takes no time, several symbols share it equally."""
-    label, start, end = interval.label, interval.start, interval.end
+    start, end, label = interval
     if not label:
         return [(text.SILENCE, start, end)]
     match = _LABEL.fullmatch(label)
@@ -110,7 +148,7 @@ def _symbols(interval: Interval, file: Path) -> list[tuple[str, float, float]]:
 def _word_starts(file: Path) -> list[float]:
     """Where words begin; none where there is no such tier."""
     try:
-        return [interval.start for interval in textgrid.read(file, "words") if interval.label.strip() not in SILENT]
+        return [interval.start for interval in intervals_of(file, "words") if interval.label.strip() not in SILENT]
     except TextGridError:
         return []
 
@@ -120,7 +158,7 @@ def _with_spaces(pairs: list[tuple[str, float, float]], starts: list[float]) -> 
     out: list[tuple[str, float, float]] = []
     waiting = sorted(starts)
     for pair in pairs:
-        if waiting and pair[0] != text.SILENCE and pair[1] >= waiting[0] - textgrid.TOLERANCE:
+        if waiting and pair[0] != text.SILENCE and pair[1] >= waiting[0] - GAP:
             waiting.pop(0)
             if any(symbol in text.PHONES for symbol, _, _ in out):
                 out.append((" ", pair[1], pair[1]))

@@ -1,14 +1,11 @@
 """The embedded corpus: speech built here from pip-installable voices, with exact phoneme durations.
 
-    python -m lib.corpora.embedded.build --profile demo
-
 A recipe names base voices (hibari, joe, mixtures of Kokoro's voices), speakers (a base, an envelope warp, an
 F0 scale, a role) and how many utterances of each split a speaker of each role gets. Each utterance must pass
 a gate (Whisper tiny.en WER, DistillMOS) or is set aside, listed and replaced. Every finished utterance is a
 file, so a build that was stopped goes on where it was.
 """
 
-import argparse
 import concurrent.futures
 import concurrent.futures.process
 import errno
@@ -224,27 +221,3 @@ def collect(jobs: list[Job], folder: Path) -> tuple[list[Utterance], list[dict]]
     utterances = [entry for entry in entries if isinstance(entry, Utterance)]
     set_aside = sorted((e for e in entries if isinstance(e, dict)), key=lambda e: e["utterance"])
     return utterances, set_aside
-
-
-def main() -> None:
-    """Build the corpus of a profile and say where it is."""
-    from lib.study import load_profile
-
-    parser = argparse.ArgumentParser(description="Build the embedded corpus of a profile.")
-    parser.add_argument("--profile", default="demo", help="smoke, demo, full or paper")
-    parser.add_argument("--root", type=Path, default=DATA / "built")
-    parser.add_argument("--cores", type=int, help="worker processes (default: all cores)")
-    options = parser.parse_args()
-    try:
-        corpus = build(load_profile(options.profile)["corpus"], options.root, options.cores)
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-    minutes = sum(item.seconds for item in corpus.utterances) / 60
-    print(
-        f"{corpus.root}: {len(corpus.utterances)} utterances, {minutes:.1f} minutes, "
-        f"{len(corpus.speakers())} speakers, {len(corpus.set_aside)} set aside"
-    )
-
-
-if __name__ == "__main__":
-    main()

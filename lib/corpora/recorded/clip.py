@@ -113,11 +113,19 @@ def samples(clip: Clip, trim: bool = True) -> np.ndarray:
 
 def _read(clip: Clip) -> np.ndarray:
     if clip.file.suffix == ".g722":
-        from lib.corpora.recorded import g722
-
-        return g722.read(clip.file)
+        return _g722(clip.file)
     whole = clip.start == 0 and clip.end is None and not clip.mix
     return audio.read(clip.file) if whole else _stretch(clip)
+
+
+def _g722(file: Path) -> np.ndarray:
+    """A raw .g722 file of 64 kbit/s."""
+    from G722 import G722
+
+    if not file.is_file():
+        raise audio.AudioError(f"{file}: no such file; fetch the corpus again.")
+    wave = np.asarray(G722(audio.RATE, 64_000).decode(file.read_bytes()), np.int16)
+    return audio.check(wave / np.float32(32768), file)
 
 
 def _stretch(clip: Clip) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Durations for a corpus without them: aligned, read again, and set aside where they cannot be had."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import synthetic_corpus
 import torch
 
 from lib import study
-from lib.corpora import __main__ as command
 from lib.corpora import durations as aligned
 from lib.corpora.corpus import Corpus, CorpusError
 from lib.models.mel import MelDims
@@ -69,20 +67,3 @@ def test_frames_become_seconds_of_the_valid_symbols():
 def test_durations_fit_the_recording_where_whole_frames_do_not():
     found = aligned._fitted(np.array([0.016, 0.032, 0.032]), 0.07)
     assert found == pytest.approx((0.016, 0.032, 0.022)) and sum(found) == pytest.approx(0.07)
-
-
-def test_real_speech_is_prepared_and_aligned_from_the_command_line(recordings, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
-    chapter = sorted((Path(__file__).parents[2] / "shared/data/librispeech-mini/LibriSpeech").glob("*/*/*"))[0]
-    place = tmp_path / "LibriSpeech" / Path(*chapter.parts[-3:])
-    place.mkdir(parents=True)
-    shutil.copy(next(chapter.glob("*.trans.txt")), place)
-    for file in sorted(chapter.glob("*.flac"))[:3]:
-        shutil.copy(file, place)
-    command.main(
-        ["prepare", "librispeech", "--source", str(tmp_path / "LibriSpeech"), "--root", str(tmp_path / "built")]
-        + ["--cores", "1", "--align", "--steps", "2", "--device", "cpu"]
-    )
-    assert "3 utterances" in (told := capsys.readouterr().out) and told.strip().endswith("with durations")
-    corpus = Corpus.load(next((tmp_path / "built").glob("librispeech-*")))
-    assert all(sum(u.durations) == pytest.approx(u.seconds) for u in corpus.utterances)

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib import audio
-from lib.corpora.__main__ import main
 from lib.corpora.corpus import SPLITS, Corpus, CorpusError
 from lib.corpora.recorded import folder
 from lib.corpora.recorded import read as recorded
@@ -280,25 +279,6 @@ def test_transcripts_of_a_recogniser_are_marked_kept_and_split_by_sentence(tmp_p
     assert len(heard) == 4
     assert recorded.prepare(clips, "toy", tmp_path, 1, recogniser=recogniser) == corpus
     assert len(heard) == 4
-
-
-def test_the_commands_list_prepare_and_refuse(tmp_path, capsys):
-    main(["list"])
-    assert "TORGO: 15 speakers" in capsys.readouterr().out
-    source = recordings(tmp_path / "mine")
-    common = ["--source", str(source), "--root", str(tmp_path / "built"), "--cores", "1"]
-    main(["prepare", "folder", *common, "--never-seen", "bob", "--condition", "parkinsons"])
-    out = capsys.readouterr().out
-    assert "6 utterances, 0.0 minutes, 2 speakers, 0 set aside" in out
-    assert Corpus.load(out.split(":")[0]).speakers("never_seen") == ["bob"]
-    for arguments, words in (
-        (["prepare", "torgo", *common], "is not TORGO as released"),
-        (["prepare", "torgo", *common, "--role", "adaptation"], "leave role out"),
-        (["prepare", "tor", *common], "There is no corpus 'tor'"),
-        (["fetch", "uaspeech", "--to", str(tmp_path)], "Ask the Statistical Speech Technology group"),
-    ):
-        with pytest.raises(SystemExit, match=words):
-            main(arguments)
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
