@@ -18,7 +18,7 @@ PROFILE = {
     "corpus": {},
     "features": {},
     "vocoder": {"hifigan": None, "iterations": 2, "momentum": 0.9},
-    "statistics": {"bootstrap": 100, "level": 0.95},
+    "statistics": {"level": 0.95},
     "sp": {
         "seeds": [0],
         "headline": ["dp_r45"],

@@ -25,7 +25,6 @@ from lib.papers.xp import systems as across_systems
 from lib.papers.xp.weights import Cloud, cloud_of, cloud_rows
 from lib.study.drawing import PlotError
 from lib.study.report import index as report
-from lib.study.statistics import StatisticsError
 
 SIZES = {"hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "filter": 16, "kernels": [3, 1]}
 SIZES |= {"predictor_filter": 16, "bins": 8, "postnet_layers": 2, "postnet_channels": 8, "dropout": 0.1}
@@ -38,7 +37,7 @@ PROFILE = {
     "pretrain": {"steps": 2, **TRAINING},
     "adapt": {"steps": 2, **TRAINING},
     "vocoder": {"hifigan": None, "iterations": 2, "momentum": 0.9},
-    "statistics": {"bootstrap": 100, "level": 0.95},
+    "statistics": {"level": 0.95},
     "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
     "xp": {
         "systems": {
@@ -68,21 +67,6 @@ def scored(values: dict[str, float], seeds=(0,), spread=0.0) -> dict[str, pd.Dat
     own, keys = np.random.default_rng(0), [(seed, f"s{i % 6}", f"u{i}") for seed in seeds for i in range(18)]
     table = pd.DataFrame(keys, columns=["seed", "speaker", "utterance"])
     return {name: table.assign(value=mean + spread * own.normal(size=len(keys))) for name, mean in values.items()}
-
-
-def test_a_share_of_the_ceiling_is_the_share_of_its_gain():
-    rows = scored({"a": 65.0, "base": 60.0, "ceiling": 80.0})
-    share = across.share_of_ceiling(rows["a"], rows["base"], rows["ceiling"], draws=50)
-    assert share.value == pytest.approx(25.0) and share.ci_low == pytest.approx(25.0)
-    errors = scored({"a": 0.3, "base": 0.4, "ceiling": 0.2})
-    assert across.share_of_ceiling(*errors.values(), -1, draws=50).value == pytest.approx(50.0)
-
-
-def test_no_share_is_given_of_a_ceiling_that_gains_nothing_or_loses():
-    for ceiling, spread in ((60.1, 5.0), (50.0, 0.0)):
-        rows = scored({"a": 65.0, "base": 60.0, "ceiling": ceiling}, spread=spread)
-        with pytest.raises(StatisticsError, match="full fine-tuning gains"):
-            across.share_of_ceiling(*rows.values(), draws=200)
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def others() -> pd.DataFrame:
 def profile() -> dict:
     return {
         "name": "smoke",
-        "statistics": {"bootstrap": 50},
+        "statistics": {},
         "ha": {"evaluate": {"angles": {"rank": 16}}, "seeds": [0]},
     }
 

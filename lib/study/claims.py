@@ -102,10 +102,9 @@ def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
     return rows[keep]
 
 
-def bootstrap_options(profile: dict) -> dict:
+def interval_options(profile: dict) -> dict:
     """The profile's section `statistics` as options of `lib.study.statistics.interval`."""
-    settings = {"bootstrap": 2000, "level": 0.95, "seed": 0} | (profile.get("statistics") or {})
-    return {"draws": settings["bootstrap"], "level": settings["level"], "seed": settings["seed"]}
+    return {"level": (profile.get("statistics") or {}).get("level", 0.95)}
 
 
 def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
@@ -146,7 +145,7 @@ def _check_part(claim: str, part: dict) -> None:
 def _judge_claim(
     claim: dict, rules: dict, requires: list | None, rows: pd.DataFrame, manifests: dict, profile: dict
 ) -> dict:
-    options = bootstrap_options(profile)
+    options = interval_options(profile)
     level = options["level"]
     paper_rows = rows[(rows["paper"] == claim["paper"]).fillna(False)]
     absent = _absent(claim["needs"], paper_rows)

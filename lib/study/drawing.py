@@ -1,7 +1,7 @@
 """The style that all figures share, how an interval is drawn, and how a figure is saved with its caption.
 
 A figure carries its caption, its alternative text and its n (speaker and utterance pairs); `save` writes
-them beside the picture. Intervals are the hierarchical bootstrap intervals of `lib.study.statistics`.
+them beside the picture. Intervals are those of `lib.study.statistics`.
 """
 
 import base64
@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from lib import study
 from lib.files import replace_file, write_json
-from lib.study.claims import load_claims, select
+from lib.study.claims import interval_options, load_claims, select
 from lib.study.statistics import Estimate, paired_difference
 
 # One colour per family of systems, from Okabe and Ito's colour-blind-safe set.
@@ -150,8 +150,7 @@ def present(rows: pd.DataFrame, systems) -> list[str]:
 
 def settings(profile: dict) -> dict:
     """Options of `lib.study.statistics.interval` from a profile."""
-    statistics = profile.get("statistics") or {}
-    return {"draws": statistics.get("bootstrap", 2000), "level": statistics.get("level", 0.95)}
+    return interval_options(profile)
 
 
 def sample(table: pd.DataFrame) -> str:
@@ -165,7 +164,7 @@ def count(table: pd.DataFrame) -> int:
 
 
 def whiskers(profile: dict) -> str:
-    return f"bars are {100 * settings(profile)['level']:g} % hierarchical bootstrap intervals"
+    return f"bars are {100 * settings(profile)['level']:g} % intervals over seeds, speakers and sentences"
 
 
 def mark(axis: Axes, x: float, estimate: Estimate, system: str, vertical: bool = True, **style) -> None:

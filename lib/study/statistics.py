@@ -1,27 +1,28 @@
-"""Intervals and paired comparisons over seeds, speakers and utterances.
+"""Intervals and paired comparisons over seeds, speakers and sentences.
 
-The seeds of a system all speak the same utterances of the same speakers, so seeds are crossed with speakers
-and utterances are nested in speakers. One bootstrap draw takes seeds, then speakers, then utterances within
-each drawn speaker; the drawn speakers and utterances serve every drawn seed. Factors with few levels
-understate their variance by (k - 1)/k when k of k levels are drawn, so k - 1 seeds and k - 1 speakers are
-drawn (Rao and Wu, Resampling inference with complex survey data, JASA 1988). A factor with one level is
-kept fixed, and the result says so: its interval then says nothing about other seeds, or other speakers.
+The seeds of a system all speak the same utterances of the same speakers, so seeds are crossed with speakers; sentences
+are nested in speakers, or crossed where the rows say that all speakers speak the same ones. The variance of a mean
+and its degrees of freedom are those of `lib.study.variance`; the interval is the value plus or minus a quantile of
+Student's t. A factor with one level is named: the interval then says nothing about other seeds, or other speakers.
+What the nominal 95 % cover in simulated designs is in results/reference/coverage.json.
 
-Coverage of the 95 % interval on simulated data (3 seeds, 8 utterances a speaker): 0.92 to 0.97 with six or
-more speakers, 0.87 with four speakers that differ as much as their utterances do. Fewer than six speakers
-deserve caution.
+Where fewer than five sentences differ between two systems at all, no spread can be told from them: the interval is
+then bounded by Clopper and Pearson's exact limits of the share that differs (Biometrika 26, 1934).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+
+from lib.study.variance import Design
 
 FACTORS = ("seed", "speaker", "utterance")
-CELLS = 4_000_000  # bootstrap cells held in memory at a time
+FEW = 5  # units that differ, below which the exact bound holds
 
 
 class StatisticsError(ValueError):
@@ -30,12 +31,14 @@ class StatisticsError(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its bootstrap distribution.
+    """A mean, or another number of the rows, with its standard error and degrees of freedom.
 
-    `value` is in the unit of the rows; `n` counts (speaker, utterance) pairs; `dz` is Cohen's dz, the mean
-    over the standard deviation of the pairs (None for fewer than two pairs or no spread); `fixed` names the
-    factors with one level; `draws` has shape (draws,). `ci_low` and `ci_high` are None when every factor is
-    fixed.
+    `value` is in the unit of the rows; `n` counts (speaker, utterance) pairs and `sentences` what is independent among
+    them within a speaker; `dz` is Cohen's dz, the mean over the standard deviation of the pairs (None for fewer than
+    two pairs or no spread); `fixed` names the factors with one level. `ci_low`, `ci_high`, `se` and `df` are None
+    when every factor is fixed. `terms` is what each factor and interaction adds to the squared standard error.
+    `exact`, where the interval is exact: in how many sentences the value is below 0 and above 0, of how many, and how
+    large it can be.
     """
 
     value: float
@@ -47,42 +50,45 @@ class Estimate:
     seeds: int
     dz: float | None
     fixed: tuple[str, ...]
-    draws: np.ndarray = field(repr=False, compare=False)
+    se: float | None = None
+    df: float | None = None
+    sentences: int = 1
+    terms: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False, compare=False)
+    exact: tuple[int, int, int, float] | None = None
 
     def at(self, level: float) -> tuple[float, float]:
-        """The percentile interval at another level, such as a family-corrected one."""
-        return _percentiles(self.draws, level)
+        """The interval at another level, such as one corrected for a family of comparisons."""
+        if self.exact is not None:
+            below, above, count, largest = self.exact
+            return -largest * share(below, count, level)[1], largest * share(above, count, level)[1]
+        reach = stats.t.ppf((1 + level) / 2, self.df) * self.se if self.se else 0.0
+        return float(self.value - reach), float(self.value + reach)
 
-    def p(self, threshold: float = 0.0) -> float:
-        """Two-sided bootstrap p value of the mean being `threshold`; never below 2 / (draws + 1)."""
-        below = 1 + np.count_nonzero(self.draws <= threshold)
-        above = 1 + np.count_nonzero(self.draws >= threshold)
-        return float(min(1.0, 2 * min(below, above) / (len(self.draws) + 1)))
+    def p(self, threshold: float = 0.0) -> float | None:
+        """Two-sided p value of the true value being `threshold`; None where the interval is exact."""
+        if self.exact is not None or self.se is None:
+            return None
+        if self.se == 0:
+            return float(self.value == threshold)
+        return float(2 * stats.t.sf(abs(self.value - threshold) / self.se, self.df))
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.ci_low is None else (self.ci_high - self.ci_low) / 2
 
 
-def interval(table: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Estimate:
-    """Mean of `table.value` with its hierarchical bootstrap interval.
+def interval(table: pd.DataFrame, *, level: float = 0.95, largest: float | None = None) -> Estimate:
+    """Mean of `table.value` with its interval.
 
-    `table` has the columns seed, speaker, utterance (nulls are one level) and value, one row per combination.
-    Raises StatisticsError when it is empty or holds a combination twice.
+    `table` has the columns seed, speaker, utterance (nulls are one level) and value, one row per combination, and may
+    have `sentence`: what several utterances share, such as one text in several styles, or by several speakers.
+    Without it every utterance is its own sentence. With `largest`, the largest size that a value can have, values of
+    which fewer than five sentences are not zero get the exact interval. Raises StatisticsError when the table is
+    empty, holds a combination twice, or a value is not finite.
     """
     table = _levels(table)
-    sampled, fixed = resample(table, ["value"], draws=draws, seed=seed)
-    low, high = _percentiles(sampled[:, 0], level) if len(fixed) < len(FACTORS) else (None, None)
-    pairs = table.groupby(["speaker", "utterance"], sort=True)["value"].mean().to_numpy()
-    spread = pairs.std(ddof=1) if len(pairs) > 1 else 0.0
-    return Estimate(
-        value=float(table["value"].mean()),
-        ci_low=low,
-        ci_high=high,
-        level=level,
-        n=len(pairs),
-        speakers=table["speaker"].nunique(),
-        seeds=table["seed"].nunique(),
-        dz=float(pairs.mean() / spread) if spread > 0 else None,
-        fixed=fixed,
-        draws=sampled[:, 0],
-    )
+    values = table["value"].to_numpy()
+    return _estimate(table, values.mean(), (values - values.mean()) / len(values), values, level, largest)
 
 
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:
@@ -95,25 +101,68 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACT
     return interval(pair({"a": a, "b": b}, on).assign(value=lambda t: t["a"] - t["b"]), **options)
 
 
+def independent(a: Estimate, b: Estimate) -> Estimate:
+    """a - b of two estimates over different speakers: their variances add (Welch's test, Biometrika 34, 1947)."""
+    value, level = a.value - b.value, a.level
+    facts = {"n": min(a.n, b.n), "speakers": min(a.speakers, b.speakers), "seeds": min(a.seeds, b.seeds), "dz": None}
+    facts |= {"value": value, "level": level, "fixed": tuple(sorted({*a.fixed, *b.fixed}))}
+    if not a.se or not b.se:
+        return Estimate(ci_low=None, ci_high=None, **facts)
+    total = a.se**2 + b.se**2
+    facts |= {"se": float(np.sqrt(total)), "df": total**2 / (a.se**4 / a.df + b.se**4 / b.df)}
+    low, high = Estimate(ci_low=None, ci_high=None, **facts).at(level)
+    return Estimate(ci_low=low, ci_high=high, **facts)
+
+
 def reduction(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:
     """By how many percent the mean of a is below the mean of b, 100 (1 - mean a / mean b), over the pairs that agree
-    in `on`, with `options` of `interval`.
-
-    A ratio of means: both are taken over the same draw. `dz` is that of the differences b - a. Raises StatisticsError
-    when nothing pairs or the mean of b is not above zero.
+    in `on`. Raises StatisticsError as `ratio` does, and when nothing pairs.
     """
     joined = pair({"a": a, "b": b}, on)
-    means = joined[["a", "b"]].mean()
-    if not means["b"] > 0:
-        raise StatisticsError(f"a share of a mean of {means['b']:g} says nothing; compare a positive quantity")
-    level, draws, seed = options.get("level", 0.95), options.get("draws", 2000), options.get("seed", 0)
-    plain = interval(joined.assign(value=joined["b"] - joined["a"]), level=level, draws=draws, seed=seed)
-    sampled, _ = resample(joined, ["a", "b"], draws=draws, seed=seed)
-    sampled = sampled[sampled[:, 1] > 0]
-    shares = 100 * (1 - sampled[:, 0] / sampled[:, 1])
-    low, high = _percentiles(shares, level) if plain.ci_low is not None else (None, None)
-    value = float(100 * (1 - means["a"] / means["b"]))
-    return replace(plain, value=value, ci_low=low, ci_high=high, draws=shares)
+    return ratio(joined, joined["b"] - joined["a"], joined["b"], **options)
+
+
+def share_of_gain(
+    a: pd.DataFrame,
+    base: pd.DataFrame,
+    ceiling: pd.DataFrame,
+    on: Sequence[str] = FACTORS,
+    better: int = 1,
+    **options: float,
+) -> Estimate:
+    """100 (a - base) / (ceiling - base) of the means over what all three have: how much of the ceiling's gain a keeps.
+
+    a and ceiling agree in `on`; the base serves every seed. `better` is -1 where lower values are better. Raises
+    StatisticsError when it cannot be told that the ceiling gains, so that a share of its gain says nothing.
+    """
+    joined = pair({"a": a, "ceiling": ceiling}, on).merge(_reduced(base, "base", FACTORS[1:]), on=list(FACTORS[1:]))
+    if joined.empty:
+        raise StatisticsError("nothing pairs; evaluate the three systems on the same utterances")
+    gain = interval(joined.assign(value=joined["ceiling"] - joined["base"]), **options)
+    if not better * gain.value > 0 or (gain.ci_low is not None and gain.ci_low <= 0 <= gain.ci_high):
+        raise StatisticsError("it cannot be told that full fine-tuning gains; no share of its gain is given")
+    top, bottom = (better * (joined[name] - joined["base"]) for name in ("a", "ceiling"))
+    return ratio(joined, top, bottom, **options)
+
+
+def ratio(table: pd.DataFrame, top: pd.Series, bottom: pd.Series, *, level: float = 0.95, **_: float) -> Estimate:
+    """The mean of `top` in percent of the mean of `bottom`, row by row those of `table`.
+
+    Linearised (the delta method): Cochran, Sampling Techniques (1977), chapter 6. `dz` is that of `top`. Raises
+    StatisticsError when the mean of `bottom` is not above zero.
+    """
+    over = float(bottom.mean())
+    if not over > 0:
+        raise StatisticsError(f"a share of a mean of {over:g} says nothing; compare a positive quantity")
+    value = float(top.mean()) / over
+    influence = (top - value * bottom).to_numpy() / (over * len(table))
+    return _estimate(table, 100 * value, 100 * influence, top.to_numpy(), level, None)
+
+
+def contrast(tables: dict, weights: Sequence[float], on: Sequence[str] = FACTORS, **options: float) -> Estimate:
+    """Mean of the weighted sum of several systems' values, pair by pair, with `options` of `interval`."""
+    joined = pair(tables, on)
+    return interval(joined.assign(value=joined[list(tables)].to_numpy() @ np.asarray(weights, dtype=float)), **options)
 
 
 def slope(
@@ -130,43 +179,34 @@ def slope(
     x = np.array(sorted(tables), dtype=float)
     x = np.log2(x) if log else x
     weights = (x - x.mean()) / np.square(x - x.mean()).sum()
-    joined = pair({key: tables[key] for key in sorted(tables)}, on)
-    return interval(joined.assign(value=joined[sorted(tables)].to_numpy() @ weights), **options)
+    return contrast({key: tables[key] for key in sorted(tables)}, weights, on, **options)
 
 
-def pair(tables: dict, on: Sequence[str] = FACTORS) -> pd.DataFrame:
-    """Inner join of the values on `on`: columns seed, speaker, utterance and one per key of `tables`."""
-    joined = None
-    for name, table in tables.items():
-        table = _levels(table).rename(columns={"value": name})
-        if joined is None:
-            joined = table
-            continue
-        reduced = table.groupby(list(on), sort=True)[name].mean().reset_index()
-        joined = joined.merge(reduced, on=list(on))
-    if joined is None or joined.empty:
-        raise StatisticsError(
-            f"nothing pairs on {', '.join(on)} between {' and '.join(map(str, tables))}; "
-            "evaluate the systems on the same utterances and seeds"
-        )
-    return joined
+def trend(table: pd.DataFrame, x: pd.Series, *, level: float = 0.95, **_: float) -> Estimate:
+    """Least-squares slope of the speakers' means of `table.value` on their number `x` (indexed by speaker).
+
+    A speaker's residual is divided by 1 - its leverage, as in the jackknife (MacKinnon and White, J. Econometrics 29,
+    1985). Raises StatisticsError for fewer than three speakers with a number, or when it is the same for all.
+    """
+    table = _levels(table)
+    at = table["speaker"].map(x).astype(float)
+    table, at = table[at.notna()].reset_index(drop=True), at[at.notna()].to_numpy()
+    speakers = table["speaker"].nunique()
+    if speakers < 3 or np.ptp(at) == 0:
+        raise StatisticsError("a trend needs three or more speakers that differ; score more speakers")
+    centred, values = at - at.mean(), table["value"].to_numpy()
+    value = float(centred @ values / (centred @ centred))
+    residual = values - values.mean() - value * centred
+    whole = centred @ centred
+    alone = 1 - 1 / speakers - pd.Series(np.square(centred) / whole).groupby(table["speaker"]).transform("sum")
+    influence = centred * residual / (whole * np.maximum(alone.to_numpy(), 1 / speakers))
+    return _estimate(table, value, influence, values, level, None, used=1)
 
 
-def resample(
-    table: pd.DataFrame, columns: Sequence, *, draws: int = 2000, seed: int = 0
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Bootstrap means of `columns` under the same draws, (draws, columns), and the factors kept fixed."""
-    cube, present = _cube(_levels(table, columns), columns)
-    seeds, speakers, utterances = present.shape
-    per_speaker = present.any(axis=0).sum(axis=1)
-    sizes = {"seed": seeds, "speaker": speakers, "utterance": int(per_speaker.max())}
-    generator = np.random.default_rng(seed)
-    chunk = max(1, CELLS // (speakers * utterances * len(columns)))
-    parts = [
-        _draw(cube, present, per_speaker, min(chunk, draws - start), generator) for start in range(0, draws, chunk)
-    ]
-    sampled = np.concatenate(parts)
-    return sampled[np.isfinite(sampled).all(axis=1)], tuple(name for name in FACTORS if sizes[name] == 1)
+def share(events: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a share of which `events` of `count` were seen, both between 0 and 1."""
+    found = stats.binomtest(events, count).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -179,14 +219,35 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def _levels(table: pd.DataFrame, columns: Sequence = ("value",)) -> pd.DataFrame:
-    """The factor columns, nulls filled with one level, and `columns` as floats; checked for repeats."""
+def pair(tables: dict, on: Sequence[str] = FACTORS) -> pd.DataFrame:
+    """Inner join of the values on `on`: columns seed, speaker, utterance, sentence and one per key of `tables`."""
+    joined = None
+    for name, table in tables.items():
+        if joined is None:
+            joined = _levels(table).rename(columns={"value": name})
+        else:
+            joined = joined.merge(_reduced(table, name, on), on=list(on))
+    if joined is None or joined.empty:
+        raise StatisticsError(
+            f"nothing pairs on {', '.join(on)} between {' and '.join(map(str, tables))}; "
+            "evaluate the systems on the same utterances and seeds"
+        )
+    return joined
+
+
+def _reduced(table: pd.DataFrame, name: object, on: Sequence[str]) -> pd.DataFrame:
+    return _levels(table).groupby(list(on), sort=True)["value"].mean().rename(name).reset_index()
+
+
+def _levels(table: pd.DataFrame) -> pd.DataFrame:
+    """The factor columns, nulls filled with one level, sentence and the values as floats; checked for repeats."""
     if table.empty:
         raise StatisticsError("there are no rows to take a mean of; run the systems that are compared")
     table = table.reset_index(drop=True)
     absent = pd.Series(None, table.index, dtype="string")
     levels = pd.DataFrame({f: table.get(f, absent).astype("string").fillna("") for f in FACTORS}).astype(object)
-    levels = levels.join(table[list(columns)].astype(float))
+    levels["sentence"] = table.get("sentence", levels["utterance"]).astype("string").fillna("").astype(object)
+    levels["value"] = table["value"].astype(float)
     repeated = levels.duplicated(list(FACTORS))
     if repeated.any():
         row = levels[repeated].iloc[0]
@@ -194,47 +255,62 @@ def _levels(table: pd.DataFrame, columns: Sequence = ("value",)) -> pd.DataFrame
             f"seed {row['seed']}, speaker {row['speaker']}, utterance {row['utterance']} has two values "
             "where one is expected; narrow the comparison to one system and metric"
         )
+    if not np.isfinite(levels["value"]).all():
+        row = levels[~np.isfinite(levels["value"])].iloc[0]
+        raise StatisticsError(f"utterance {row['utterance']} of {row['speaker']} has no finite value; score it again")
     return levels
 
 
-def _cube(table: pd.DataFrame, columns: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Values (seeds, speakers, utterances, columns), zero where absent, and the presence mask without
-    columns.
+def _estimate(
+    table: pd.DataFrame,
+    value: float,
+    influence: np.ndarray,
+    values: np.ndarray,
+    level: float,
+    largest: float | None,
+    used: int = 0,
+) -> Estimate:
+    """The estimate of a number whose linearisation is the sum of `influence` over the rows of `table`.
 
-    Utterances are numbered within their speaker.
+    `values` are what `dz` is about; `used` degrees of freedom went into the number beyond the mean.
     """
-    seed, seeds = pd.factorize(table["seed"], sort=True)
-    speaker, speakers = pd.factorize(table["speaker"], sort=True)
-    keys = table[["speaker", "utterance"]].drop_duplicates().sort_values(["speaker", "utterance"])
-    keys["index"] = keys.groupby("speaker").cumcount()
-    index = table.merge(keys, on=["speaker", "utterance"], how="left")["index"].to_numpy()
-    shape = (len(seeds), len(speakers), int(index.max()) + 1)
-    cube, present = np.zeros((*shape, len(columns))), np.zeros(shape, dtype=bool)
-    cube[seed, speaker, index] = table[list(columns)].to_numpy()
-    present[seed, speaker, index] = True
-    return cube, present
+    pairs = pd.Series(values).groupby([table["speaker"], table["utterance"]]).mean().to_numpy()
+    spread = pairs.std(ddof=1) if len(pairs) > 1 else 0.0
+    counts = {name: table[name].nunique() for name in ("seed", "speaker")}
+    units = table[["speaker", "sentence"]].drop_duplicates()
+    fixed = tuple(name for name, count in (counts | {"utterance": len(units)}).items() if count == 1)
+    facts = {
+        "value": float(value),
+        "level": level,
+        "n": len(pairs),
+        "speakers": counts["speaker"],
+        "seeds": counts["seed"],
+        "dz": float(pairs.mean() / spread) if spread > 0 else None,
+        "fixed": fixed,
+        "sentences": max(1, round(len(units) / counts["speaker"])),
+    }
+    codes = factors(table)
+    if not codes:
+        return Estimate(ci_low=None, ci_high=None, **facts)
+    found, exact = Design(codes).spread(influence), None
+    if largest is not None and len(units) >= FEW:
+        signs = pd.Series(values).groupby([table["speaker"], table["sentence"]]).agg(["min", "max"])
+        below, above = int((signs["min"] < 0).sum()), int((signs["max"] > 0).sum())
+        exact = (below, above, len(units), largest) if below + above < FEW else None
+    facts |= {"se": float(np.sqrt(found.variance[0])), "df": max(float(found.df[0]) - used, 1.0), "exact": exact}
+    facts["terms"] = {term: float(part[0]) for term, part in found.terms.items()}
+    low, high = Estimate(ci_low=None, ci_high=None, **facts).at(level)
+    return Estimate(ci_low=low, ci_high=high, **facts)
 
 
-def _draw(
-    cube: np.ndarray, present: np.ndarray, per_speaker: np.ndarray, draws: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Means (draws, columns) of as many resampled data sets; NaN where a draw met no observation."""
-    seeds, speakers, utterances = present.shape
-    times = generator.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size=draws)
-    speaker = generator.integers(speakers, size=(draws, max(1, speakers - 1), 1))
-    count = per_speaker[speaker]
-    utterance = (generator.random((draws, speaker.shape[1], utterances)) * count).astype(int)
-    taken = np.arange(utterances) < count
-    total, weight = np.zeros((draws, cube.shape[-1])), np.zeros((draws, 1))
-    for index in range(seeds):
-        kept = taken & present[index, speaker, utterance]
-        picked = cube[index, speaker, utterance]
-        total += times[:, index, None] * np.einsum("dpuc,dpu->dc", picked, kept.astype(float))
-        weight += times[:, index, None] * kept.sum(axis=(1, 2))[:, None]
-    return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-
-
-def _percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
-    tail = 50 * (1 - level)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return float(low), float(high)
+def factors(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The crossed factors of the rows that have two or more levels, as codes: seed, speaker, and sentence where there
+    is one speaker or every speaker says every sentence (otherwise sentences are nested in speakers).
+    """
+    codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("seed", "speaker", "sentence")}
+    several = {name: code for name, code in codes.items() if code.max() > 0}
+    if "speaker" in several and "sentence" in several:
+        cells = table[["speaker", "sentence"]].drop_duplicates()
+        if len(cells) < (codes["speaker"].max() + 1) * (codes["sentence"].max() + 1):
+            del several["sentence"]
+    return several

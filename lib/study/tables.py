@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from lib.study.claims import bootstrap_options, select
-from lib.study.statistics import StatisticsError, interval, pair, resample
+from lib.study.claims import interval_options, select
+from lib.study.statistics import Estimate, StatisticsError, independent, interval, paired_difference
 
 
 def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
@@ -77,40 +76,32 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
 
 def corpus_check(rows: pd.DataFrame, profile: dict, metric: str = "cos") -> dict | None:
     """Is there anything to adapt to? The gap of TTS-0 between pre-training and adaptation speakers, and the
-    share of it that full fine-tuning closes, with bootstrap intervals; None when rows are missing.
+    share of it that full fine-tuning closes, with intervals; None when rows are missing.
 
-    The two groups of speakers are drawn independently; TTS-0 and TTS-FT on adaptation speakers are drawn
-    together.
+    The two groups of speakers are independent; TTS-0 and TTS-FT on adaptation speakers are paired.
     """
     tested = select(rows, {"metric": metric, "split": "test"})
     known = select(tested, {"system": "tts_0", "role": "pretraining"})
     new = {name: select(tested, {"system": name, "role": "adaptation"}) for name in ("tts_0", "tts_ft")}
     if known.empty or new["tts_0"].empty or new["tts_ft"].empty:
         return None
+    options = interval_options(profile)
+    before, after = interval(new["tts_0"], **options), interval(known, **options)
     try:
-        joined = pair({"tts_ft": new["tts_ft"], "tts_0": new["tts_0"]}, on=["speaker", "utterance"])
+        gain = paired_difference(new["tts_ft"], new["tts_0"], on=["speaker", "utterance"], **options)
     except StatisticsError:
         return None
-    settings = bootstrap_options(profile)
-    draws, level, seed = settings["draws"], settings["level"], settings["seed"]
-    on_known = resample(known, ["value"], draws=draws, seed=seed)[0][:, 0]
-    on_new = resample(joined, ["tts_0", "tts_ft"], draws=draws, seed=seed + 1)[0]
-    count = min(len(on_known), len(on_new))
-    gap, gain = on_known[:count] - on_new[:count, 0], on_new[:count, 1] - on_new[:count, 0]
-    means = known["value"].mean(), joined["tts_0"].mean(), joined["tts_ft"].mean()
-    tails = [50 * (1 - level), 50 * (1 + level)]
-    gap_low, gap_high = np.percentile(gap, tails)
-    gain_low, gain_high = np.percentile(gain, tails)
-    closed = (means[2] - means[1]) / (means[0] - means[1]) if means[0] > means[1] else None
+    gap = independent(after, before)
+    closed = 100 * gain.value / gap.value if gap.value > 0 else None
     return {
-        "pretraining": float(means[0]),
-        "adaptation": float(means[1]),
-        "fine_tuned": float(means[2]),
-        "gap": _bounds(means[0] - means[1], gap_low, gap_high),
-        "gain": _bounds(means[2] - means[1], gain_low, gain_high),
-        "closed": None if closed is None else float(100 * closed),
-        "holds": bool(gap_low > 0 and closed is not None and closed > 0.5),
-        "n": {"pretraining": _pairs(known), "adaptation": _pairs(joined)},
+        "pretraining": after.value,
+        "adaptation": before.value,
+        "fine_tuned": before.value + gain.value,
+        "gap": _bounds(gap),
+        "gain": _bounds(gain),
+        "closed": closed,
+        "holds": bool(gap.ci_low is not None and gap.ci_low > 0 and closed is not None and closed > 50),
+        "n": {"pretraining": after.n, "adaptation": gain.n},
     }
 
 
@@ -127,7 +118,7 @@ def _cell(table: pd.DataFrame, published: float | None, profile: dict) -> dict:
     cell = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "seeds": 0, "published": published}
     if table.empty:
         return cell
-    estimate = interval(table, **bootstrap_options(profile))
+    estimate = interval(table, **interval_options(profile))
     return cell | {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high", "n", "seeds")}
 
 
@@ -141,9 +132,5 @@ def _mean(table: pd.DataFrame) -> float | None:
     return float(table["value"].mean()) if len(table) else None
 
 
-def _pairs(table: pd.DataFrame) -> int:
-    return len(table[["speaker", "utterance"]].drop_duplicates())
-
-
-def _bounds(value: float, low: float, high: float) -> dict:
-    return {"value": float(value), "ci_low": float(low), "ci_high": float(high)}
+def _bounds(estimate: Estimate) -> dict:
+    return {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high")}

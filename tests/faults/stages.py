@@ -52,7 +52,7 @@ SMALL = {
     "evaluate": {"recognised_systems": [], "sentences": {"adaptation": 1, "pretraining": 0, "never_seen": 1}},
 }
 SAMPLED = {"sampling": {"steps": 2}, "evaluate": {"guidance": [0.0, 2.0], "styles": ["high_lively"], "players": 1}}
-JUDGED = synthetic_study.PROFILE | {"statistics": {"bootstrap": 20, "level": 0.95}}
+JUDGED = synthetic_study.PROFILE | {"statistics": {"level": 0.95}}
 RECIPE = {
     "seed": 0,
     "gate": {"wer": 0.1, "mos": 2.5},

@@ -5,15 +5,14 @@ A share of the ceiling is what a method gains over the unadapted model, in perce
     HT    100 (COS - COS of TTS-0) / (COS of TTS-FT - COS of TTS-0)        adaptation speakers
     HA    100 (WER of Whisper - WER) / (WER of Whisper - WER of full)      the trained cohorts, all speakers
 
-Intervals are the study's hierarchical bootstrap; numerator and denominator are taken from the same draw. SP has no
+Base and ceiling are averaged over their seeds and serve every seed of the method. SP has no
 such ceiling, its systems train every weight; its unit, COS points on never-seen speakers, is also HT's. LD's unit, the
 share of the way to a target style, is neither.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from lib.papers.ha.style import TRAINED
@@ -23,11 +22,10 @@ from lib.papers.sp.figure_parts import label as pruned_label
 from lib.study.claims import select
 from lib.study.drawing import PlotError, settings
 from lib.study.drawing import label as tts_label
-from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, resample
+from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share_of_gain
 
 ON = ("speaker", "utterance")
 SKIPPED = ("individual", "hyper_without")  # of HA: they hear only some of the utterances
-LEAST = 0.025  # of the draws: so many may have a ceiling that gains nothing
 
 
 @dataclass(frozen=True)
@@ -89,35 +87,11 @@ def measured(rows: pd.DataFrame, paper: str, where: dict) -> pd.DataFrame:
     return found[found["run_id"].eq(own).fillna(False).to_numpy(dtype=bool)]
 
 
-def share_of_ceiling(
-    system: pd.DataFrame, base: pd.DataFrame, ceiling: pd.DataFrame, better: int = 1, **options: float
-) -> Estimate:
-    """100 (system - base) / (ceiling - base) of the means over the utterances all three have, with its interval.
-
-    Base and ceiling are averaged over their seeds and serve every seed of the system; `options` are those of
-    `lib.study.statistics.interval`; `better` is -1 where lower values are better. Raises StatisticsError when nothing pairs,
-    and when it cannot be told that the ceiling itself gains, so that a share of it says nothing.
-    """
-    joined = pair({"a": system, "base": base, "ceiling": ceiling}, ON)
-    plain = interval(joined.assign(value=joined["a"] - joined["base"]), **options)
-    level, draws, seed = options.get("level", 0.95), options.get("draws", 2000), options.get("seed", 0)
-    sampled, _ = resample(joined, ["a", "base", "ceiling"], draws=draws, seed=seed)
-    whole, most = sampled[:, 2] - sampled[:, 1], float((joined["ceiling"] - joined["base"]).mean())
-    same = better * whole > 0
-    if not better * most > 0 or np.mean(~same) > LEAST:
-        raise StatisticsError("it cannot be told that full fine-tuning gains; no share of its gain is given")
-    shares = 100 * (sampled[same, 0] - sampled[same, 1]) / whole[same]
-    value = float(100 * (joined["a"] - joined["base"]).mean() / most)
-    tail = 50 * (1 - level)
-    low, high = map(float, np.percentile(shares, [tail, 100 - tail])) if plain.ci_low is not None else (None, None)
-    return replace(plain, value=value, ci_low=low, ci_high=high, draws=shares, dz=None)
-
-
 def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
     """The share of the ceiling of every method of a paper, smallest first in trained weights; the ceiling is not in it.
 
     Raises PlotError, one sentence, when the paper has no rows of the unadapted system or of the ceiling, and
-    StatisticsError as `share_of_ceiling` does.
+    StatisticsError as `lib.study.statistics.share_of_gain` does.
     """
     mine = of_paper(rows, scale.paper)
     table = measured(rows, scale.paper, scale.where)
@@ -130,7 +104,7 @@ def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
         trained = sizes["trained"].get(system, 0.0)
         if system == scale.ceiling or not trained > 0 or str(system).startswith(SKIPPED):
             continue
-        estimate = share_of_ceiling(group, base, ceiling, scale.better, **settings(profile))
+        estimate = share_of_gain(group, base, ceiling, ON, scale.better, **settings(profile))
         method, less = str(group["method"].iloc[0]), sizes["generated"].get(system)
         found.append(Gain(scale.paper, system, scale.label(system), method, estimate, trained, less))
     return sorted(found, key=lambda gain: (gain.trained, gain.system))

@@ -12,7 +12,7 @@ from lib.study.drawing import PlotError, show
 from lib.study.protocol import Study
 from lib.study.units import unit
 
-PROFILE = {"name": "tiny", "statistics": {"bootstrap": 50}}
+PROFILE = {"name": "tiny", "statistics": {}}
 
 
 @pytest.fixture(scope="module")
