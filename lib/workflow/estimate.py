@@ -1,6 +1,6 @@
 """How long a profile's trainings take on this device: a few real steps of each are timed, the rest is multiplied.
 
-    python -m lib.study estimate --profile paper --device cuda
+    python -m lib estimate --profile paper --device cuda
 
 Every paper's models are built at the profile's sizes with random weights and take real steps (forward, backward,
 clipping, AdamW) on random batches of the length of the profile's speech, so no corpus and no checkpoint is needed. A
@@ -13,18 +13,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from statistics import median
 
 import torch
 from torch import nn
 
+from lib.papers.common import cost as common
+from lib.study.cost import Stage
 from lib.study.provenance import device_name
-from lib.workflow.estimate_stages import Stage, stages
+from lib.study.registry import papers
 
 ON_A_CPU = 2  # utterances of a batch
 STEPS, LONGEST = 3, 6.0  # timed steps, and the seconds after which no further one is taken
+
+
+def stages(profile: dict) -> Iterator[Stage]:
+    """What a profile trains, in the order of the papers; systems that cost the same are one stage."""
+    for paper in papers().values():
+        if not paper.across:
+            yield from paper.room("cost").stages(profile)
+    yield from common.stages(profile)
 
 
 def estimate(profile: dict, device: str, tell: Callable[[str], None] = lambda line: None) -> list[dict]:

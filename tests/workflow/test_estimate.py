@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from lib.study import load_profile
+from lib.study.cost import Stage, runs_by_system, speech_batch
 from lib.training.loop import TrainConfig
-from lib.workflow import estimate, estimate_stages
-from lib.workflow.estimate_stages import Stage, runs_by_system, stages
+from lib.workflow import estimate
+from lib.workflow.estimate import stages
 from lib.workflow.steps import trained_runs
 
 
@@ -69,6 +70,6 @@ def test_a_gpu_that_is_on_another_machine_is_replaced_by_the_processor(monkeypat
 
 
 def test_a_random_batch_has_as_many_frames_as_its_durations_say():
-    batch = estimate_stages.speech_batch(3, 2.0, 80, "cpu")
+    batch = speech_batch(3, 2.0, 80, "cpu")
     assert batch["mel"].shape == (3, 125, 80)
     assert torch.equal(batch["durations"].sum(1), batch["frame_lengths"])
