@@ -89,9 +89,10 @@ OWN_VOCODER = [VOCODER] if (PROFILE["vocoder"]["hifigan"] or "").endswith(f"/{NA
 EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in (*CHAPTERS, *ITS_CHAPTER, *PAPER_OF)}
 
 # exec makes a step the child of Snakemake itself, so that it notices when Snakemake is gone.
-MODULE = "exec {PYTHON} -m lib.workflow.steps run {log} {PYTHON} -m"
+STEP = "exec {PYTHON} -m lib step {log}"
+MODULE = STEP + " -m"
 NOTEBOOK = (
-    "exec {PYTHON} -m lib.workflow.steps notebook {log} {input.notebook} {output.notebook}"
+    "exec {PYTHON} -m lib chapter {log} {input.notebook} {output.notebook}"
     " profile={NAME} device={DEVICE} threads={threads}"
 )
 
@@ -101,12 +102,15 @@ def chapter(name):
     return ancient(f"notebooks/{name}.ipynb")
 
 
-def code_of(start):
-    """The digest of what a step of a paper reaches, taken once for all its systems."""
-    return {paper: code_digest(f"{MODULES[paper]}:{start}", without="lib.corpora.source") for paper in PAPERS}
+# The digest of what a paper's steps reach, taken once for all of them.
+CODE = {paper: code_digest(MODULES[paper], "lib.corpora.source") for paper in PAPERS}
+BEHIND_THE_DOOR = ("sp",)  # the others still have a command of their own
 
 
-PREPARE_CODE, RUN_CODE = code_of("prepare"), code_of("run")
+def command(verb, paper, system=""):
+    if paper in BEHIND_THE_DOOR:
+        return f"{verb} {paper} {system}"
+    return f"-m {MODULES[paper]} {verb}" + (f" --system {system}" if system else "")
 
 
 def runs_of(paper):
@@ -152,10 +156,10 @@ rule corpus:
     log: f"{R}/logs/corpus.log"
     params:
         profile=settings(PROFILE, "corpus"),
-        code=code_digest("lib.corpora.source:build", without="lib.metrics"),
+        code=code_digest("lib.corpora.source", "lib.metrics"),
     threads: ALL_CORES
     priority: 30
-    shell: MODULE + " lib.workflow.steps corpus {NAME} {threads} {output}"
+    shell: STEP + " prepare corpus --profile {NAME} --threads {threads}"
 
 
 rule corpus_notebook:
@@ -168,7 +172,7 @@ rule corpus_notebook:
     log: f"{R}/logs/00_corpus.log"
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS),
-        code=code_digest("notebooks/00_corpus.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/00_corpus.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -186,7 +190,7 @@ rule metric_audit:
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS, "statistics"),
         device=DEVICE,
-        code=code_digest("notebooks/05_metric_audit.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/05_metric_audit.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -202,7 +206,7 @@ rule backbone:
     params:
         profile=settings(PROFILE, "features", "backbone", "pretrain"),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.study:train", without="lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.study", "lib.corpora.embedded"),
     threads: ALL_CORES
     resources: **LARGE
     priority: 30
@@ -221,7 +225,7 @@ rule train:
     params:
         profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.study:train", without="lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.study", "lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
@@ -237,7 +241,7 @@ rule train_notebook:
     log: f"{R}/logs/01_hypertts_train.log"
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS, "systems"),
-        code=code_digest("notebooks/01_hypertts_train.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/01_hypertts_train.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -263,7 +267,7 @@ rule score:
             PROFILE, *SHARED_SECTIONS, "vocoder", f"systems.{wildcards.system}"
         ),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.measure:score", without="lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.measure", "lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
@@ -280,10 +284,10 @@ rule vocoder:
     params:
         profile=settings(PROFILE, "features", "vocoder_training"),
         device=DEVICE,
-        code=code_digest("lib.papers.common.vocoder:train", without="lib.corpora.embedded"),
+        code=code_digest("lib.papers.common.vocoder", "lib.corpora.embedded"),
     threads: ALL_CORES
     resources: **LARGE
-    shell: MODULE + " lib.papers.common.vocoder --profile {NAME} --device {DEVICE} --threads {threads}"
+    shell: STEP + " prepare vocoder --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule vocoder_chapter:
@@ -292,7 +296,7 @@ rule vocoder_chapter:
     output: notebook=f"{R}/notebooks/{VOCODER_CHAPTER}.ipynb"
     log: f"{R}/logs/{VOCODER_CHAPTER}.log"
     params:
-        code=code_digest(f"notebooks/{VOCODER_CHAPTER}.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest(f"notebooks/{VOCODER_CHAPTER}.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -308,7 +312,7 @@ rule generated_parameters:
     params:
         profile=settings(PROFILE, *SHARED_SECTIONS),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.measure:score_generated_parameters", without="lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.measure", "lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
@@ -330,7 +334,7 @@ rule evaluate:
     log: f"{R}/logs/02_hypertts_evaluate.log"
     params:
         profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
-        code=code_digest("notebooks/02_hypertts_evaluate.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/02_hypertts_evaluate.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     priority: 10
@@ -348,7 +352,7 @@ use rule evaluate as ablations with:
     log: f"{R}/logs/03_hypertts_ablations.log"
     params:
         profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
-        code=code_digest("notebooks/03_hypertts_ablations.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/03_hypertts_ablations.ipynb", "lib.corpora.embedded", prose=True),
 
 
 rule first_report:
@@ -361,9 +365,9 @@ rule first_report:
     output: f"{R}/hypertts.html"
     log: f"{R}/logs/first_report.log"
     params:
-        code=code_digest("lib.study.report.index:write_report"),
+        code=code_digest("lib.study.report.index"),
     priority: 20
-    shell: MODULE + " lib.study.report.index --profile {NAME} --paper HT"
+    shell: STEP + " report ht --profile {NAME}"
 
 
 rule paper_prepare:
@@ -374,11 +378,11 @@ rule paper_prepare:
     params:
         profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper),
         device=DEVICE,
-        module=lambda wildcards: MODULES[wildcards.paper],
-        code=lambda wildcards: PREPARE_CODE[wildcards.paper],
+        command=lambda wildcards: command("prepare", wildcards.paper),
+        code=lambda wildcards: CODE[wildcards.paper],
     threads: ALL_CORES
     resources: **LARGE
-    shell: MODULE + " {params.module} prepare --profile {NAME} --device {DEVICE} --threads {threads}"
+    shell: STEP + " {params.command} --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule paper_run:
@@ -394,13 +398,12 @@ rule paper_run:
     params:
         profile=lambda wildcards: paper_sections(PROFILE, wildcards.paper, wildcards.system),
         device=DEVICE,
-        module=lambda wildcards: MODULES[wildcards.paper],
-        code=lambda wildcards: RUN_CODE[wildcards.paper],
+        command=lambda wildcards: command("run", wildcards.paper, wildcards.system),
+        code=lambda wildcards: CODE[wildcards.paper],
     threads: ONE_JOB
     resources: **LARGE
     shell:
-        MODULE + " {params.module} run --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
-        " --device {DEVICE} --threads {threads}"
+        STEP + " {params.command} --profile {NAME} --seed {wildcards.seed} --device {DEVICE} --threads {threads}"
 
 
 use rule paper_run as paper_long_run with:
@@ -425,7 +428,7 @@ rule paper_chapter:
         profile=lambda wildcards: paper_sections(PROFILE, PAPER_OF[wildcards.chapter]),
         statistics=settings(PROFILE, "statistics"),
         code=lambda wildcards: code_digest(
-            f"notebooks/{wildcards.chapter}.ipynb", without="lib.corpora.source", prose=True
+            f"notebooks/{wildcards.chapter}.ipynb", "lib.corpora.source", prose=True
         ),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -441,7 +444,7 @@ rule real_voice:
         profile=settings(PROFILE, "corpus", "features", "real"),
         device=DEVICE,
         found=since(PROFILE, Path(f"{R}/prepared/other_corpus.json")),
-        code=code_digest("lib.papers.common.real_speech:prepare", without="lib.corpora.source"),
+        code=code_digest("lib.papers.common.real_speech", "lib.corpora.source"),
     threads: ALL_CORES
     resources: **LARGE
     shell: MODULE + " lib.papers.common.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
@@ -464,7 +467,7 @@ rule real_speech:
     params:
         profile=settings(PROFILE, "adapt", "vocoder", "seeds", "headline", "real"),
         device=DEVICE,
-        code=code_digest("lib.papers.common.real_speech:run", without="lib.corpora.source"),
+        code=code_digest("lib.papers.common.real_speech", "lib.corpora.source"),
     threads: ONE_JOB
     resources: **LARGE
     shell:
@@ -486,7 +489,7 @@ rule real_chapter:
     log: f"{R}/logs/04_real_speech.log"
     params:
         profile=settings(PROFILE, "statistics", "real"),
-        code=code_digest("notebooks/04_real_speech.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/04_real_speech.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
     shell: NOTEBOOK
@@ -502,8 +505,8 @@ rule claims:
     log: f"{R}/logs/claims.log"
     params:
         profile=settings(PROFILE, "statistics", "headline", "seeds"),
-        code=code_digest("lib.study.claims:write_claims"),
-    shell: MODULE + " lib.study claims --profile {NAME}"
+        code=code_digest("lib.study.claims"),
+    shell: STEP + " claims --profile {NAME}"
 
 
 rule report_notebook:
@@ -513,7 +516,7 @@ rule report_notebook:
     log: f"{R}/logs/90_report.log"
     params:
         profile=settings(PROFILE, "statistics"),
-        code=code_digest("notebooks/90_report.ipynb", without="lib.corpora.embedded", prose=True),
+        code=code_digest("notebooks/90_report.ipynb", "lib.corpora.embedded", prose=True),
     shell: NOTEBOOK
 
 
@@ -524,7 +527,7 @@ rule page:
     log: f"{R}/logs/page/{{chapter}}.log"
     wildcard_constraints: chapter="|".join(EXECUTED)
     shell:
-        MODULE + " lib.study.report.page {input} {output}"
+        STEP + " page {input} {output}"
 
 
 rule methods_page:
@@ -537,8 +540,8 @@ rule methods_page:
     output: f"{R}/methods.html"
     log: f"{R}/logs/methods.log"
     params:
-        code=code_digest("lib.study.report.methods:write_page"),
-    shell: MODULE + " lib.study.report.methods --profile {NAME}"
+        code=code_digest("lib.study.report.methods"),
+    shell: STEP + " report methods --profile {NAME}"
 
 
 rule report:
@@ -552,8 +555,8 @@ rule report:
     output: f"{R}/index.html"
     log: f"{R}/logs/report.log"
     params:
-        code=code_digest("lib.study.report.index:write_report"),
-    shell: MODULE + " lib.study.report.index --profile {NAME}"
+        code=code_digest("lib.study.report.index"),
+    shell: STEP + " report --profile {NAME}"
 
 
 onstart:

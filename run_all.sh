@@ -189,7 +189,7 @@ fi
 set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
   --quiet host reason --nolock $limits "$@"
 if [[ $profile == paper ]]; then
-  "$python" -m lib.study estimate --profile paper --device "$device" >&2 ||
+  "$python" -m lib estimate --profile paper --device "$device" >&2 ||
     say "How long it will take could not be measured; the run goes on."
 fi
 if [[ -n $dry_run ]]; then

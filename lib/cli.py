@@ -1,12 +1,62 @@
-"""The command line of the study's steps: their shared options, and errors told in one sentence."""
+"""What the verbs of `python -m lib` share: tables, settings written as key=value, errors told in one sentence."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+
+def setting(text: str) -> tuple[str, object]:
+    """ "sp.train.steps=500" as a key and a value, read as YAML."""
+    import yaml
+
+    key, given, value = text.partition("=")
+    try:
+        if not key or not given:
+            raise ValueError
+        return key, yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE, such as sp.train.steps=500") from None
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """End the process with the sentence of an error that says what to change, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped; what is finished is kept, run the same command again to go on.") from None
+
+
+def print_table(entries: list[dict], title: str) -> None:
+    """A rich table in a terminal, tab-separated lines with a header when piped."""
+    cells = [[_cell(value) for value in entry.values()] for entry in entries]
+    if not entries:
+        print(f"{title}: none")
+        return
+    header = list(entries[0])
+    if not sys.stdout.isatty():
+        print("\n".join("\t".join(line) for line in [header, *cells]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, title=title)
+    for line in cells:
+        table.add_row(*line)
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.5g}" if abs(value) < 1e5 else f"{value:.0f}"
+    return str(value)
 
 
 def options(
@@ -19,12 +69,9 @@ def options(
     threads: int = 1,
     **more: dict,
 ) -> argparse.Namespace:
-    """Read a step's options and give torch its threads.
+    """The options of a module that is not behind the door yet."""
+    import torch
 
-    steps: what the module can be told to do, its first argument; `step` in the result. system: the default of
-    --system, which must be given where it is "". `more` are options of the module's own, their names to the arguments
-    of `add_argument`.
-    """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about.splitlines()[0])
     if steps:
         parser.add_argument("step", choices=steps)
@@ -36,18 +83,7 @@ def options(
     for name, facts in more.items():
         parser.add_argument(f"--{name}", **facts)
     parser.add_argument("--device", default="auto")
-    parser.add_argument(
-        "--threads", type=int, default=threads, help="CPU threads; what is made depends on it in the last bits"
-    )
+    parser.add_argument("--threads", type=int, default=threads)
     read = parser.parse_args()
     torch.set_num_threads(read.threads)
     return read
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """End the process with the sentence of an error that says what to change, without a traceback."""
-    try:
-        yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(str(error)) from None

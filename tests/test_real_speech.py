@@ -52,7 +52,7 @@ def test_without_the_recordings_the_runs_say_so_and_the_claims_are_not_tested(pr
     real_speech.ensure(profile, "cpu")
     sentence = real_speech.told(profile)
     assert sentence.startswith("the recordings are not here: ") and "no apt-get" in sentence
-    assert "python -m lib.corpora fetch asterisk --to" in sentence
+    assert "python -m lib corpora fetch asterisk --to" in sentence
     for run_id in real_speech.RUNS.values():
         assert "no apt-get" in study.read_manifests(profile)[run_id]["missing"]
     rows = study.read_rows(profile)
@@ -62,7 +62,7 @@ def test_without_the_recordings_the_runs_say_so_and_the_claims_are_not_tested(pr
     records = claims.judge(claims.load_claims(), rows, study.read_manifests(profile), profile)
     told = {record["id"]: record for record in records if record["id"] in ("HT8", "HA5")}
     assert {record["verdict"] for record in told.values()} == {"not tested"}
-    assert "python -m lib.corpora fetch asterisk" in told["HT8"]["reason"]
+    assert "python -m lib corpora fetch asterisk" in told["HT8"]["reason"]
 
 
 def test_a_run_before_the_voice_is_prepared_is_refused(profile):

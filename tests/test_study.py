@@ -11,7 +11,7 @@ from synthetic_study import PROFILE, write_run
 from lib import study
 from lib.study import StudyError
 from lib.study.provenance import ROOT, portable
-from lib.workflow import commands
+from lib.__main__ import main
 
 ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
 
@@ -28,7 +28,7 @@ def profiles(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "base.yaml").write_text(yaml.safe_dump({"adapt": {"steps": 10, "rate": 0.1}, "seeds": [0]}))
     (folder / "small.yaml").write_text(yaml.safe_dump({"adapt": {"steps": 2}}))
-    monkeypatch.setattr(study, "PROFILES", folder)
+    monkeypatch.setattr("lib.study.profile.PROFILES", folder)
     return folder
 
 
@@ -172,12 +172,10 @@ def test_status_tells_finished_stale_unfinished_and_missing():
 
 
 def test_status_is_plain_when_piped(profiles, capsys):
-    commands.main(["status", "--profile", "small"])
+    main(["status", "--profile", "small"])
     assert capsys.readouterr().out == "Runs of profile small: none\n"
-    commands.print_table([{"run": "ht-tts_0-s0", "seconds": None}], "Runs")
-    assert capsys.readouterr().out == "run\tseconds\nht-tts_0-s0\t\n"
 
 
 def test_command_line_ends_with_one_sentence(profiles):
     with pytest.raises(SystemExit, match="there is no profile"):
-        commands.main(["status", "--profile", "huge"])
+        main(["status", "--profile", "huge"])

@@ -106,6 +106,10 @@ class Study:
         """Make what all runs share; returns what R/prepared/<paper>.json says of it."""
         raise NotImplementedError
 
+    def ready(self) -> None:
+        """Make the files that trainings read, before several processes share one: the first makes them for all."""
+        self.features  # noqa: B018 - made on first use
+
     def players(self) -> dict[str, str]:
         """Texts of the utterances whose audio is kept, by utterance."""
         return {}

@@ -56,11 +56,24 @@ def variant(
     beside: bool = True,
     **changes: object,
 ) -> tuple[Study, str]:
-    """The study, and the name under which a system with these changes has its rows; it is run if it has none.
+    """`changed`, run if it has no rows. beside: the profile's own runs are made first, to be compared with."""
+    study, name = changed(kind, profile, device, system, overrides, **changes)
+    own = study.own or study
+    if beside:
+        own.ensure()
+    if study.run_id(name, seed) not in read_manifests(own.profile, kind.paper.upper()):
+        study.prepare()
+        study.run(name, seed)
+    return study, name
+
+
+def changed(
+    kind: type[Study], profile: str, device: str, system: str, overrides: str | dict = "", **changes
+) -> tuple[Study, str]:
+    """The study with these changes, and the name under which a system of it has its rows; nothing is run.
 
     changes: flat parameters, of `kind.choices`, None for the profile's value. overrides: any other settings, such as
-    {"sp.train.steps": 500}, as a mapping or as JSON. Without changes it is the profile's own system. beside: the
-    profile's own runs are made first where they are missing, to be compared with.
+    {"sp.train.steps": 500}, as a mapping or as JSON. Without changes it is the profile's own study and system.
 
     Raises StudyError for a parameter, a value or a setting that cannot be.
     """
@@ -69,27 +82,29 @@ def variant(
     found = {name: _choice(kind, name).check(name, value) for name, value in changes.items() if value is not None}
     found = {name: value for name, value in found.items() if value != _now(own, system, name)}
     settings = _read(overrides)
-    if beside:
-        own.ensure()
+    for key in settings:
+        _known(key, own.profile)
     if not found and not settings:
-        return _ran(own, own, system, seed), system
+        return own, system
     name = system + "".join(f"_{_short(key)}_{_short(value)}" for key, value in {**found, **settings}.items())
-    changed = load_profile(profile, _nested(settings))
-    section = changed[kind.paper]
+    nested = load_profile(profile, _nested(settings))
+    section = nested[kind.paper]
     section["systems"] = {**section["systems"], name: {k: v for k, v in entry.items() if k != "name"}}
     for key, value in found.items():
         _put(section, _place(kind, key, name), value)
-    study = kind(changed, device, own=own)
+    study = kind(nested, device, own=own)
     study.changed = {"of": system, **found, **settings}
-    return _ran(study, own, name, seed), name
+    return study, name
 
 
-def _ran(study: Study, own: Study, name: str, seed: int) -> Study:
-    """The study, after the run where it had not finished."""
-    if study.run_id(name, seed) not in read_manifests(own.profile, study.paper.upper()):
-        study.prepare()
-        study.run(name, seed)
-    return study
+def _known(key: str, profile: dict) -> None:
+    """Raise StudyError for a setting that the profile does not have."""
+    section, place = profile, key.split(".")
+    for depth, part in enumerate(place):
+        if part not in section:
+            there = f"{'.'.join(place[:depth]) or 'it'} has {', '.join(map(str, section)) or 'none'}"
+            raise StudyError(f"there is no setting {key} in profile {profile['name']}: {there}")
+        section = section[part] if isinstance(section[part], dict) else {}
 
 
 def _choice(kind: type[Study], name: str) -> Choice:

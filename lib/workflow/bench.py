@@ -1,7 +1,7 @@
 """How fast our metrics and methods are beside the libraries that people use for the same work today.
 
-    python -m lib.workflow.bench                                  64 utterances on the CPU, or on the GPU where there is one
-    python -m lib.workflow.bench --device cuda --size 256
+    python -m lib bench                                           64 utterances on the CPU, or on the GPU where there is one
+    python -m lib bench --device cuda --size 256
 
 Ours and the peer run in turn in one process on the same audio: a warm-up each, then `--repeats` times, fewer where a
 row has taken 15 s already; what is reported are medians. A ratio is the peer's time over ours. The part of ours that
@@ -12,7 +12,6 @@ differ by more than its limit is named at the end. Writes <output>/bench-<device
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import platform
 import re
@@ -24,6 +23,7 @@ from statistics import median
 
 import torch
 
+from lib.cli import print_table
 from lib.files import ROOT, write_json
 from lib.study.protocol import resolve_device
 from lib.study.provenance import device_name
@@ -138,32 +138,18 @@ def save(entries: list[dict], folder: Path, device: str) -> Path:
     return path
 
 
-def lines(entries: list[dict]) -> list[list[str]]:
-    """The table's cells, a header first."""
-    table = [["row", "peer", "size", "ours (s)", "peer (s)", "ratio", "bound", "answers differ by"]]
-    for entry in entries:
-        seconds = ["–" if entry[key] is None else f"{entry[key]:.3g}" for key in ("ours_s", "peer_s")]
-        ratio = "–" if entry["ratio"] is None else f"{entry['ratio']:.1f}"
-        apart = "–" if entry["difference"] is None else f"{entry['difference']:.2g} {entry['unit']}"
-        table.append([entry["name"], entry["peer"], entry["size"], *seconds, ratio, entry["bound"], apart])
-    return table
-
-
-def show(entries: list[dict], title: str) -> None:
-    """A rich table in a terminal, tab-separated lines when piped."""
-    header, *cells = lines(entries)
-    if not sys.stdout.isatty():
-        print("\n".join("\t".join(line) for line in [header, *cells]))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    for name in header:
-        table.add_column(name, justify="right" if name in ("ours (s)", "peer (s)", "ratio") else "left")
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
+def lines(entries: list[dict]) -> list[dict]:
+    """The table's lines."""
+    return [
+        {
+            **{key: entry[key] for key in ("name", "peer", "size")},
+            **{key: None if entry[key] is None else f"{entry[key]:.3g}" for key in ("ours_s", "peer_s")},
+            "ratio": None if entry["ratio"] is None else f"{entry['ratio']:.1f}",
+            "bound": entry["bound"],
+            "apart": "" if entry["difference"] is None else f"{entry['difference']:.2g} {entry['unit']}",
+        }
+        for entry in entries
+    ]
 
 
 def check(size: int, repeats: int, output: Path) -> None:
@@ -176,23 +162,18 @@ def check(size: int, repeats: int, output: Path) -> None:
         raise BenchError(f"--output {output}: is a file; give a folder.")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.workflow.bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--size", type=int, help="utterances (default: 64 on a CPU, 256 on a GPU)")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "reference")
-    options = parser.parse_args(arguments)
-    try:
-        device = resolve_device(options.device)
-        size = options.size if options.size is not None else 64 if device == "cpu" else 256
-        check(size, options.repeats, options.output)
-        speech = embedded_speech(size)
-        entries = run(speech, device, options.repeats, tell=lambda line: print(f"… {line}", file=sys.stderr))
-        path = save(entries, options.output, device)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
-    show(entries, f"{described(device)}, medians of up to {options.repeats}")
+def report(device: str, size: int | None, repeats: int, output: Path) -> None:
+    """Run all rows, write and print them.
+
+    Raises BenchError for input that cannot be used, and where answers differ by more than their limit.
+    """
+    device = resolve_device(device)
+    size = size if size is not None else 64 if device == "cpu" else 256
+    output = output if output.is_absolute() else ROOT / output
+    check(size, repeats, output)
+    entries = run(embedded_speech(size), device, repeats, tell=lambda line: print(f"… {line}", file=sys.stderr))
+    path = save(entries, output, device)
+    print_table(lines(entries), f"{described(device)}, medians of up to {repeats}")
     print(f"Written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", file=sys.stderr)
     apart = [
         f"{e['name']} ({e['peer']})"
@@ -200,8 +181,4 @@ def main(arguments: list[str] | None = None) -> None:
         if e["difference"] is not None and not e["difference"] <= e["limit"]
     ]
     if apart:
-        raise SystemExit(f"The answers differ by more than their limit: {', '.join(apart)}.")
-
-
-if __name__ == "__main__":
-    main()
+        raise BenchError(f"The answers differ by more than their limit: {', '.join(apart)}.")

@@ -1,6 +1,6 @@
 """The diffs that docs/extending.md shows, put between its markers from examples/*.patch.
 
-python -m lib.workflow.examples
+python -m lib report examples
 """
 
 import re
@@ -26,14 +26,8 @@ def with_diffs(text: str, folder: Path = EXAMPLES) -> str:
     return SHOWN.sub(lambda found: f"{found[1]}```diff\n{there[found['name']]}```\n{found[3]}", text)
 
 
-def main() -> None:
-    try:
-        text = with_diffs(PAGE.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
+def write() -> None:
+    """Put the diffs into the page."""
+    text = with_diffs(PAGE.read_text(encoding="utf-8"))
     with replace_file(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,7 @@
 """What the Snakefile needs: the runs of a profile, the parameters of a step, and how a step is run.
 
-    python -m lib.workflow.steps run LOG COMMAND [ARGUMENT ...]
-    python -m lib.workflow.steps notebook LOG NOTEBOOK EXECUTED [NAME=VALUE ...]
-    python -m lib.workflow.steps corpus PROFILE CORES POINTER
-
-The first two write what the command prints to the log, stop it when the workflow that started it is gone (so
-that a killed run leaves nothing behind that writes results), and on failure show the last error. The third
-builds a profile's corpus and writes which one it is.
+A step (`run`, `run_notebook`) writes what its command prints to a log, stops it when the workflow that started it is
+gone (so that a killed run leaves nothing behind that writes results), and on failure shows the last error.
 """
 
 import json
@@ -144,15 +139,17 @@ def run_notebook(log: Path, notebook: str, executed: Path, parameters: list[str]
     return 0
 
 
-def write_corpus(name: str, cores: int, pointer: Path) -> None:
-    """Build a profile's corpus, or find it built, and write its name, hash and size to the file `pointer`."""
-    from lib import study
+def write_corpus(profile: dict, cores: int) -> Path:
+    """Build a profile's corpus, or find it built, and write its name, hash and size to R/corpus.json; returns that."""
     from lib.corpora import source
+    from lib.study import results_root
 
-    corpus = source.build(study.load_profile(name)["corpus"], cores=cores)
+    pointer = results_root(profile) / "corpus.json"
+    corpus = source.build(profile["corpus"], cores=cores)
     seconds = sum(utterance.seconds for utterance in corpus.utterances)
     size = {"utterances": len(corpus.utterances), "minutes": round(seconds / 60, 2)}
     write_json(pointer, {"name": corpus.name, "hash": corpus.hash, **size, "set_aside": len(corpus.set_aside)})
+    return pointer
 
 
 def last_error(log: Path) -> str:
@@ -166,27 +163,3 @@ def last_error(log: Path) -> str:
     lines = [line for line in text.splitlines() if not PROGRESS.match(line)]
     starts = [i for i, line in enumerate(lines) if FAILING_CELL in line]
     return "\n".join(lines[starts[-1] if starts else 0 :][-SHOWN_LINES:])
-
-
-def main(arguments: list[str]) -> int:
-    try:
-        return _main(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
-
-
-def _main(arguments: list[str]) -> int:
-    match arguments:
-        case ["run", log, *command] if command:
-            return run(Path(log), command)
-        case ["notebook", log, notebook, executed, *parameters]:
-            return run_notebook(Path(log), notebook, Path(executed), parameters)
-        case ["corpus", name, cores, pointer]:
-            write_corpus(name, int(cores), Path(pointer))
-            return 0
-    print(__doc__, file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -3,8 +3,8 @@
     python -m lib.workflow.warm DESCRIPTOR    the process that is forked; it ends with the process that started it
 
 Importing torch, transformers, librosa and what else a step needs takes a core 5 to 15 s, which the demo would pay in
-each of its hundreds of steps. With `Warm` the workflow pays it once: `lib.workflow.steps run` asks the process behind the
-socket for a step and, where there is none, starts an ordinary process (as on a cluster).
+each of its hundreds of steps. With `Warm` the workflow pays it once: `lib.workflow.steps.run` asks the process behind
+the socket for a step and, where there is none, starts an ordinary process (as on a cluster).
 
 Only packages are loaded before the fork, nothing of the study, and nothing is computed, so a step sees the code as it
 is when it starts, and its results are those of a process of its own. It is for Linux and for steps on the CPU: CUDA,
@@ -104,7 +104,7 @@ def step(command: list[str], log: Path, environment: dict[str, str]) -> Forked |
     Its output goes to the end of the log. None where nothing can be forked, or the command is another one.
     """
     address = os.environ.get(VARIABLE)
-    if not address or command[:2] != [sys.executable, "-m"] or not re.match(r"lib\.|papermill$", command[2]):
+    if not address or command[:2] != [sys.executable, "-m"] or not re.match(r"lib(\.|$)|papermill$", command[2]):
         return None
     wanted = {"command": command[2:], "folder": os.getcwd(), "log": str(log.absolute()), "environment": environment}
     told = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

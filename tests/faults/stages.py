@@ -157,7 +157,7 @@ def run_notebook(folder: Path) -> None:
     """A notebook that writes rows, run by the workflow, whose own process this one stands for."""
     ready()
     (folder / "results").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "lib.workflow.steps", "notebook", "results/notebook.log", NOTEBOOK, EXECUTED]
+    command = [sys.executable, "-m", "lib", "chapter", "results/notebook.log", NOTEBOOK, EXECUTED]
     done = subprocess.run([*command, "profile=tiny"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise OSError(done.stderr)

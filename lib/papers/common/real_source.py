@@ -24,7 +24,7 @@ def here(profile: dict) -> bool:
 
 def how_to_get(profile: dict) -> str:
     """The one line that gets the recordings."""
-    return f"python -m lib.corpora fetch asterisk --to {profile['real']['corpus']['source']}"
+    return f"python -m lib corpora fetch asterisk --to {profile['real']['corpus']['source']}"
 
 
 def since(profile: dict, record: Path) -> str:

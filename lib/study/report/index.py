@@ -1,7 +1,7 @@
 """The report a reviewer opens first: results/<profile>/index.html, one file without external requests.
 
-    python -m lib.study.report.index --profile demo
-    python -m lib.study.report.index --profile demo --paper HT     one paper's, to hypertts.html, before the others are done
+    python -m lib report --profile demo
+    python -m lib report ht --profile demo     one paper's, to hypertts.html, before the others are done
 
 It reads rows, manifests, claims.json, the figures with their captions and the audio of the runs; what is
 missing is said to be missing.
@@ -9,7 +9,6 @@ missing is said to be missing.
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 from pathlib import Path
@@ -57,7 +56,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
         records = judge(written | {"claims": claims}, rows, manifests, profile)
     else:
         path = root / "claims.json"
-        records = read_json(path, "python -m lib.study claims") if exists(root, path.name) else []
+        records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     kept = claim_rows.write(claims, rows, root)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
@@ -177,20 +176,3 @@ def cost(value: float | None, kind: str) -> str:
     """A cell of the costs: parameters, seconds, times real time or MiB; a dash for None."""
     shown = {"generated": count, "seconds": duration, "speed": significant}
     return shown[kind](value) if kind in shown else number(value, 0)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.study.report.index", description="Write results/<profile>/index.html."
-    )
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--paper", help="only this one's claims, such as HT")
-    options = parser.parse_args(arguments)
-    try:
-        print(write_report(study.load_profile(options.profile), options.paper))
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The methods of the four papers on one page, with their equations: results/<profile>/methods.html.
 
-    python -m lib.study.report.methods --profile demo
+    python -m lib report methods --profile demo
 
 The texts are docs/methods/<paper>.md. Equations become MathML, which browsers draw and screen readers speak; the
 page fetches nothing. It links the chapters whose pages are there.
@@ -8,7 +8,6 @@ page fetches nothing. It links the chapters whose pages are there.
 
 from __future__ import annotations
 
-import argparse
 import html
 import json
 from dataclasses import dataclass
@@ -144,17 +143,3 @@ def write_page(profile: dict) -> Path:
     with replace_file(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.study.report.methods", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo")
-    options = parser.parse_args()
-    try:
-        print(write_page(study.load_profile(options.profile)))
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from None
-
-
-if __name__ == "__main__":
-    main()

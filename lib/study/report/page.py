@@ -1,10 +1,9 @@
 """An executed notebook as one HTML file that needs no network: audio and images inside, equations as MathML.
 
-python -m lib.study.report.page EXECUTED.ipynb PAGE.html
+python -m lib page EXECUTED.ipynb PAGE.html
 """
 
 import re
-import sys
 from pathlib import Path
 
 from lib.files import replace_file
@@ -67,14 +66,3 @@ def render(notebook: Path, page: Path) -> None:
     html = re.sub(r"<body[^>]*>", lambda body: f"{body[0]}\n{BACK}", html, count=1)
     with replace_file(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
-
-
-def main() -> None:
-    try:
-        render(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,15 +1,14 @@
 """The committed reference run: its claims and figures in results/reference/, its tables in the README.
 
-    python -m lib.study.report.reference --profile demo
-    python -m lib.study.report.reference --benchmarks
+    python -m lib report reference --profile demo
+    python -m lib report benchmarks
 
 The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json and
 its report as index.html, and puts the tables between the markers in README.md. The second puts the tables of the
-committed benchmarks (bench-<device>.json, written by `python -m lib.workflow.bench`) there. Nothing in those parts is written by
+committed benchmarks (bench-<device>.json, written by `python -m lib bench`) there. Nothing in those parts is written by
 hand.
 """
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -25,9 +24,9 @@ from lib.study.report.index import write_report
 from lib.study.report.verdict_figure import verdicts
 
 REFERENCE = ROOT / "results" / "reference"
-BEGIN, END = "<!-- results: python -m lib.study.report.reference -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: python -m lib report reference -->", "<!-- end of results -->"
 BENCH_BEGIN, BENCH_END = (
-    "<!-- benchmarks: python -m lib.study.report.reference --benchmarks -->",
+    "<!-- benchmarks: python -m lib report benchmarks -->",
     "<!-- end of benchmarks -->",
 )
 LARGE = 300_000  # bytes
@@ -169,21 +168,13 @@ def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = B
         temporary.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lib.study.report.reference", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--benchmarks", action="store_true", help="the tables of the committed benchmarks only")
-    options = parser.parse_args()
-    try:
-        if options.benchmarks:
-            put_into_readme(benchmarks(), begin=BENCH_BEGIN, end=BENCH_END)
-            return
-        collect(study.load_profile(options.profile))
-        files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
-        put_into_readme(markdown(*files))
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+def write(profile: dict) -> None:
+    """Copy a profile's results to results/reference and put their tables into the README."""
+    collect(profile)
+    files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
+    put_into_readme(markdown(*files))
 
 
-if __name__ == "__main__":
-    main()
+def write_benchmarks() -> None:
+    """Put the tables of the committed benchmarks into the README."""
+    put_into_readme(benchmarks(), begin=BENCH_BEGIN, end=BENCH_END)

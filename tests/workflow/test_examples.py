@@ -10,7 +10,7 @@ import pytest
 
 from lib.workflow import examples
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("lib", "notebooks", "tests/*.py", "pyproject.toml")
 
 CORPUS = """
@@ -163,7 +163,7 @@ def test_each_example_is_short():
 
 def test_the_page_shows_the_examples_as_they_are():
     text = examples.PAGE.read_text(encoding="utf-8")
-    assert examples.with_diffs(text) == text, "run python -m lib.workflow.examples"
+    assert examples.with_diffs(text) == text, "run python -m lib report examples"
     assert all(f"<!-- diff: {name}.patch -->" in text for name in SCRIPTS)
 
 

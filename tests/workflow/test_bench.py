@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,8 +82,8 @@ def test_a_long_row_is_not_repeated(speech, monkeypatch):
 def test_answers_that_differ_end_the_benchmark_with_their_names(speech, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "embedded_speech", lambda size: speech)
     monkeypatch.setattr(bench, "ROWS", (lambda speech, device: constant(np.ones(2), np.zeros(2)),))
-    with pytest.raises(SystemExit, match=r"differ by more than their limit: n \(p\)"):
-        bench.main(["--device", "cpu", "--size", "6", "--output", str(tmp_path)])
+    with pytest.raises(bench.BenchError, match=r"differ by more than their limit: n \(p\)"):
+        bench.report("cpu", 6, 3, tmp_path)
     assert "1 of any entry" in capsys.readouterr().out
     assert (tmp_path / "bench-cpu.json").exists()
 
@@ -110,19 +111,19 @@ def test_a_gpus_file_is_named_after_it(monkeypatch, name, expected):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("given", "sentence"),
     [
-        (["--size", "1"], "--size 1: give a number of utterances from 6"),
-        (["--repeats", "0"], "--repeats 0: give 1 or more"),
-        (["--output", __file__], "is a file; give a folder"),
+        ({"size": 1}, "--size 1: give a number of utterances from 6"),
+        ({"repeats": 0}, "--repeats 0: give 1 or more"),
+        ({"output": Path(__file__)}, "is a file; give a folder"),
     ],
 )
-def test_bad_input_is_told_in_one_sentence(arguments, sentence):
-    with pytest.raises(SystemExit, match=sentence):
-        bench.main(["--device", "cpu", *arguments])
+def test_bad_input_is_told_in_one_sentence(given, sentence, tmp_path):
+    with pytest.raises(bench.BenchError, match=sentence):
+        bench.report(**{"device": "cpu", "size": 6, "repeats": 3, "output": tmp_path, **given})
 
 
-def test_a_gpu_that_is_not_there_is_told_in_one_sentence(monkeypatch):
+def test_a_gpu_that_is_not_there_is_told_in_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match="no CUDA device"):
-        bench.main(["--device", "cuda"])
+    with pytest.raises(ValueError, match="no CUDA device"):
+        bench.report("cuda", None, 3, tmp_path)

@@ -49,7 +49,8 @@ def project(tmp_path_factory):
 def begun(project):
     """The process that steps are forked from; it imports the project's lib, where `stepping` is."""
     patch = pytest.MonkeyPatch()
-    for name in ("warm", "provenance", "files", "__init__"):
+    (project / "lib" / "workflow").mkdir()
+    for name in ("files", "__init__", "workflow/__init__", "workflow/warm"):
         (project / "lib" / f"{name}.py").write_text((warm.ROOT / "lib" / f"{name}.py").read_text())
     patch.setattr(warm, "ROOT", project)
     patch.delenv(warm.VARIABLE, raising=False)
@@ -153,7 +154,7 @@ def test_a_step_that_is_killed_returns_the_signal(begun, project, tmp_path, monk
 def test_steps_end_with_the_workflow_and_leave_no_socket(project, tmp_path):
     """The workflow is killed, so that it cannot stop anything itself."""
     program = (
-        "import os, time\nfrom pathlib import Path\nfrom lib import warm\n"
+        "import os, time\nfrom pathlib import Path\nfrom lib.workflow import warm\n"
         "started = warm.Warm('cpu')\nstarted.start()\n"
         f"command, log = [{sys.executable!r}, '-m', 'lib.stepping', 'wait'], Path({str(tmp_path / 'log')!r})\n"
         "step = warm.step(command, log, dict(os.environ))\n"

@@ -15,9 +15,8 @@ import pytest
 
 from lib.study import expected_runs, load_profile
 from lib.workflow import steps as workflow
-from lib.workflow.code import code_digest, modules
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")))
 PROFILES = sorted(path.stem for path in (ROOT / "notebooks/profiles").glob("*.yaml") if path.stem != "base")
 
@@ -82,7 +81,7 @@ def finished(tmp_path_factory) -> Path:
     """A copy of the project in which every step of the smoke profile has run, each writing empty files."""
     folder = copy_of_the_project(tmp_path_factory.mktemp("project"))
     text = (folder / "Snakefile").read_text()
-    text, count = re.subn(r'"exec {PYTHON} -m lib.workflow.steps (run|notebook) ', '"touch {output}; : ', text)
+    text, count = re.subn(r'"exec {PYTHON} -m lib (step|chapter) ', '"touch {output}; : ', text)
     assert count == 2
     (folder / "Snakefile").write_text(text)
     snakemake(folder, "smoke", "--quiet", "all")
@@ -149,7 +148,7 @@ def test_nothing_runs_again_when_only_dates_comments_and_outputs_change(project)
     assert jobs(project) == {}
 
 
-def test_a_change_of_a_metric_scores_again_and_trains_nothing(project):
+def test_a_change_of_a_metric_measures_again_and_makes_no_corpus(project):
     (source,) = re.findall(r"(?m)^def score\(", (project / "lib/metrics/mcd.py").read_text())
     edit(project / "lib/metrics/mcd.py", source, "@staticmethod\n" + source)
     again = jobs(project)
@@ -185,71 +184,6 @@ def test_deleted_results_are_made_again_and_no_others(project):
     assert again["train"] == 1 and again["score"] == 2
 
 
-@pytest.fixture
-def library(tmp_path) -> Path:
-    files = {
-        "__init__": "",
-        "a": "from lib import b\nfrom lib.c import used\n\ndef train():\n    return used()\n\n"
-        "def score():\n    return b.deep.measure()\n",
-        "b/__init__": "from lib.b import deep\n",
-        "b/deep": "def measure():\n    return 1\n\ndef other():\n    return 2\n",
-        "c": "LIMIT = 3\n\ndef used():\n    '''Text.'''\n    return LIMIT\n\ndef unused():\n    return 4\n",
-        "d": "import importlib\n\ndef find(name):\n    return importlib.import_module(f'lib.b.{name}')\n",
-    }
-    for name, source in files.items():
-        path = tmp_path / "lib" / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    return tmp_path
-
-
-def test_functions_of_one_module_depend_on_what_each_of_them_names(library):
-    assert modules("lib.a:train", root=library) == {"lib.a", "lib.c"}
-    assert {"lib.a", "lib.b.deep"} <= modules("lib.a:score", root=library)
-    assert "lib.c" not in modules("lib.a:score", root=library)
-    assert "lib.b.deep" not in modules("lib.a:score", without="lib.b", root=library)
-
-
-def test_an_import_by_string_counts_as_the_whole_package(library):
-    assert "lib.b.deep" in modules("lib.d:find", root=library)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "changes"),
-    [
-        ("LIMIT = 3", "LIMIT = 5", True),
-        ("return LIMIT", "return LIMIT + 1", True),
-        ("'''Text.'''", "'''Another text.'''", False),
-        ("return 4", "return 5", False),
-        ("return LIMIT", "# why\n    return (LIMIT)", False),
-    ],
-)
-def test_the_digest_of_code_changes_with_what_it_reaches_only(library, old, new, changes):
-    before = code_digest("lib.a:train", root=library)
-    edit(library / "lib/c.py", old, new)
-    assert (code_digest("lib.a:train", root=library) != before) == changes
-
-
-def test_the_digest_of_a_notebook_ignores_outputs_and_shell_lines_but_not_code(library):
-    path = library / "n.ipynb"
-    digests = []
-    for source, outputs in (
-        ("from lib import a\na.train()", []),
-        ("%matplotlib inline\nfrom lib import a\na.train()", [{"output_type": "stream"}]),
-        ("from lib import a\na.score()", []),
-    ):
-        write_notebook(path, "seed = 0", source, outputs=outputs)
-        digests.append(code_digest("n.ipynb", root=library))
-    assert digests[0] == digests[1] != digests[2]
-
-
-def test_a_function_or_notebook_that_is_not_there_is_named(library):
-    with pytest.raises(ValueError, match="lib.a:fly: no such function"):
-        code_digest("lib.a:fly", root=library)
-    with pytest.raises(ValueError, match="gone.ipynb: no such notebook"):
-        code_digest("gone.ipynb", root=library)
-
-
 def test_settings_name_the_sections_asked_for_and_null_for_what_is_absent():
     profile = {"adapt": {"steps": 2}, "systems": {"x": {"method": "none"}}, "seeds": [0]}
     text = workflow.settings(profile, "systems.x", "adapt", "nowhere.y")
@@ -283,17 +217,10 @@ def test_a_failing_command_keeps_its_status_and_shows_the_end_of_its_log(tmp_pat
 
 
 def test_a_step_ends_with_all_its_processes_when_the_workflow_is_killed(tmp_path):
-    step = [
-        sys.executable,
-        "-m",
-        "lib.workflow.steps",
-        "run",
-        str(tmp_path / "log"),
-        "bash",
-        "-c",
-        "sleep 61 & sleep 60",
-    ]
-    starter = f"import subprocess\nsubprocess.Popen({step!r}).wait()"
+    command = ["bash", "-c", "sleep 61 & sleep 60"]
+    log = str(tmp_path / "log")
+    step = f"from pathlib import Path\nfrom lib.workflow import steps\nsteps.run(Path({log!r}), {command!r})"
+    starter = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {step!r}]).wait()"
     parent = subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT)
     family: list[psutil.Process] = []
     deadline = time.time() + 20

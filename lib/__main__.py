@@ -1,0 +1,348 @@
+"""The one door to the study: python -m lib VERB, and python -m lib VERB --help for each one's options and an example.
+
+A verb imports what it needs when it is called, so that the door opens at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib import cli
+
+if TYPE_CHECKING:
+    from lib.study.protocol import Study
+
+SHARED = ("corpus", "vocoder", "aligner")  # what `prepare` makes beside the papers
+DOCUMENTS = ("methods", "reference", "benchmarks", "examples")  # what `report` writes beside the papers' pages
+
+
+def prepare(options: argparse.Namespace) -> None:
+    from lib.study import load_profile
+
+    _threads(options)
+    profile = load_profile(options.profile)
+    if options.paper == "corpus":
+        from lib.workflow.steps import write_corpus
+
+        print(write_corpus(profile, options.threads))
+    elif options.paper == "vocoder":
+        from lib.papers.common.vocoder import VOCODER, Vocoding
+
+        print(Vocoding(profile, options.device, options.threads).train(VOCODER, 0))
+    elif options.paper == "aligner":
+        from lib.papers.common.alignment import Aligning
+
+        print(Aligning(profile, options.device, options.threads).told())
+    else:
+        _kind(options.paper)(profile, options.device, options.threads).prepare()
+
+
+def train(options: argparse.Namespace) -> None:
+    from lib.training import parallel
+
+    _threads(options)
+    with parallel.joined(options.device) as device:
+        study, name = _study(options, device)
+        with parallel.in_turn():
+            study.ready()
+        path = study.train(name, options.seed)
+        if parallel.first():
+            print(path)
+
+
+def run(options: argparse.Namespace) -> None:
+    _threads(options)
+    study, name = _study(options, options.device)
+    if name is None:
+        study.ensure()
+        return
+    if study.own:
+        study.prepare()
+    rows = study.run(name, options.seed)
+    print(f"{study.run_id(name, options.seed)}: {len(rows)} rows in {study.root / 'rows'}")
+
+
+def status(options: argparse.Namespace) -> None:
+    from lib import study
+
+    entries = study.status(study.load_profile(options.profile))
+    chosen = [entry for entry in entries if options.paper in (None, entry["run"].split("-")[0])]
+    cli.print_table(chosen, f"Runs of profile {options.profile}")
+
+
+def claims(options: argparse.Namespace) -> None:
+    from lib.study import claims, load_profile
+
+    records = claims.write_claims(load_profile(options.profile))
+    cli.print_table(claims.summary(records), f"Claims in profile {options.profile}")
+
+
+def figures(options: argparse.Namespace) -> None:
+    from lib.study import load_profile
+    from lib.workflow.figures import draw_all
+
+    draw_all(load_profile(options.profile), options.paper)
+
+
+def compare(options: argparse.Namespace) -> None:
+    from lib.study import compare
+
+    a, b = compare.locate(options.a), compare.locate(options.b)
+    for number, title in enumerate(("provenance", "verdicts", "means")):
+        print(end="\n" if number else "")
+        cli.print_table(getattr(compare, title)(a, b), f"{title} that differ: {options.a} (a), {options.b} (b)")
+
+
+def report(options: argparse.Namespace) -> None:
+    from lib.study import load_profile
+    from lib.study.report import index, methods, reference
+    from lib.workflow import examples
+
+    part, profile = options.part, load_profile(options.profile)
+    if part == "methods":
+        print(methods.write_page(profile))
+    elif part == "reference":
+        reference.write(profile)
+    elif part == "benchmarks":
+        reference.write_benchmarks()
+    elif part == "examples":
+        examples.write()
+    else:
+        print(index.write_report(profile, part.upper() if part else None))
+
+
+def page(options: argparse.Namespace) -> None:
+    from lib.study.report.page import render
+
+    render(options.notebook, options.page)
+
+
+def clean(options: argparse.Namespace) -> None:
+    from lib.study import housekeeping, load_profile, results_root
+
+    profile = load_profile(options.profile)
+    root, found = results_root(profile), housekeeping.leftovers(profile)
+    cli.print_table([{"file": str(path.relative_to(root)), "why": why} for path, why in found], "No longer needed")
+    if found and options.yes:
+        housekeeping.remove([path for path, _ in found], root)
+    elif found:
+        print("Nothing was removed: add --yes to remove them.")
+
+
+def estimate(options: argparse.Namespace) -> None:
+    from lib.study import load_profile
+    from lib.workflow import estimate
+
+    profile, device = load_profile(options.profile), estimate.present(options.device)
+    entries = estimate.estimate(profile, device, lambda line: print(line, file=sys.stderr))
+    cli.print_table(entries, f"Trainings of profile {options.profile} on {device}")
+    print(estimate.summary(entries, device))
+
+
+def bench(options: argparse.Namespace) -> None:
+    from lib.workflow.bench import report
+
+    report(options.device, options.size, options.repeats, options.output)
+
+
+def corpora(options: argparse.Namespace) -> None:
+    from lib.corpora import command
+
+    command.main(options)
+
+
+def _corpora(parser: argparse.ArgumentParser) -> None:
+    from lib.corpora import command
+
+    command.add_arguments(parser)
+
+
+def step(options: argparse.Namespace) -> None:
+    from lib.workflow import steps
+
+    module = [] if options.arguments[:1] == ["-m"] else ["-m", "lib"]
+    sys.exit(steps.run(options.log, [sys.executable, *module, *options.arguments]))
+
+
+def chapter(options: argparse.Namespace) -> None:
+    from lib.workflow import steps
+
+    sys.exit(steps.run_notebook(options.log, options.notebook, options.executed, options.parameters))
+
+
+def _threads(options: argparse.Namespace) -> None:
+    import torch
+
+    torch.set_num_threads(options.threads)
+
+
+def _kind(paper: str) -> type[Study]:
+    from lib.study.registry import paper as registered
+
+    return registered(paper).room("study").Study
+
+
+def _study(options: argparse.Namespace, device: str) -> tuple[Study, str | None]:
+    """The paper's study, and the system's name: one of its own where settings are changed."""
+    from lib.study import load_profile
+    from lib.study.variant import changed
+
+    kind = _kind(options.paper)
+    if not options.set or options.system is None:
+        return kind(load_profile(options.profile), device), options.system
+    nested = {key: value for key, value in options.set if "." in key}
+    flat = {key: value for key, value in options.set if "." not in key}
+    return changed(kind, options.profile, device, options.system, nested, **flat)
+
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROFILE = ("--profile", {"default": "demo", "help": "smoke, demo (the default), full or paper"})
+SEED = ("--seed", {"type": int, "default": 0})
+DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda or auto (the default: the GPU if there is one)"})
+THREADS = {"type": int, "help": "CPU threads; what is made depends on them in the last bits"}
+SET = {"type": cli.setting, "action": "append", "default": [], "metavar": "KEY=VALUE"}
+SET |= {"help": "another setting than the profile's, in a run with a name of its own; may be given again"}
+PAPER = ("paper", {"help": "ht, ha, sp, ld or xp"})
+ANY_PAPER = ("paper", {"nargs": "?", "help": "ht, ha, sp, ld or xp; all of them without one"})
+ONE = (PROFILE, SEED, DEVICE, ("--threads", {**THREADS, "default": 1}), ("--set", SET))
+REST = ("arguments", {"nargs": argparse.REMAINDER})
+LOG = ("log", {"type": Path})
+
+
+@dataclass(frozen=True)
+class Verb:
+    work: Callable[[argparse.Namespace], None]
+    about: str
+    example: str
+    options: tuple[tuple[str, dict], ...] = (PROFILE,)
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # options that a module adds
+
+    def parser(self, name: str) -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser(
+            prog=f"python -m lib {name}", description=self.about, epilog=f"example: {self.example}"
+        )
+        for option, facts in self.options:
+            made.add_argument(option, **facts)
+        self.more(made)
+        return made
+
+
+VERBS = {
+    "prepare": Verb(
+        prepare,
+        f"Make what all systems of a paper share, or what the papers share: {', '.join(SHARED)}.",
+        "python -m lib prepare sp --profile demo",
+        (PAPER, PROFILE, DEVICE, ("--threads", {**THREADS, "default": CORES})),
+    ),
+    "train": Verb(
+        train,
+        "Train one system, or find it trained; under torchrun on several GPUs.",
+        "python -m lib train sp dp_r45 --seed 3",
+        (PAPER, ("system", {}), *ONE),
+    ),
+    "run": Verb(
+        run,
+        "Train one system if need be and measure it; without a system, all runs of the paper that are missing.",
+        "python -m lib run sp dp_r45 --set ratio=0.35 --set sp.train.steps=500",
+        (PAPER, ("system", {"nargs": "?"}), *ONE),
+    ),
+    "status": Verb(
+        status,
+        "What has run, what is missing, what is stale.",
+        "python -m lib status --profile demo",
+        (ANY_PAPER, PROFILE),
+    ),
+    "claims": Verb(
+        claims, "Judge the claims on the rows and write claims.json.", "python -m lib claims --profile demo"
+    ),
+    "figures": Verb(
+        figures, "Draw every figure again from the rows alone.", "python -m lib figures sp", (ANY_PAPER, PROFILE)
+    ),
+    "compare": Verb(
+        compare,
+        "What changed between two runs: how they were made, verdicts, means of the rows.",
+        "python -m lib compare demo other/demo",
+        (("a", {"help": "a profile that has run, or a folder of results"}), ("b", {"help": "another one"})),
+    ),
+    "report": Verb(
+        report,
+        "Write the report, or one page: a paper's, methods; reference, benchmarks and examples go into the documents.",
+        "python -m lib report --profile demo",
+        (("part", {"nargs": "?", "help": f"ht, ha, sp, ld, xp, {', '.join(DOCUMENTS)}"}), PROFILE),
+    ),
+    "page": Verb(
+        page,
+        "Write a notebook that was run as a page that needs no network.",
+        "python -m lib page results/demo/notebooks/00_corpus.ipynb 00_corpus.html",
+        (("notebook", {"type": Path}), ("page", {"type": Path})),
+    ),
+    "clean": Verb(
+        clean,
+        "List what nothing needs any more; with --yes, remove it.",
+        "python -m lib clean --profile demo --yes",
+        (PROFILE, ("--yes", {"action": "store_true", "help": "remove what is listed"})),
+    ),
+    "estimate": Verb(
+        estimate,
+        "Time a few training steps of every model and say how long the profile's trainings take here.",
+        "python -m lib estimate --profile paper --device cuda",
+        (PROFILE, DEVICE),
+    ),
+    "bench": Verb(
+        bench,
+        "How fast our metrics and methods are beside the libraries that people use for the same work.",
+        "python -m lib bench --device cuda --size 256",
+        (
+            DEVICE,
+            ("--size", {"type": int, "help": "utterances (64 on a CPU, 256 on a GPU)"}),
+            ("--repeats", {"type": int, "default": 3}),
+            ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
+        ),
+    ),
+    "corpora": Verb(
+        corpora,
+        "Fetch and prepare recorded corpora: list, fetch, prepare.",
+        "python -m lib corpora prepare folder --source my_recordings --align",
+        (),
+        _corpora,
+    ),
+    "step": Verb(
+        step,
+        "A verb as a step of the workflow: what it prints goes to a log, and it ends with the workflow.",
+        "python -m lib step claims.log claims --profile smoke",
+        (LOG, REST),
+    ),
+    "chapter": Verb(
+        chapter,
+        "Run a notebook as a step of the workflow.",
+        "python -m lib chapter log.txt notebooks/00_corpus.ipynb executed.ipynb profile=smoke",
+        (LOG, ("notebook", {}), ("executed", {"type": Path}), ("parameters", {"nargs": "*", "metavar": "NAME=VALUE"})),
+    ),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what a verb says; a mistake ends it with one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    told = "\n".join(f"  {name:9} {verb.about}" for name, verb in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m lib",
+        usage="python -m lib VERB [OPTIONS]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"Four papers on speech adaptation, trained, measured and compared.\n\n{told}",
+        epilog="python -m lib VERB --help tells a verb's options.",
+    )
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help=argparse.SUPPRESS)
+    name = parser.parse_args(arguments[:1]).verb
+    with cli.told():
+        VERBS[name].work(VERBS[name].parser(name).parse_args(arguments[1:]))
+
+
+if __name__ == "__main__":
+    main()
