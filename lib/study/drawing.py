@@ -1,14 +1,14 @@
-"""The style that all figures share, how an interval is drawn, and how a figure is saved with its caption.
+"""The style that all figures share, the plot of intervals, and how a figure is saved with its caption.
 
-A figure carries its caption, its alternative text and its n (speaker and utterance pairs); `save` writes
-them beside the picture. Intervals are those of `lib.study.statistics`.
+A figure carries its caption, its alternative text and its n (speaker and utterance pairs); `save` writes them beside
+the picture. Intervals are those of `lib.study.statistics`; names and colours of systems are `lib.study.palette`'s,
+titles of axes `lib.study.units`'s.
 """
 
 import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from html import escape
 
 import pandas as pd
@@ -19,38 +19,10 @@ from matplotlib.lines import Line2D
 
 from lib import study
 from lib.files import replace_file, write_json
-from lib.study.claims import interval_options, load_claims, select
-from lib.study.statistics import Estimate, paired_difference
+from lib.study.claims import interval_options, select
+from lib.study.palette import colour
+from lib.study.statistics import Estimate, interval
 
-# One colour per family of systems, from Okabe and Ito's colour-blind-safe set.
-FAMILIES = {
-    "reference": ("Recordings", "#000000"),
-    "tts_0": ("TTS-0", "#7F7F7F"),
-    "adaptertts": ("AdapterTTS", "#E69F00"),
-    "hypertts": ("HyperTTS", "#0072B2"),
-    "tts_ft": ("TTS-FT", "#009E73"),
-    "other": ("Other conditioning", "#CC79A7"),
-}
-ROLES = {
-    "pretraining": ("Pre-training speakers", "#332288", "o"),
-    "adaptation": ("Adaptation speakers", "#CC6677", "s"),
-    "never_seen": ("Never-seen speakers", "#999933", "^"),
-}
-SWEEP = ("hypertts_d_ds2", "hypertts_d", "hypertts_d_ds32", "hypertts_d_ds128")
-AXES = {
-    "cos": "COS (GE2E cosine × 100)",
-    "ffe": "FFE (%)",
-    "mcd": "MCD (dB)",
-    "wer": "WER (ratio)",
-    "mos_predicted": "Predicted MOS (1 to 5)",
-}
-SHORT = {
-    "cos": "COS ↑",
-    "ffe": "FFE (%) ↓",
-    "mcd": "MCD (dB) ↓",
-    "wer": "WER ↓",
-    "mos_predicted": "Predicted MOS ↑",
-}
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
 RC |= {"font.size": 10.8, "axes.labelsize": 10.8, "legend.fontsize": 9.9, "xtick.labelsize": 9.9}
 RC |= {"ytick.labelsize": 9.9, "savefig.bbox": "tight", "savefig.pad_inches": 0.08}
@@ -74,24 +46,6 @@ class Shown:
         look = f'style="width:min(100%,{self.width}px)" alt="{escape(self.alt)}"'
         image = f'<img {look} src="data:image/png;base64,{data}">'
         return f'<figure style="margin:0">{image}<figcaption>{escape(self.caption)}</figcaption></figure>'
-
-
-def family(system: str) -> str:
-    return next((name for name in FAMILIES if system.startswith(name)), "other")
-
-
-def colour(system: str) -> str:
-    return FAMILIES[family(system)][1]
-
-
-@lru_cache(maxsize=1)
-def written() -> dict[str, dict]:
-    """Label and published values of every system, from claims.yaml."""
-    return load_claims()["papers"]["HT"]["systems"]
-
-
-def label(system: str) -> str:
-    return written().get(system, {}).get("label", system)
 
 
 def canvas(columns: int = 1, width: float = 8.0, height: float = 4.0, rows: int = 1, **options):
@@ -132,14 +86,13 @@ def save(figure: Figure, name: str, profile: dict, notebook: str, anchor: str) -
     return shown
 
 
-def tested(rows: pd.DataFrame, metric: str, systems=None, role: str | None = "adaptation") -> pd.DataFrame:
-    """Rows of a metric on test utterances. Raises PlotError when there are none."""
-    where = {"metric": metric, "split": "test"}
-    where |= ({"role": role} if role else {}) | ({"system": list(systems)} if systems else {})
-    found = select(rows, where)
-    if found.empty:
-        raise PlotError(f"there are no {metric} rows of {', '.join(systems or ['any system'])}: score them first")
-    return found
+def found(rows: pd.DataFrame, metric: str, **where) -> pd.DataFrame:
+    """Rows of a metric. Raises PlotError naming what there is none of."""
+    table = select(rows, {"metric": metric} | where)
+    if table.empty:
+        told = [", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in where.values()]
+        raise PlotError(f"there are no {metric} rows of {' and '.join(told) or 'any system'}: run those systems first")
+    return table
 
 
 def present(rows: pd.DataFrame, systems) -> list[str]:
@@ -153,10 +106,11 @@ def settings(profile: dict) -> dict:
     return interval_options(profile)
 
 
-def sample(table: pd.DataFrame) -> str:
+def sample(table: pd.DataFrame, what: str = "test utterances") -> str:
     """How much a figure rests on: utterances, speakers, seeds."""
-    pairs, speakers, seeds = count(table), table["speaker"].nunique(), table["seed"].nunique()
-    return f"n = {pairs} test utterances of {speakers} speakers, {seeds} seed{'s' * (seeds != 1)}"
+    speakers, seeds = table["speaker"].nunique(), table["seed"].nunique()
+    voices = "one voice" if speakers == 1 else f"{speakers} speakers"
+    return f"n = {count(table)} {what} of {voices}, {seeds} seed{'s' * (seeds != 1)}"
 
 
 def count(table: pd.DataFrame) -> int:
@@ -167,41 +121,72 @@ def whiskers(profile: dict) -> str:
     return f"bars are {100 * settings(profile)['level']:g} % intervals over seeds, speakers and sentences"
 
 
-def mark(axis: Axes, x: float, estimate: Estimate, system: str, vertical: bool = True, **style) -> None:
-    """A point with its interval, in the system's colour; `vertical` means the value is on the y axis."""
+@dataclass(frozen=True)
+class Dot:
+    """One interval of a plot: its estimate (None: not measured), its colour and how it is drawn."""
+
+    estimate: Estimate | None
+    colour: str
+    look: dict = field(default_factory=dict)
+
+
+def estimate(table: pd.DataFrame, profile: dict) -> Estimate | None:
+    """The mean of rows with its interval; None where there are none."""
+    return interval(table, **settings(profile)) if len(table) else None
+
+
+def mark(axis: Axes, x: float, estimate: Estimate, tone: str, vertical: bool = True, **style) -> None:
+    """A point with its interval; `vertical` means the value is on the y axis."""
     if estimate.ci_low is None:
         errors = None
     else:
         ends = (estimate.value - estimate.ci_low, estimate.ci_high - estimate.value)
         errors = [[max(end, 0.0)] for end in ends]
     place = {"x": x, "y": estimate.value, "yerr": errors} if vertical else {"x": estimate.value, "y": x, "xerr": errors}
-    look = {"fmt": "o", "color": colour(system), "markersize": 6, "capsize": 0, "elinewidth": 1.6} | style
-    axis.errorbar(**place, **look)
+    axis.errorbar(**place, **({"fmt": "o", "color": tone, "markersize": 6, "capsize": 0, "elinewidth": 1.6} | style))
 
 
-def difference(rows: pd.DataFrame, a: str, b: str, profile: dict, metric="cos", role="adaptation") -> Estimate:
-    """Mean of a - b over the utterances both spoke, and over seeds unless one of them has none of its own."""
-    first, second = tested(rows, metric, [a], role), tested(rows, metric, [b], role)
-    seedless = {a, b} & {"tts_0", "reference", "reference_vocoded"}
-    on = ("speaker", "utterance") if seedless else ("seed", "speaker", "utterance")
-    return paired_difference(first, second, on=on, **settings(profile))
+def dots(paper: str, table: pd.DataFrame, systems: list[str], profile: dict, **look) -> list[Dot]:
+    """The mean of each system's rows in a table, in the system's colour."""
+    return [Dot(estimate(select(table, {"system": s}), profile), colour(paper, s), look) for s in systems]
 
 
-def name_rows(axis: Axes, names: list[str]) -> None:
-    """Names on the y axis from the top down, with light horizontal lines only."""
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)
+def intervals(
+    axis: Axes, names: list[str], lines: list, title: str, zero=False, hollow=(), step=0.2, vertical=False
+) -> None:
+    """Names on the y axis from the top down; for each an interval, or several beside each other `step` apart.
+
+    lines: for each name a Dot or a list of them. zero: whether there is a line at 0, where the values are differences.
+    hollow: for each name the published value or None, drawn as a hollow diamond in the colour of its first Dot.
+    vertical: the names are on the x axis.
+    """
+    if zero:
+        (axis.axhline if vertical else axis.axvline)(0, color="0.4", lw=1.2, ls="--")
+    for place, line in enumerate(lines):
+        beside = line if isinstance(line, list) else [line]
+        for number, dot in enumerate(beside):
+            if dot.estimate is not None:
+                at = place + step * (number - (len(beside) - 1) / 2)
+                mark(axis, at, dot.estimate, dot.colour, vertical, **dot.look)
+        if hollow and hollow[place] is not None:
+            axis.plot(hollow[place], place, "D", color=beside[0].colour, markerfacecolor="none", markersize=6)
+    if vertical:
+        axis.set_xticks(range(len(names)), names)
+        axis.set(xlim=(-0.5, len(names) - 0.5), ylabel=title)
+    else:
+        axis.set_yticks(range(len(names)), names)
+        axis.set(ylim=(max(1, len(names)) - 0.5, -0.5), xlabel=title)
+    axis.grid(axis="x" if vertical else "y", visible=False)
 
 
-def legend_of(axis: Axes | Figure, systems, hollow: bool = False, **options) -> None:
-    """One entry per family of the systems, and one for the published values where they are drawn."""
-    names = list(dict.fromkeys(family(system) for system in systems))
-    handles = [Line2D([], [], marker="o", linestyle="", color=FAMILIES[n][1], label=FAMILIES[n][0]) for n in names]
+def legend(where: Figure | Axes, entries: dict[str, str | tuple[str, str]], hollow: bool = False, **options) -> None:
+    """A legend of markers: name to colour, or to colour and marker; `hollow` adds the published values."""
+    told = {name: (look, "o") if isinstance(look, str) else look for name, look in entries.items()}
+    handles = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in told.items()]
     if hollow:
-        style = {"markerfacecolor": "none", "color": "0.3", "linestyle": ""}
-        handles.append(Line2D([], [], marker="D", label="Published", **style))
-    axis.legend(handles=handles, frameon=False, **options)
+        handles.append(Line2D([], [], color="0.3", marker="D", markerfacecolor="none", linestyle="", label="Published"))
+    place = {"loc": "outside upper center"} if isinstance(where, Figure) else {}
+    where.legend(handles=handles, **({"frameon": False, "ncols": len(handles)} | place | options))
 
 
 def common_seeds(table: pd.DataFrame, systems: list[str]) -> pd.DataFrame:
@@ -227,3 +212,9 @@ class Drawing:
     draw: Callable[[pd.DataFrame, dict], Figure]
     notebook: str
     anchor: str
+
+
+def draw(figures: dict[str, Drawing], name: str, rows: pd.DataFrame, profile: dict) -> Shown:
+    """Draw and save one of a paper's figures; in a notebook it shows itself. Raises PlotError for missing rows."""
+    drawing = figures[name]
+    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)

@@ -9,7 +9,8 @@ from matplotlib.patheffects import withStroke
 
 from lib import pitch
 from lib.models.mel import MelDims, log_mel
-from lib.study.drawing import ROLES, canvas, describe, label
+from lib.study.drawing import canvas, describe
+from lib.study.palette import BLUE, RED, ROLES, SKY, label
 from lib.text import PHONES
 
 DARK_FIRST = "magma"
@@ -24,9 +25,9 @@ def learning_curve(history: pd.DataFrame, validation: dict[str, float], run: str
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot(history["step"], history[name], color="0.8", lw=1)
         smooth = history[name].rolling(max(1, len(history) // 15), min_periods=1, center=True).mean()
-        axis.plot(history["step"], smooth, color="#0072B2", lw=1.8, label="training")
+        axis.plot(history["step"], smooth, color=BLUE, lw=1.8, label="training")
         if name in validation:
-            axis.axhline(validation[name], color="#D55E00", ls="--", lw=1.5, label="validation, at the end")
+            axis.axhline(validation[name], color=RED, ls="--", lw=1.5, label="validation, at the end")
         axis.set(title=titles[name], xlabel="Step", ylim=(0, None))
     axes[0][0].legend(frameon=False, fontsize="small")
     caption = f"Learning curve of {run}: losses of the batches (grey), their running mean, validation at the end."
@@ -74,11 +75,11 @@ def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: st
     top = 1.6 * np.nanpercentile(np.concatenate([*f0.values(), [150.0]]), 95)
     for axis, (system, mel) in zip(axes[:, 0], mels.items(), strict=True):
         show_mel(axis, mel, dims)
-        axis.set_title(label(system), loc="left", fontsize="small", pad=2)
+        axis.set_title(label("HT", system), loc="left", fontsize="small", pad=2)
         right = axis.twinx()
         right.grid(False)
         times = (np.arange(len(f0[system])) + 0.5) * dims.hop / dims.rate
-        right.plot(times, f0[system], color="#56B4E9", lw=2)
+        right.plot(times, f0[system], color=SKY, lw=2)
         right.set_ylim(0, top)
         right.tick_params(labelsize=8)
         axis.tick_params(labelsize=8)

@@ -100,5 +100,6 @@ def short(metric: str) -> str:
 
 
 def change(metric: str) -> str:
-    """An axis's title for a difference: "COS (points)", "MCD (dB)"."""
-    return f"{METRICS[metric].name} (points)" if unit(metric) == "cosine x 100" else axis(metric)
+    """An axis's title for a difference: "COS (points)", "MCD (dB)", "Predicted MOS"."""
+    shown = {"cosine x 100": " (points)", "predicted MOS, 1 to 5": "", "cosine": ""}.get(unit(metric))
+    return axis(metric) if shown is None else METRICS[metric].name + shown

@@ -5,43 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lib.audio import RATE
 from lib.papers.common import audit
 from lib.study.claims import select
-from lib.study.drawing import PlotError, canvas, describe, mark, name_rows, settings, whiskers
-from lib.study.statistics import interval
+from lib.study.drawing import Dot, PlotError, canvas, describe, estimate, intervals, legend, whiskers
+from lib.study.palette import BLACK, BLUE, GREEN, ORANGE, PINK, RED
+from lib.study.units import axis as axis_of
+from lib.study.units import short
 
 KINDS = {
-    "identical": ("#000000", "o"),
-    "noise": ("#D55E00", "s"),
-    "pitch": ("#0072B2", "^"),
-    "tempo": ("#009E73", "D"),
-    "world": ("#E69F00", "v"),
-    "griffin_lim": ("#E69F00", "P"),
-    "speaker": ("#CC79A7", "X"),
+    "identical": (BLACK, "o"),
+    "noise": (RED, "s"),
+    "pitch": (BLUE, "^"),
+    "tempo": (GREEN, "D"),
+    "world": (ORANGE, "v"),
+    "griffin_lim": (ORANGE, "P"),
+    "speaker": (PINK, "X"),
 }
-TITLES = {
-    "cos": "COS ↑",
-    "mcd": "MCD (dB) ↓",
-    "mcd_as_released": "MCD as released (dB)",
-    "ffe": "FFE (%) ↓",
-    "gpe": "GPE (%) ↓",
-    "vde": "VDE (%) ↓",
-    "ffe_as_released": "FFE as released (%)",
-    "wer": "WER ↓",
-    "mos_predicted": "DistillMOS ↑",
-    "dnsmos_overall_predicted": "DNSMOS overall ↑",
-    "dnsmos_p808_predicted": "DNSMOS P.808 ↑",
-}
-AGREEMENT = {
-    "f0_voicing": "Same voicing (%)",
-    "f0_20_percent": "F0 within 20 % (%)",
-    "f0_20_cents": "F0 within 20 cents (%)",
-    "f0_cents": "Median difference (cents)",
-}
-TRACKS = {"yin": ("#0072B2", "-"), "harvest": ("#D55E00", "--"), "pyin": ("#009E73", ":")}
+AGREEMENT = ("f0_voicing", "f0_20_percent", "f0_20_cents", "f0_cents")
+TRACKS = {"yin": (BLUE, "-"), "harvest": (RED, "--"), "pyin": (GREEN, ":")}
 LOSSES = {  # of the vocoder
     "mel": "Log-mel distance (L1)",
     "critics": "Discriminators (least squares)",
@@ -56,17 +39,16 @@ def distortions(rows: pd.DataFrame, metrics: tuple[str, ...], profile: dict) -> 
     present = [each for each in audit.DISTORTIONS if each.name in set(table["system"])]
     figure, axes = canvas(len(metrics), 2.1 * len(metrics) + 1.9, 0.26 * len(present) + 1.1, sharey=True, squeeze=False)
     for axis, metric in zip(axes[0], metrics, strict=True):
-        for place, each in enumerate(present):
+        lines = []
+        for each in present:
             tone, shape = KINDS[each.kind]
             mine = select(table, {"metric": metric, "system": each.name})
-            estimate = interval(mine, **settings(profile))
-            mark(axis, place, estimate, each.name, vertical=False, color=tone, fmt=shape, markersize=5)
-        axis.set_xlabel(TITLES[metric])
-        name_rows(axis, [each.label for each in present])
+            lines.append(Dot(estimate(mine, profile), tone, {"fmt": shape, "markersize": 5}))
+        intervals(axis, [each.label for each in present], lines, short(metric))
     caption = (
         f"Recordings changed in one known way against themselves unchanged: {_sample(table)}; {whiskers(profile)}."
     )
-    alt = f"{', '.join(TITLES[metric] for metric in metrics)} for {len(present)} distortions, with intervals."
+    alt = f"{', '.join(map(short, metrics))} for {len(present)} distortions, with intervals."
     return describe(figure, caption, alt, table["utterance"].nunique())
 
 
@@ -92,27 +74,26 @@ def predictors(rows: pd.DataFrame, found: audit.Correlation, a: str, b: str) -> 
     points = _points(rows, (a, b))
     figure, axis = canvas(1, 6.4, 4.6)
     _scatter(axis, points, a, b)
-    axis.set(xlabel=TITLES[a], ylabel=TITLES[b])
+    axis.set(xlabel=short(a), ylabel=short(b))
     _legend(figure, points)
     caption = (
         f"Two predictions of MOS, nobody listened: {_sample(rows)}. Spearman's correlation {found.value:.2f}, "
         f"bootstrap interval over utterances {found.ci_low:.2f} to {found.ci_high:.2f}."
     )
-    return describe(figure, caption, f"{TITLES[a]} against {TITLES[b]}.", len(points))
+    return describe(figure, caption, f"{short(a)} against {short(b)}.", len(points))
 
 
 def agreement(rows: pd.DataFrame, profile: dict) -> Figure:
     """How far each two F0 trackers agree, with intervals."""
-    table = _of(rows, tuple(AGREEMENT))
+    table = _of(rows, AGREEMENT)
     pairs = list(dict.fromkeys(table["system"]))
     figure, axes = canvas(len(AGREEMENT), 2.3 * len(AGREEMENT) + 2.2, 0.36 * len(pairs) + 1.3, sharey=True)
-    for axis, (metric, title) in zip(axes, AGREEMENT.items(), strict=True):
-        for place, pair in enumerate(pairs):
-            tone = "#0072B2" if pair.startswith("yin_") else "0.4"
-            estimate = interval(select(table, {"metric": metric, "system": pair}), **settings(profile))
-            mark(axis, place, estimate, pair, vertical=False, color=tone)
-        axis.set_xlabel(title)
-        name_rows(axis, [" and ".join(audit.NAMES[name] for name in pair.split("_")) for pair in pairs])
+    names = [" and ".join(audit.NAMES[name] for name in pair.split("_")) for pair in pairs]
+    tones = [BLUE if pair.startswith("yin_") else "0.4" for pair in pairs]
+    for axis, metric in zip(axes, AGREEMENT, strict=True):
+        mine = [select(table, {"metric": metric, "system": pair}) for pair in pairs]
+        lines = [Dot(estimate(each, profile), tone) for each, tone in zip(mine, tones, strict=True)]
+        intervals(axis, names, lines, axis_of(metric))
     caption = f"Agreement of F0 trackers between 65 and 600 Hz: {_sample(table)}; {whiskers(profile)}."
     return describe(figure, caption, "Agreement of three F0 trackers, pair by pair.", table["utterance"].nunique())
 
@@ -149,12 +130,9 @@ def _scatter(axis, points: pd.DataFrame, x: str, y: str) -> None:
 
 def _legend(figure: Figure, points: pd.DataFrame) -> None:
     names = {"pitch": "F0", "griffin_lim": "Griffin-Lim", "world": "WORLD", "speaker": "Another speaker"}
-    handles = [
-        Line2D([], [], color=tone, marker=shape, linestyle="", label=names.get(kind, kind.capitalize()))
-        for kind, (tone, shape) in KINDS.items()
-        if kind in set(points["kind"])
-    ]
-    figure.legend(handles=handles, frameon=False, loc="outside right center")
+    there = set(points["kind"])
+    named = {names.get(kind, kind.capitalize()): look for kind, look in KINDS.items() if kind in there}
+    legend(figure, named, loc="outside right center", ncols=1)
 
 
 def _sample(table: pd.DataFrame) -> str:

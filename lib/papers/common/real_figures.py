@@ -9,25 +9,22 @@ from matplotlib.figure import Figure
 
 from lib.papers.common.real_speech import COHORT
 from lib.papers.common.real_voice import ROLE
+from lib.papers.ht.style import colour, difference, label, tested
 from lib.study.claims import select
 from lib.study.drawing import (
-    AXES,
+    Dot,
     PlotError,
     Shown,
     canvas,
     count,
     describe,
-    difference,
-    label,
-    mark,
-    name_rows,
+    estimate,
+    intervals,
     sample,
     save,
-    settings,
-    tested,
     whiskers,
 )
-from lib.study.statistics import interval
+from lib.study.units import METRICS as UNITS
 
 METRICS = ("cos", "mcd", "ffe")
 ANEW = "_anew"
@@ -51,12 +48,11 @@ def other_corpus(rows: pd.DataFrame, profile: dict) -> Figure:
         )
     figure, axes = canvas(len(METRICS), 10.5, 1.4 + 0.34 * len(systems), sharey=True)
     for axis, metric in zip(axes, METRICS, strict=True):
-        for place, system in enumerate(systems):
-            estimate = difference(rows, system, "tts_0", profile, metric=metric, role=ROLE)
-            mark(axis, place, estimate, system, vertical=False, fmt="s" if system.endswith(ANEW) else "o")
-        axis.axvline(0, color="0.4", linewidth=1)
-        axis.set_xlabel(f"{AXES[metric].split(' (')[0]} minus TTS-0's")
-    name_rows(axes[0], [named(system) for system in systems])
+        changes = [difference(rows, system, "tts_0", profile, metric=metric, role=ROLE) for system in systems]
+        shapes = ["s" if system.endswith(ANEW) else "o" for system in systems]
+        lines = [Dot(c, colour(s), {"fmt": shape}) for c, s, shape in zip(changes, systems, shapes, strict=True)]
+        title = f"{UNITS[metric].name} minus TTS-0's"
+        intervals(axis, [named(system) for system in systems], lines, title, zero=True)
     caption = f"Differences from TTS-0 on a voice of another data set: {sample(table)}; {whiskers(profile)}. "
     caption += "Circles: as adapted on the embedded corpus; squares: adapted to the voice's training prompts. COS is "
     caption += "better to the right of zero, MCD and FFE to the left."
@@ -85,9 +81,9 @@ def word_errors(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
 def _cell(table: pd.DataFrame, profile: dict, digits: int = 2) -> str:
     if table.empty:
         return "–"
-    estimate = interval(table, **settings(profile))
-    ends = "" if estimate.ci_low is None else f" [{estimate.ci_low:.{digits}f}, {estimate.ci_high:.{digits}f}]"
-    return f"{estimate.value:.{digits}f}{ends}"
+    found = estimate(table, profile)
+    ends = "" if found.ci_low is None else f" [{found.ci_low:.{digits}f}, {found.ci_high:.{digits}f}]"
+    return f"{found.value:.{digits}f}{ends}"
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame, dict], Figure]] = {"other_corpus": other_corpus}

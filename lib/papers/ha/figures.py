@@ -5,9 +5,10 @@ Angles and probes are in `lib.papers.ha.measure_figures`; transcripts and player
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lib.papers.ha.measure_figures import angles, probes
 from lib.papers.ha.style import (
@@ -15,29 +16,30 @@ from lib.papers.ha.style import (
     TRAINED,
     colour,
     differences,
+    dots,
     errors,
     from_zero,
     label,
-    points,
-    published,
+    levels,
     sample,
     usable,
 )
+from lib.study import drawing
 from lib.study.drawing import (
+    Dot,
     Drawing,
     PlotError,
-    Shown,
     apart,
     canvas,
     count,
     describe,
+    estimate,
+    intervals,
+    legend,
     mark,
-    name_rows,
-    save,
-    settings,
     whiskers,
 )
-from lib.study.statistics import interval
+from lib.study.palette import listed
 
 METHODS = (
     *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora", "individual"),
@@ -47,6 +49,7 @@ AT_ONE_BUDGET = ("whisper_0", "lora_w1", "lora_self", "lora_cross", "lora_encode
 UNSEEN = ("lora_w1_b01", "lora_w1", "cohort_lora", "cohort_ft", "cohort_full", "full")
 CONDITIONED = ("hyper", "hyper_ge2e", "hyper_speaker", "hyper_mlp")
 SEVERITIES = ("mild", "moderate", "severe")
+UNTRAINED = ("mixed", "cluttering", "dysphonia")
 
 
 def severity(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -55,21 +58,17 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
     cohorts = [c for c in COHORTS if c != "typical" and not errors(rows, systems, cohort=c, empty=True).empty]
     figure, axes = canvas(len(cohorts), 2.2 * len(cohorts) + 1.2, 3.6, squeeze=False)
     for axis, cohort in zip(axes[0], cohorts, strict=True):
-        for shift, system in enumerate(systems):
-            places, estimates = [], []
-            for place, level in enumerate(SEVERITIES):
-                mine = errors(rows, [system], cohort=cohort, severity=level, empty=True)
-                if len(mine):
-                    places.append(place + 0.12 * (shift - (len(systems) - 1) / 2))
-                    estimates.append(interval(mine, **settings(profile)))
-            points(axis, places, estimates, system)
+        lines = [dots(rows, systems, profile, {"markersize": 5}, cohort=cohort, severity=s) for s in SEVERITIES]
+        intervals(axis, SEVERITIES, lines, "WER" if axis is axes[0][0] else "", step=0.12, vertical=True)
+        for number, system in enumerate(systems):
+            shift = 0.12 * (number - (len(systems) - 1) / 2)
+            line = [(place + shift, each[number].estimate) for place, each in enumerate(lines)]
+            line = [(x, level.value) for x, level in line if level is not None]
+            axis.plot(*zip(*line, strict=True), color=colour(system), lw=1, alpha=0.7)
         axis.set_xticks(range(3), SEVERITIES, rotation=30)
-        axis.set_xlim(-0.5, 2.5)
         axis.set_title(COHORTS[cohort])
-        axis.grid(axis="x", visible=False)
         axis.set_ylim(bottom=0)
-    axes[0][0].set_ylabel("WER")
-    _legend(figure, systems)
+    legend(figure, {label(system): colour(system) for system in systems})
     table = errors(rows, systems)
     caption = (
         f"Word error rate by cohort and severity of simulated speech, test sentences of all speakers: {sample(table)}; "
@@ -84,18 +83,14 @@ def ceiling(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, axes = canvas(2, 9.5, 0.34 * len(systems) + 1.5, sharey=True)
     named = (("adaptation", "Training speakers, new sentences"), ("never_seen", "Never-seen speakers"))
     for axis, (role, title) in zip(axes, named, strict=True):
-        for place, system in enumerate(systems):
-            mine = errors(rows, [system], role=role, cohort=TRAINED, empty=True)
-            if len(mine):
-                mark(axis, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
-        axis.set(title=title, xlabel="WER")
-        from_zero(axis)
-        name_rows(axis, [label(system) for system in systems])
+        levels(axis, rows, systems, profile, role=role, cohort=TRAINED)
+        axis.set_title(title)
     table = errors(rows, systems, cohort=TRAINED)
     caption = (
         f"WER on the three trained cohorts: {sample(table)}; {whiskers(profile)}. A speaker's own LoRA hears only "
+        "that speaker."
     )
-    return describe(figure, caption + "that speaker.", "WER of all methods on two groups of speakers.", count(table))
+    return describe(figure, caption, "WER of all methods on two groups of speakers.", count(table))
 
 
 def cohorts(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -104,13 +99,8 @@ def cohorts(rows: pd.DataFrame, profile: dict) -> Figure:
     shown = [c for c in COHORTS if not errors(rows, systems, role="never_seen", cohort=c, empty=True).empty]
     figure, axes = canvas(len(shown), 1.65 * len(shown) + 2.0, 0.36 * len(systems) + 1.4, sharey=True, squeeze=False)
     for axis, cohort in zip(axes[0], shown, strict=True):
-        for place, system in enumerate(systems):
-            mine = errors(rows, [system], role="never_seen", cohort=cohort, empty=True)
-            if len(mine):
-                mark(axis, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
-        axis.set(title=COHORTS[cohort], xlabel="WER")
-        from_zero(axis)
-        name_rows(axis, [label(system) for system in systems])
+        levels(axis, rows, systems, profile, role="never_seen", cohort=cohort)
+        axis.set_title(COHORTS[cohort])
     table = errors(rows, systems, role="never_seen")
     caption = f"Never-seen speakers by cohort and method: {sample(table)}; {whiskers(profile)}."
     return describe(figure, caption, "WER by cohort and method on never-seen speakers.", count(table))
@@ -120,13 +110,11 @@ def unseen(rows: pd.DataFrame, profile: dict) -> Figure:
     """Paired differences between the hypernetwork and the other methods on never-seen speakers of trained cohorts."""
     others = usable(rows, UNSEEN)
     figure, axis = canvas(1, 7.5, 0.42 * len(others) + 1.3)
-    for place, other in enumerate(others):
-        estimate = differences(rows, "hyper", other, profile, role="never_seen", cohort=TRAINED)
-        mark(axis, place, estimate, other, vertical=False, color=colour(other))
-    name_rows(axis, [f"minus {label(other)}" for other in others])
-    axis.axvline(0, color="0.4", lw=1.2, ls="--")
-    axis.set_xlabel("WER of the hypernetwork minus WER of the other\n(left of 0: the hypernetwork is better)")
-    table = errors(rows, ["hyper"], role="never_seen", cohort=TRAINED)
+    where = {"role": "never_seen", "cohort": TRAINED}
+    lines = [Dot(differences(rows, "hyper", other, profile, **where), colour(other)) for other in others]
+    title = "WER of the hypernetwork minus WER of the other\n(left of 0: the hypernetwork is better)"
+    intervals(axis, [f"minus {label(other)}" for other in others], lines, title, zero=True)
+    table = errors(rows, ["hyper"], **where)
     caption = f"Never-seen speakers of the three trained cohorts, paired by utterance: {sample(table)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "Paired WER differences.", count(table))
 
@@ -134,34 +122,24 @@ def unseen(rows: pd.DataFrame, profile: dict) -> Figure:
 def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
     """WER on a cohort by hypernetworks trained with and without it, and on conditions that none was trained on."""
     held = [c for c in TRAINED if f"hyper_without_{c}" in set(rows["system"].dropna())]
-    others = [
-        c for c in ("mixed", "cluttering", "dysphonia") if not errors(rows, ["hyper"], cohort=c, empty=True).empty
-    ]
+    others = [c for c in UNTRAINED if not errors(rows, ["hyper"], cohort=c, empty=True).empty]
     if not held and not others:
         raise PlotError(
             "leave-one-cohort-out needs rows of hyper_without_<cohort> or of untrained conditions: run them"
         )
-    lines = [(c, ("whisper_0", f"hyper_without_{c}", "hyper")) for c in held]
-    lines += [(c, ("whisper_0", "hyper")) for c in others]
+    cohorts = [*held, *others]
+    lines = [dots(rows, ("whisper_0", f"hyper_without_{c}", "hyper"), profile, cohort=c) for c in cohorts]
+    for line in lines:
+        line[1].look["fmt"] = "s"
+    lines = [[dot for dot in line if dot.estimate is not None] for line in lines]
     figure, axis = canvas(1, 8.0, 0.62 * len(lines) + 1.4)
-    for place, (cohort, systems) in enumerate(lines):
-        for shift, system in enumerate(usable(rows, systems)):
-            mine = errors(rows, [system], cohort=cohort, empty=True)
-            if len(mine):
-                shape = "s" if system.startswith("hyper_without") else "o"
-                estimate = interval(mine, **settings(profile))
-                place_of = place + 0.2 * (shift - 1)
-                mark(axis, place_of, estimate, system, vertical=False, fmt=shape, color=colour(system))
-    name_rows(axis, [COHORTS[cohort] for cohort, _ in lines])
-    axis.set_xlabel("WER")
+    intervals(axis, [COHORTS[cohort] for cohort in cohorts], lines, "WER")
     from_zero(axis)
-    look = {"linestyle": ""}
-    handles = [Line2D([], [], marker="o", color=colour(s), label=label(s), **look) for s in ("whisper_0", "hyper")]
+    entries = {label(system): colour(system) for system in ("whisper_0", "hyper")}
     if held:
-        text = "Hypernetwork trained without the cohort"
-        handles.append(Line2D([], [], marker="s", color=colour("hyper_without"), label=text, **look))
-    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=3)
-    table = errors(rows, ["hyper"], cohort=[cohort for cohort, _ in lines])
+        entries["Hypernetwork trained without the cohort"] = colour(f"hyper_without_{held[0]}"), "s"
+    legend(figure, entries)
+    table = errors(rows, ["hyper"], cohort=cohorts)
     caption = (
         f"Conditions left out of training, then mixed and untrained ones: {sample(table)}; {whiskers(profile)}. "
         "Mixed speakers have two of the trained conditions at once."
@@ -177,29 +155,25 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     names = [name for name, share in shares.items() if share > 0 and not name.startswith(skipped)]
     if not names or "whisper_0" not in shares:
         raise PlotError("WER against budget needs whisper_0 and an adapted system: run them")
-    base = interval(errors(rows, ["whisper_0"], cohort=TRAINED), **settings(profile))
+    base = estimate(errors(rows, ["whisper_0"], cohort=TRAINED), profile)
     figure, (ours, theirs) = canvas(2, 10.5, 5.4, sharey=True, width_ratios=[3, 2])
-    names, places, handles = sorted(names, key=shares.get), apart(shares[names], step=1.3), []
+    names, places, entries = sorted(names, key=shares.get), apart(shares[names], step=1.3), {}
     for number, name in enumerate(names, 1):
-        estimate = interval(table[table["system"] == name], **settings(profile))
         shape = "s" if name.startswith("hyper") else "o"
-        mark(ours, places[name], estimate, name, fmt=shape, color=colour(name))
+        mark(ours, places[name], estimate(table[table["system"] == name], profile), colour(name), fmt=shape)
         low = {"transform": ours.get_xaxis_transform(), "fontsize": 8, "ha": "center"}
         ours.text(places[name], 0.02 + 0.04 * (number % 3), str(number), **low)
-        look = {"marker": shape, "color": colour(name), "linestyle": ""}
-        handles.append(Line2D([], [], label=f"{number} {label(name)}", **look))
-    figure.legend(handles=handles, frameon=False, loc="outside lower center", ncols=4, fontsize=8.5)
+        entries[f"{number} {label(name)}"] = colour(name), shape
+    legend(figure, entries, loc="outside lower center", ncols=4, fontsize=8.5)
     ours.axhline(base.value, color=colour("whisper_0"), ls="--", lw=1.2)
     ours.axhspan(base.ci_low or base.value, base.ci_high or base.value, color=colour("whisper_0"), alpha=0.12, lw=0)
-    for facts in published().values():
+    for facts in listed("HA").values():
         if "share" in facts and "remaining" in facts:
-            theirs.plot(facts["share"], base.value * facts["remaining"], "D", color="0.2", markerfacecolor="none")
-            place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
-            theirs.annotate(facts["label"], (facts["share"], base.value * facts["remaining"]), **place)
+            at = facts["share"], base.value * facts["remaining"]
+            theirs.plot(*at, "D", color="0.2", markerfacecolor="none")
+            theirs.annotate(facts["label"], at, xytext=(6, 4), textcoords="offset points", fontsize=8)
     for axis in (ours, theirs):
-        axis.set_xscale("log")
-        axis.set_xlim(5e-4, 200)
-        axis.set_xlabel("Adapted weights (% of Whisper's, log)")
+        axis.set(xscale="log", xlim=(5e-4, 200), xlabel="Adapted weights (% of Whisper's, log)")
         axis.set_ylim(bottom=0)
     ours.set(title="Ours", ylabel="WER")
     theirs.set_title("Published reductions, from our Whisper's WER")
@@ -213,54 +187,29 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def targets(rows: pd.DataFrame, profile: dict) -> Figure:
     """Static LoRA on different matrices at one budget, and what each loses against the decoder's W1."""
-    systems = usable(rows, AT_ONE_BUDGET)
-    others = [s for s in systems if s not in ("whisper_0", "lora_w1")]
-    figure, (left, right) = canvas(2, 9.5, 0.42 * len(systems) + 1.4)
-    for place, system in enumerate(systems):
-        mine = errors(rows, [system], cohort=TRAINED)
-        mark(left, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
-    name_rows(left, [label(system) for system in systems])
-    left.set_xlabel("WER")
-    from_zero(left)
-    for place, other in enumerate(others):
-        estimate = differences(rows, other, "lora_w1", profile, cohort=TRAINED)
-        mark(right, place, estimate, other, vertical=False, color=colour(other))
-    right.set_visible(bool(others))
-    if others:
-        name_rows(right, [label(other) for other in others])
-    right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("WER minus that of LoRA on W1\n(right of 0: W1 is better)")
-    table = errors(rows, systems, cohort=TRAINED)
+    title = "WER minus that of LoRA on W1\n(right of 0: W1 is better)"
+    figure, table = _beside(rows, usable(rows, AT_ONE_BUDGET), ("lora_w1", "whisper_0"), title, profile, cohort=TRAINED)
     caption = f"Where to adapt, at about 0.03 % of the weights: {sample(table)}; {whiskers(profile)}."
     return describe(figure, caption, "WER of LoRA on different matrices.", count(table))
 
 
 def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
     """Hypernetworks by conditioning and generator, on never-seen speakers."""
-    systems = usable(rows, CONDITIONED)
-    others = [system for system in systems if system != "hyper"]
-    figure, (left, right) = canvas(2, 9.5, 0.45 * len(systems) + 1.4)
-    for place, system in enumerate(systems):
-        mine = errors(rows, [system], role="never_seen", cohort=TRAINED)
-        mark(left, place, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
-    name_rows(left, [label(system) for system in systems])
-    left.set_xlabel("WER")
-    from_zero(left)
-    for place, other in enumerate(others):
-        estimate = differences(rows, other, "hyper", profile, role="never_seen", cohort=TRAINED)
-        mark(right, place, estimate, other, vertical=False, color=colour(other))
-    name_rows(right, [label(other) for other in others])
-    right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("WER minus that of the linear one\nconditioned on Whisper")
-    table = errors(rows, systems, role="never_seen", cohort=TRAINED)
+    title, where = "WER minus that of the linear one\nconditioned on Whisper", {"role": "never_seen", "cohort": TRAINED}
+    figure, table = _beside(rows, usable(rows, CONDITIONED), ("hyper",), title, profile, **where)
     caption = f"Conditioning and generator, never-seen speakers of the trained cohorts: {sample(table)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "WER by conditioning and generator.", count(table))
 
 
-def _legend(figure: Figure, systems: list[str]) -> None:
-    look = {"marker": "o", "linestyle": ""}
-    handles = [Line2D([], [], color=colour(system), label=label(system), **look) for system in systems]
-    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(systems))
+def _beside(rows: pd.DataFrame, systems: list[str], bases: tuple[str, ...], title: str, profile: dict, **where):
+    """WER of the systems, and what those that are not in `bases` differ by from the first of these; and the rows."""
+    others = [system for system in systems if system not in bases]
+    figure, (left, right) = canvas(2, 9.5, 0.43 * len(systems) + 1.4)
+    levels(left, rows, systems, profile, **where)
+    lines = [Dot(differences(rows, other, bases[0], profile, **where), colour(other)) for other in others]
+    intervals(right, [label(other) for other in others], lines, title, zero=True)
+    right.set_visible(bool(others))
+    return figure, errors(rows, systems, **where)
 
 
 FIGURES = {
@@ -275,9 +224,4 @@ FIGURES = {
     "ha_conditionings": Drawing(conditionings, "14_conditioning_probes", "HA6"),
     "ha_probes": Drawing(probes, "14_conditioning_probes", "HA11"),
 }
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
-    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
-    drawing = FIGURES[name]
-    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
+draw = partial(drawing.draw, FIGURES)

@@ -7,14 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.study.claims import select
-from lib.study.drawing import PlotError, canvas, count, describe, mark, settings, whiskers
-from lib.study.statistics import interval
+from lib.study.drawing import Dot, PlotError, canvas, count, describe, estimate, intervals, legend, whiskers
+from lib.study.palette import BLUE, ORANGE
 
 ORDER = ("self.q", "self.k", "self.v", "self.o", "cross.q", "cross.k", "cross.v", "cross.o", "W1", "W2")
 ORDER += ("bias", "layer_norm")
 VARIANTS = {"leading": "Leading directions", "columns": "Whole column spaces", "rows": "Whole row spaces"}
 TARGETS = {"cohort": "Cohort", "severity": "Severity", "rate": "Rate", "f0": "F0", "pauses": "Pauses"}
-EMBEDDINGS = {"whisper": ("Whisper encoder", "#0072B2", "o"), "ge2e": ("GE2E", "#E69F00", "s")}
+EMBEDDINGS = {"whisper": ("Whisper encoder", BLUE, "o"), "ge2e": ("GE2E", ORANGE, "s")}
 
 
 def angles(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -70,25 +70,22 @@ def probes(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, (left, right) = canvas(2, 9.0, 3.8, width_ratios=[2, 3])
     for axis, table in ((left, accuracy), (right, explained)):
         kinds = [kind for kind in TARGETS if kind in set(table["target"])]
+        lines = [
+            [
+                Dot(estimate(select(table, {"target": kind, "variant": variant}), profile), tone, {"fmt": shape})
+                for variant, (_, tone, shape) in EMBEDDINGS.items()
+            ]
+            for kind in kinds
+        ]
+        intervals(axis, [TARGETS[kind] for kind in kinds], lines, "", vertical=True)
         for place, kind in enumerate(kinds):
-            for shift, (variant, (_, tone, shape)) in enumerate(EMBEDDINGS.items()):
-                mine = select(table, {"target": kind, "variant": variant})
-                if len(mine):
-                    estimate = interval(mine, **settings(profile))
-                    mark(axis, place + 0.2 * shift - 0.1, estimate, "", fmt=shape, color=tone)
             chance = select(rows, {"metric": "probe_chance", "target": kind})["value"]
             if len(chance):
                 axis.hlines(chance.mean(), place - 0.35, place + 0.35, color="0.4", ls="--", lw=1.2)
-        axis.set_xticks(range(len(kinds)), [TARGETS[kind] for kind in kinds])
-        axis.set_xlim(-0.6, len(kinds) - 0.4)
-        axis.grid(axis="x", visible=False)
     left.set(ylabel="Accuracy", ylim=(0, 1.03))
-    right.set_ylabel("R²")
-    right.set_ylim(max(-1.5, right.get_ylim()[0]), 1.03)
+    right.set(ylabel="R²", ylim=(max(-1.5, right.get_ylim()[0]), 1.03))
     right.axhline(0, color="0.4", ls="--", lw=1.2)
-    for name, tone, shape in EMBEDDINGS.values():
-        left.plot([], [], shape, color=tone, label=name)
-    figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    legend(figure, {name: (tone, shape) for name, tone, shape in EMBEDDINGS.values()})
     caption = (
         f"Linear probes trained on the training speakers' utterances and tested on never-seen speakers, n = "
         f"{count(accuracy)} utterances of {accuracy['speaker'].nunique()} speakers, simulated speech; "

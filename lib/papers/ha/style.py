@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lib.study.claims import load_claims, select
-from lib.study.drawing import PlotError, mark, present, settings
-from lib.study.drawing import sample as _sample
+from lib.study import drawing, palette
+from lib.study.claims import select
+from lib.study.drawing import Dot, PlotError, estimate, intervals, present, settings
 from lib.study.statistics import Estimate, paired_difference
 
 COHORTS = {
@@ -23,31 +23,9 @@ COHORTS = {
     "typical": "Typical",
 }
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
-# One colour per family of systems, from Okabe and Ito's colour-blind-safe set.
-COLOURS = {
-    "whisper_0": "#7F7F7F",
-    "full": "#009E73",
-    "cohort": "#CC79A7",
-    "individual": "#56B4E9",
-    "bias": "#F0B400",
-    "lora": "#E69F00",
-    "hyper_without": "#D55E00",
-    "hyper": "#0072B2",
-}
 
-
-@lru_cache(maxsize=1)
-def published() -> dict[str, dict]:
-    """Label and published values of every system, from claims.yaml."""
-    return load_claims()["papers"].get("HA", {}).get("systems", {})
-
-
-def label(system: str) -> str:
-    return published().get(system, {}).get("label", system.replace("_", " "))
-
-
-def colour(system: str) -> str:
-    return next((tone for name, tone in COLOURS.items() if system.startswith(name)), "#000000")
+label, colour, published = (partial(each, "HA") for each in (palette.label, palette.colour, palette.published))
+sample = partial(drawing.sample, what="test utterances of simulated speech")
 
 
 def errors(rows: pd.DataFrame, systems: Sequence[str] | None, empty: bool = False, **where) -> pd.DataFrame:
@@ -77,19 +55,19 @@ def differences(rows: pd.DataFrame, a: str, b: str, profile: dict, **where) -> E
     return paired_difference(first, second, on=on, **settings(profile))
 
 
-def points(axis: Axes, places: list[float], estimates: list[Estimate], system: str) -> None:
-    """Points with intervals joined by a line."""
-    for place, estimate in zip(places, estimates, strict=True):
-        mark(axis, place, estimate, system, color=colour(system), markersize=5)
-    axis.plot(places, [estimate.value for estimate in estimates], color=colour(system), lw=1, alpha=0.7)
+def dots(rows: pd.DataFrame, systems: Sequence[str], profile: dict, look: dict | None = None, **where) -> list[Dot]:
+    """WER of each system with its interval."""
+    tables = (errors(rows, [system], empty=True, **where) for system in systems)
+    return [Dot(estimate(table, profile), colour(s), look or {}) for s, table in zip(systems, tables, strict=True)]
+
+
+def levels(axis: Axes, rows: pd.DataFrame, systems: Sequence[str], profile: dict, **where) -> None:
+    """WER of each system, a name a row, from 0."""
+    intervals(axis, [label(system) for system in systems], dots(rows, systems, profile, **where), "WER")
+    from_zero(axis)
 
 
 def from_zero(axis: Axes) -> None:
     """Let the x axis begin a little below 0, so that a point at 0 is seen whole."""
     most = axis.get_xlim()[1]
     axis.set_xlim(-0.04 * most, most)
-
-
-def sample(table: pd.DataFrame) -> str:
-    """How much a figure rests on, and that the speech is simulated."""
-    return f"{_sample(table)}, simulated speech"

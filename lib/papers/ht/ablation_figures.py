@@ -3,36 +3,35 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.papers.ht.style import SWEEP, colour, difference, dots, gains, label, published, tested
 from lib.study.drawing import (
-    AXES,
-    SWEEP,
+    Dot,
     PlotError,
     canvas,
-    colour,
     common_seeds,
     count,
     describe,
-    difference,
-    label,
+    estimate,
+    intervals,
     mark,
-    name_rows,
     present,
     sample,
-    settings,
-    tested,
     whiskers,
-    written,
 )
-from lib.study.statistics import interval
+from lib.study.units import axis as axis_of
 
 CONDITIONINGS = ("hypertts_d", "concat_d", "cln_d", "lora_d", "prefix_d")
+WIDTHS = (  # systems of a line, the column of their width, the line's name, its mark and that of the published one
+    (SWEEP, "d_s", "HyperTTS d, d_s", "o", "D"),
+    (("hypertts_evd", "hypertts_evd_ds128"), "d_s", "HyperTTS evd, d_s", "s", "s"),
+    (("adaptertts_d", "adaptertts_d_b128"), "bottleneck", "AdapterTTS d, bottleneck", "v", None),
+)
 
 
 def ablations(rows: pd.DataFrame, profile: dict) -> Figure:
     """What the layer embedding adds: COS with it minus COS without, by speaker and in the mean."""
-    pairs = [(s, f"{s}_nolayer") for s in ("hypertts_d", "hypertts_evd")]
     there = set(tested(rows, "cos")["system"])
-    pairs = [pair for pair in pairs if set(pair) <= there]
+    pairs = [(s, f"{s}_nolayer") for s in ("hypertts_d", "hypertts_evd") if {s, f"{s}_nolayer"} <= there]
     if not pairs:
         raise PlotError(
             "the layer embedding needs a system with and without it: score hypertts_d and hypertts_d_nolayer"
@@ -42,10 +41,9 @@ def ablations(rows: pd.DataFrame, profile: dict) -> Figure:
         for speaker in tested(rows, "cos", [without])["speaker"].unique():
             mine = difference(rows[(rows["speaker"] == speaker).fillna(False)], with_it, without, profile)
             axis.plot(mine.value, place + 0.22, "o", color=colour(with_it), alpha=0.4, markersize=4)
-        mark(axis, place, difference(rows, with_it, without, profile), with_it, vertical=False, markersize=8)
-    name_rows(axis, [label(with_it) for with_it, _ in pairs])
-    axis.axvline(0, color="0.4", lw=1.2, ls="--")
-    axis.set_xlabel("COS with the layer embedding minus COS without (points)")
+    lines = [Dot(difference(rows, *pair, profile), colour(pair[0]), {"markersize": 8}) for pair in pairs]
+    title = "COS with the layer embedding minus COS without (points)"
+    intervals(axis, [label(with_it) for with_it, _ in pairs], lines, title, zero=True)
     table = tested(rows, "cos", [without for _, without in pairs])
     caption = f"The layer embedding: {sample(table)}; small dots are speakers, {whiskers(profile)}."
     return describe(figure, caption, "COS gained by the layer embedding, by module.", count(table))
@@ -55,37 +53,31 @@ def cos_against_ds(rows: pd.DataFrame, profile: dict) -> Figure:
     """COS against d_s, and against the static adapter's bottleneck; the published sweep in a second panel."""
     table = tested(rows, "cos")
     figure, (ours, theirs) = canvas(2, 10.0, 4.4)
-    lines = ((SWEEP, "d_s", "o"), (("hypertts_evd", "hypertts_evd_ds128"), "d_s", "s"))
-    lines += ((("adaptertts_d", "adaptertts_d_b128"), "bottleneck", "v"),)
     used = []
-    for systems, column, shape in lines:
-        mine = common_seeds(table, present(table, systems))
-        published = {}
+    for systems, column, name, shape, hollow in WIDTHS:
+        mine, tone = common_seeds(table, present(table, systems)), colour(systems[0])
+        told = {}
         for system in present(mine, systems):
             own = mine[mine["system"] == system]
             width = float(own[column].iloc[0])
-            mark(ours, width, interval(own, **settings(profile)), system, fmt=shape, markersize=7)
-            published |= {width: written()[system]["cos"]} if "cos" in written()[system] else {}
+            mark(ours, width, estimate(own, profile), tone, fmt=shape, markersize=7)
+            told |= {width: published(system)["cos"]} if "cos" in published(system) else {}
         means = mine.groupby(column)["value"].mean()
-        name = {"o": "HyperTTS d, d_s", "s": "HyperTTS evd, d_s", "v": "AdapterTTS d, bottleneck"}[shape]
-        tone = colour(systems[0])
         ours.plot(means.index.astype(float), means, color=tone, lw=1.2, marker=shape, label=name)
-        if published and column == "d_s":
-            hollow = {"markerfacecolor": "none", "marker": {"o": "D", "s": "s"}[shape]}
-            theirs.plot(list(published), list(published.values()), color=tone, lw=1.2, label=name, **hollow)
+        if told and hollow:
+            theirs.plot(list(told), list(told.values()), color=tone, lw=1.2, marker=hollow, markerfacecolor="none")
         used.append(mine)
     base = table[table["system"] == "tts_0"]["value"]
-    for axis, level in ((ours, base.mean() if len(base) else None), (theirs, written()["tts_0"]["cos"])):
+    for axis, level in ((ours, base.mean() if len(base) else None), (theirs, published("tts_0")["cos"])):
         if level is not None:
             axis.axhline(level, color=colour("tts_0"), lw=1.2, ls="--", label="TTS-0")
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xticks([2, 8, 32, 128])
         axis.set_xlabel("Width: d_s, or the adapter's bottleneck")
-    ours.set(title="Ours", ylabel=AXES["cos"])
+    ours.set(title="Ours", ylabel=axis_of("cos"))
     theirs.set(title="Published (VCTK)")
-    handles, names = ours.get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, loc="outside upper center", ncols=4)
+    figure.legend(*ours.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=4)
     everything = pd.concat(used)
     caption = (
         f"Speaker similarity against the width of the method, over the seeds that all widths of a line have: "
@@ -100,20 +92,12 @@ def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
     systems = present(table, CONDITIONINGS)
     table = common_seeds(table, systems)
     figure, (left, right) = canvas(2, 10.0, 0.45 * len(systems) + 1.5)
-    names = []
-    for place, system in enumerate(systems):
-        mine = table[table["system"] == system]
-        mark(left, place, interval(mine, **settings(profile)), system, vertical=False)
-        size = mine["trainable"].dropna()
-        names.append(f"{label(system)}\n{size.iloc[0]:,} weights" if len(size) else label(system))
-    name_rows(left, names)
-    left.set_xlabel(AXES["cos"])
+    sizes = table.dropna(subset="trainable").groupby("system")["trainable"].first()
+    names = [f"{label(s)}\n{sizes[s]:,} weights" if s in sizes else label(s) for s in systems]
+    intervals(left, names, dots(table, systems, profile), axis_of("cos"))
     others = [system for system in systems if system != "hypertts_d"] if "hypertts_d" in systems else []
-    for place, system in enumerate(others):
-        mark(right, place, difference(table, "hypertts_d", system, profile), system, vertical=False)
-    name_rows(right, [f"over {label(system)}" for system in others])
-    right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("COS gained by HyperTTS d (points)")
+    changes = gains(table, [("hypertts_d", other) for other in others], profile, others)
+    intervals(right, [f"over {label(s)}" for s in others], changes, "COS gained by HyperTTS d (points)", zero=True)
     caption = (
         "The hypernetwork and other conditionings of the decoder at the same number of trainable weights: "
         f"{sample(table)}; {whiskers(profile)}. Right: paired differences."

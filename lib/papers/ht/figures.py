@@ -1,67 +1,63 @@
-"""Every figure that is drawn from result rows alone.
+"""Every figure of HyperTTS that is drawn from result rows alone. Those of signals are in `lib.study.pictures`.
 
-    python -m lib.papers.ht.figures --profile demo      draw them all again from the rows there are
-
-Figures of signals and embeddings are in `lib.study.pictures`, the style and the helpers in `lib.study.drawing`. Every
-function takes a profile's rows and the profile, and returns a figure that carries its caption.
+Every function takes a profile's rows and the profile, and returns a figure that carries its caption.
 """
+
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lib.papers.ht.ablation_figures import ablations, conditionings, cos_against_ds
+from lib.papers.ht.style import (
+    MAIN,
+    SWEEP,
+    colour,
+    difference,
+    dots,
+    families,
+    gains,
+    label,
+    published,
+    tested,
+)
+from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (
-    AXES,
-    ROLES,
-    SHORT,
-    SWEEP,
     Drawing,
     PlotError,
-    Shown,
     apart,
     canvas,
-    colour,
     count,
     describe,
-    difference,
-    label,
-    legend_of,
+    estimate,
+    intervals,
+    legend,
     mark,
-    name_rows,
     present,
     sample,
-    save,
-    settings,
-    tested,
     whiskers,
-    written,
 )
-from lib.study.statistics import interval
+from lib.study.palette import BLACK, GREY, RED, ROLES, listed
+from lib.study.units import axis as axis_of
+from lib.study.units import short
 
-MAIN = (
-    *("reference_vocoded", "tts_0", "adaptertts_e", "adaptertts_v", "adaptertts_d", "adaptertts_evd"),
-    *("hypertts_e", "hypertts_v", "hypertts_d", "hypertts_ed", "hypertts_evd", "tts_ft"),
-)
 COMPARED = ("tts_0", "adaptertts_d", "hypertts_d", "hypertts_evd", "tts_ft")
+METRICS = ("cos", "ffe", "mcd", "wer", "mos_predicted")
 
 
 def results_table(rows: pd.DataFrame, profile: dict) -> Figure:
     """Every main system on every metric, with the published values as hollow diamonds."""
-    systems = present(tested(rows, "cos"), MAIN)
-    metrics = [metric for metric in SHORT if not select(rows, {"metric": metric, "role": "adaptation"}).empty]
+    table = tested(rows, "cos")
+    systems = present(table, MAIN)
+    here = select(rows, {"role": "adaptation", "split": "test"})
+    metrics = [metric for metric in METRICS if not select(here, {"metric": metric}).empty]
     figure, axes = canvas(len(metrics), 1.9 * len(metrics) + 1.6, 0.34 * len(systems) + 1.3, sharey=True, squeeze=False)
     for axis, metric in zip(axes[0], metrics, strict=True):
-        for place, system in enumerate(systems):
-            mine = select(rows, {"metric": metric, "role": "adaptation", "split": "test", "system": system})
-            if len(mine):
-                mark(axis, place, interval(mine, **settings(profile)), system, vertical=False)
-            if (published := written()[system].get(metric)) is not None:
-                axis.plot(published, place, "D", color=colour(system), markerfacecolor="none", markersize=6)
-        axis.set_xlabel(SHORT[metric])
-        name_rows(axis, [label(system) for system in systems])
-    legend_of(figure, systems, hollow=True, loc="outside upper center", ncols=7)
+        lines = dots(select(here, {"metric": metric}), systems, profile)
+        hollow = [published(system).get(metric) for system in systems]
+        intervals(axis, [label(system) for system in systems], lines, short(metric), hollow=hollow)
+    legend(figure, families(systems), hollow=True)
     table = tested(rows, "cos", systems)
     caption = (
         f"Adaptation speakers, all systems and metrics. Filled: ours, {sample(table)}; {whiskers(profile)}. "
@@ -78,22 +74,23 @@ def cos_by_speaker(rows: pd.DataFrame, profile: dict, systems=COMPARED, role: st
     systems = present(table, systems)
     means = table[table["system"] == systems[0]].groupby("speaker")["value"].mean().sort_values()
     speakers = list(means.index)
-    figure, axis = canvas(1, max(5.5, 1.0 + 0.75 * len(speakers)), 4.2)
-    for shift, system in enumerate(systems):
-        for place, speaker in enumerate(speakers):
-            mine = select(table, {"system": system, "speaker": speaker})
-            if len(mine):
-                offset = place + 0.7 * ((shift + 0.5) / len(systems) - 0.5)
-                shape = "s" if system == "hypertts_evd" else "o"
-                mark(axis, offset, interval(mine, **settings(profile)), system, fmt=shape, markersize=5)
-    axis.set_xticks(range(len(speakers)), speakers, rotation=30, ha="right")
-    axis.grid(axis="x", visible=False)
-    axis.set(xlabel="Speaker", ylabel=AXES["cos"])
-    handles = [
-        Line2D([], [], color=colour(s), marker="s" if s == "hypertts_evd" else "o", linestyle="", label=label(s))
-        for s in systems
+    shapes = {system: "s" if system == "hypertts_evd" else "o" for system in systems}
+    lines = [
+        [
+            drawing.Dot(
+                estimate(select(table, {"system": s, "speaker": speaker}), profile),
+                colour(s),
+                {"fmt": shapes[s], "markersize": 5},
+            )
+            for s in systems
+        ]
+        for speaker in speakers
     ]
-    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(systems), fontsize="small")
+    figure, axis = canvas(1, max(5.5, 1.0 + 0.75 * len(speakers)), 4.2)
+    intervals(axis, speakers, lines, axis_of("cos"), step=0.7 / len(systems), vertical=True)
+    axis.set_xticks(range(len(speakers)), speakers, rotation=30, ha="right")
+    axis.set_xlabel("Speaker")
+    legend(figure, {label(s): (colour(s), shapes[s]) for s in systems}, fontsize="small")
     caption = f"Speaker similarity by speaker ({ROLES[role][0].lower()}): {sample(table)}; {whiskers(profile)}."
     alt = f"COS of {len(systems)} systems for each of {len(speakers)} speakers, with intervals."
     return describe(figure, caption, alt, count(table))
@@ -107,40 +104,31 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
     if not systems or "tts_0" not in set(table["system"]):
         raise PlotError("COS against parameters needs TTS-0 and a trained system: score them first")
     figure, (ours, theirs) = canvas(2, 10.5, 4.6, sharey=True, width_ratios=[3, 2])
-    gains = {system: difference(rows, system, "tts_0", profile) for system in systems}
+    gained = {system: difference(rows, system, "tts_0", profile) for system in systems}
     places = apart(sizes[systems])
     for system in systems:
-        named = "trainable" in written().get(system, {}) or system.endswith("_ds128")
-        mark(ours, places[system], gains[system], system, alpha=1.0 if named else 0.55)
+        below = system.endswith("_ds128")
+        named = "trainable" in published(system) or below
+        mark(ours, places[system], gained[system], colour(system), alpha=1.0 if named else 0.55)
         if named:
-            below = system.endswith("_ds128")
-            ours.annotate(
-                label(system).replace(", largest d_s", ", d_s 128").removeprefix("HyperTTS " if below else ""),
-                (places[system], gains[system].value),
-                xytext=(6, -13 if below else 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    swept = [system for system in SWEEP if system in gains]
-    ours.plot(
-        [places[s] for s in swept],
-        [gains[s].value for s in swept],
-        color=colour("hypertts_d"),
-        lw=1,
-        alpha=0.6,
-    )
-    for system, facts in written().items():
+            text = label(system).removeprefix("HyperTTS " if below else "")
+            place = {"xytext": (6, -13 if below else 4), "textcoords": "offset points", "fontsize": 8}
+            ours.annotate(text, (places[system], gained[system].value), **place)
+    swept = [system for system in SWEEP if system in gained]
+    line = [places[s] for s in swept], [gained[s].value for s in swept]
+    ours.plot(*line, color=colour("hypertts_d"), lw=1, alpha=0.6)
+    for system, facts in listed("HT").items():
         if "trainable" in facts and "cos" in facts:
-            gain = facts["cos"] - written()["tts_0"]["cos"]
-            theirs.plot(facts["trainable"], gain, "D", color=colour(system), markerfacecolor="none", markersize=7)
+            at = facts["trainable"], facts["cos"] - published("tts_0")["cos"]
+            theirs.plot(*at, "D", color=colour(system), markerfacecolor="none", markersize=7)
             place = {"xytext": (-6, 7), "textcoords": "offset points", "fontsize": 8, "ha": "center"}
-            theirs.annotate(facts["label"], (facts["trainable"], gain), **place)
+            theirs.annotate(facts["label"], at, **place)
     for axis, title in ((ours, "Ours"), (theirs, "Published (VCTK)")):
         axis.set(xscale="log", xlabel="Trainable parameters", title=title)
-        axis.axhline(0, color=colour("tts_0"), lw=1.2, ls="--")
+        axis.axhline(0, color=GREY, lw=1.2, ls="--")
         axis.margins(x=0.18)
     ours.set_ylabel("COS gained over TTS-0 (points)")
-    legend_of(figure, systems, loc="outside upper center", ncols=6, fontsize="small")
+    legend(figure, families(systems), fontsize="small")
     mine = tested(rows, "cos", systems)
     caption = (
         f"Speaker similarity gained over TTS-0 against trainable parameters (log axis): {sample(mine)}; "
@@ -154,34 +142,17 @@ def cos_against_parameters(rows: pd.DataFrame, profile: dict) -> Figure:
 def forgetting(rows: pd.DataFrame, profile: dict) -> Figure:
     """COS on the pre-training speakers before and after adaptation."""
     table = tested(rows, "cos", role="pretraining")
-    before = table[table["system"] == "tts_0"].groupby("speaker")["value"].mean()
-    after = table[table["system"] == "tts_ft"].groupby("speaker")["value"].mean()
+    both = ["tts_0", "tts_ft"]
+    before, after = (tested(rows, "cos", [s], "pretraining").groupby("speaker")["value"].mean() for s in both)
     figure, (left, right) = canvas(2, 10.0, 4.2, width_ratios=[2, 3])
     for speaker in before.index.intersection(after.index):
         left.plot([0, 1], [before[speaker], after[speaker]], color="0.75", lw=1, zorder=1)
-    for place, system in enumerate(("tts_0", "tts_ft")):
-        mark(
-            left,
-            place,
-            interval(tested(rows, "cos", [system], "pretraining"), **settings(profile)),
-            system,
-            markersize=8,
-        )
-    left.set_xticks([0, 1], [label("tts_0"), label("tts_ft")])
-    left.set_xlim(-0.4, 1.4)
-    left.set_ylabel(f"{AXES['cos']}, pre-training speakers")
+    title = f"{axis_of('cos')}, pre-training speakers"
+    intervals(left, [label(s) for s in both], dots(table, both, profile, markersize=8), title, vertical=True)
     systems = [s for s in present(table, MAIN) if s not in ("tts_0", "reference_vocoded")]
-    for place, system in enumerate(systems):
-        mark(
-            right,
-            place,
-            difference(rows, system, "tts_0", profile, role="pretraining"),
-            system,
-            vertical=False,
-        )
-    name_rows(right, [label(system) for system in systems])
-    right.axvline(0, color=colour("tts_0"), lw=1.2, ls="--")
-    right.set_xlabel("COS change on pre-training speakers (points)")
+    changes = gains(rows, [(s, "tts_0") for s in systems], profile, systems, role="pretraining")
+    title = "COS change on pre-training speakers (points)"
+    intervals(right, [label(system) for system in systems], changes, title, zero=True)
     caption = (
         f"What adaptation does to pre-training speakers: {sample(table)}; {whiskers(profile)}. Left: TTS-0 "
         "and TTS-FT, a grey line per speaker. Right: change against TTS-0, the module in place; without it "
@@ -192,23 +163,17 @@ def forgetting(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def domain_gap(rows: pd.DataFrame, profile: dict) -> Figure:
     """COS of TTS-0 and TTS-FT on each role of speakers: is there a gap, and does fine-tuning close it?"""
-    systems = ("tts_0", "tts_ft")
+    systems = ["tts_0", "tts_ft"]
     table = tested(rows, "cos", systems, None)
     roles = [role for role in ROLES if role in set(table["role"])]
     figure, axis = canvas(1, 6.5, 4.0)
-    for shift, system in zip((-0.1, 0.1), systems, strict=True):
+    lines = [dots(select(table, {"role": role}), systems, profile, markersize=8) for role in roles]
+    intervals(axis, [ROLES[role][0] for role in roles], lines, axis_of("cos"), vertical=True)
+    for shift, system in zip((-0.22, 0.22), systems, strict=True):
         for place, role in enumerate(roles):
-            mine = select(table, {"system": system, "role": role})
-            if mine.empty:
-                continue
-            points = mine.groupby("speaker")["value"].mean()
-            axis.plot([place + 2.2 * shift] * len(points), points, ".", color=colour(system), alpha=0.35, zorder=1)
-            mark(axis, place + shift, interval(mine, **settings(profile)), system, markersize=8)
-    axis.set_xticks(range(len(roles)), [ROLES[role][0] for role in roles])
-    axis.set_xlim(-0.5, len(roles) - 0.5)
-    axis.set_ylabel(AXES["cos"])
-    axis.grid(axis="x", visible=False)
-    legend_of(axis, systems, loc="best")
+            points = select(table, {"system": system, "role": role}).groupby("speaker")["value"].mean()
+            axis.plot([place + shift] * len(points), points, ".", color=colour(system), alpha=0.35, zorder=1)
+    legend(axis, families(systems), loc="best", ncols=1)
     caption = f"The gap to close: {sample(table)}; small dots are speakers, {whiskers(profile)}."
     return describe(figure, caption, "COS of TTS-0 and TTS-FT by role of the speakers.", count(table))
 
@@ -218,24 +183,11 @@ def never_seen(rows: pd.DataFrame, profile: dict) -> Figure:
     table = tested(rows, "cos", role="never_seen")
     systems = [s for s in present(table, MAIN) if s != "reference_vocoded"]
     others = [s for s in systems if s != "hypertts_evd"] if "hypertts_evd" in systems else []
-    figure, axes = canvas(2, 10.0, 0.32 * len(systems) + 1.8, squeeze=False)
-    left, right = axes[0]
-    for place, system in enumerate(systems):
-        mark(
-            left,
-            place,
-            interval(tested(rows, "cos", [system], "never_seen"), **settings(profile)),
-            system,
-            vertical=False,
-        )
-    name_rows(left, [label(system) for system in systems])
-    left.set_xlabel(AXES["cos"])
-    for place, system in enumerate(others):
-        estimate = difference(rows, "hypertts_evd", system, profile, role="never_seen")
-        mark(right, place, estimate, system, vertical=False)
-    name_rows(right, [f"over {label(system)}" for system in others])
-    right.axvline(0, color="0.4", lw=1.2, ls="--")
-    right.set_xlabel("COS gained by HyperTTS evd (points)")
+    figure, (left, right) = canvas(2, 10.0, 0.32 * len(systems) + 1.8)
+    intervals(left, [label(system) for system in systems], dots(table, systems, profile), axis_of("cos"))
+    changes = gains(rows, [("hypertts_evd", other) for other in others], profile, others, role="never_seen")
+    title = "COS gained by HyperTTS evd (points)"
+    intervals(right, [f"over {label(other)}" for other in others], changes, title, zero=True)
     caption = (
         f"Speakers of neither phase, known by the embedding of a few enrolment utterances: {sample(table)}; "
         f"{whiskers(profile)}. Right: paired differences."
@@ -245,19 +197,14 @@ def never_seen(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def mcd_audit(rows: pd.DataFrame, profile: dict) -> Figure:
     """Both MCD formulas on identical signals: recordings scored against themselves."""
-    released = select(rows, {"metric": "mcd_as_released", "system": "reference"})
-    normalised = select(rows, {"metric": "mcd", "system": "reference"})
-    if released.empty or normalised.empty:
-        raise PlotError("the metric audit needs the recordings scored against themselves: score reference first")
+    released, normalised = (drawing.found(rows, name, system="reference") for name in ("mcd_as_released", "mcd"))
     figure, axis = canvas(1, 7.0, 3.4)
-    names = ["As released:\nmean of the cost matrix", "Normalised by\nthe path's length"]
-    for place, (table, tone) in enumerate(((released, "#D55E00"), (normalised, "#000000"))):
+    for place, (table, tone) in enumerate(((released, RED), (normalised, BLACK))):
         ordered = table["value"].sort_values().to_numpy()
         spread = [place + 0.5 * (i / max(1, len(ordered) - 1) - 0.5) for i in range(len(ordered))]
         axis.plot(ordered, spread, "o", color=tone, markersize=4, alpha=0.7)
-    name_rows(axis, names)
-    axis.axvline(0, color="0.4", lw=1.2, ls="--")
-    axis.set_xlabel("MCD of a recording against itself (dB)")
+    names = ["As released:\nmean of the cost matrix", "Normalised by\nthe path's length"]
+    intervals(axis, names, [], "MCD of a recording against itself (dB)", zero=True)
     caption = (
         f"Identical signals have no distortion, so their MCD is 0 dB. n = {count(released)} test utterances "
         f"of {released['speaker'].nunique()} speakers; a point per utterance, sorted."
@@ -271,16 +218,8 @@ def naturalness(rows: pd.DataFrame, profile: dict) -> Figure:
     systems = present(table, ("reference", *MAIN))
     figure, axes = canvas(2, 9.5, 0.36 * len(systems) + 1.4, sharey=True)
     for axis, metric in zip(axes, ("wer", "mos_predicted"), strict=True):
-        for place, system in enumerate(systems):
-            mark(
-                axis,
-                place,
-                interval(tested(rows, metric, [system]), **settings(profile)),
-                system,
-                vertical=False,
-            )
-        axis.set_xlabel(AXES[metric])
-        name_rows(axis, [label(system) for system in systems])
+        lines = dots(tested(rows, metric, systems), systems, profile)
+        intervals(axis, [label(system) for system in systems], lines, axis_of(metric))
     caption = (
         f"Intelligibility and predicted naturalness: {sample(table)}; {whiskers(profile)}. WER by Whisper "
         "tiny.en with its English normaliser; the MOS is predicted by DistillMOS, nobody listened."
@@ -301,9 +240,4 @@ FIGURES = {
     "cos_against_ds": Drawing(cos_against_ds, "03_hypertts_ablations", "HT5"),
     "conditionings": Drawing(conditionings, "03_hypertts_ablations", "HT9"),
 }
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
-    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
-    drawing = FIGURES[name]
-    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
+draw = partial(drawing.draw, FIGURES)

@@ -2,11 +2,12 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from lib.papers.ld.figure_parts import found, point, sample
+from lib.papers.ld.style import dot, sample
 from lib.study.claims import select
-from lib.study.drawing import canvas, count, describe, name_rows, whiskers
+from lib.study.drawing import canvas, count, describe, found, intervals, legend, mark, whiskers
+from lib.study.palette import BLUE, GREEN, GREY, ORANGE, RED
+from lib.study.units import axis as axis_of
 
 FACTORS = ("text_and_time", "phone", "prosody", "style_given_text", "style", "speaker")
 PROBED = ("phone", "f0", "energy", "style", "speaker", "rate")
@@ -16,34 +17,30 @@ ROLES = {
     "other_speaker": "Warped to other speakers",
     "real": "Real speech",
 }
-ERRORS = {
-    "mel_l1": "Log-mel L1 (nat)",
-    "f0_error": "Error of median F0\n(semitones)",
-    "cer": "CER (ratio)",
-    "cos": "COS",
-}
+ERRORS = ("mel_l1", "f0_error", "cer", "cos")
 PROPERTIES = {
     **{"f0_mean": "F0 mean", "f0_range": "F0 range", "energy_mean": "Energy", "rate": "Rate"},
     "pause_share": "Pauses",
 }
 
 
+TITLES = {
+    "text_and_time": "Shared by all styles\n(text and timing)",
+    "style_given_text": "Changes with the style",
+    **{"phone": "Phone (linear)", "prosody": "F0 and energy (linear)"},
+    **{"style": "Style mean (linear)", "speaker": "Speaker mean (linear)"},
+}
+DURATIONS = {"sampled": ("Sampled durations", RED), "shared": ("Shared durations", GREEN)}
+
+
 def variance(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD3: shares of z's variance."""
     table = found(rows, "variance_explained")
     names = [name for name in FACTORS if name in set(table["variant"])]
-    titles = {"text_and_time": "Shared by all styles\n(text and timing)", "style_given_text": "Changes with the style"}
-    titles |= {"phone": "Phone (linear)", "prosody": "F0 and energy (linear)"}
-    titles |= {"style": "Style mean (linear)", "speaker": "Speaker mean (linear)"}
+    tones = [BLUE if name in ("text_and_time", "style_given_text") else ORANGE for name in names]
+    lines = [dot(table, profile, t, {"variant": n}, markersize=8) for n, t in zip(names, tones, strict=True)]
     figure, axis = canvas(1, 7.6, 3.6)
-    for place, name in enumerate(names):
-        exact = name in ("text_and_time", "style_given_text")
-        mine = select(table, {"variant": name})
-        tone = "#0072B2" if exact else "#E69F00"
-        point(axis, place, mine, profile, "", vertical=False, color=tone, markersize=8)
-    name_rows(axis, [titles[name] for name in names])
-    axis.axvline(0, color="0.6", lw=1)
-    axis.set_xlabel("Share of the variance of z")
+    intervals(axis, [TITLES[name] for name in names], lines, "Share of the variance of z", zero=True)
     caption = (
         f"What z varies with: {sample(table)}; {whiskers(profile)}. Blue: exact split of the variance between what all "
         "styles of a sentence share, frame by frame, and what changes with the style. Orange: held-out share that a "
@@ -57,18 +54,12 @@ def probes(rows: pd.DataFrame, profile: dict) -> Figure:
     table = found(rows, "probe_skill")
     figure, axis = canvas(1, 7.6, 3.8)
     names = [name for name in PROBED if name in set(table["variant"])]
-    for layer, shift, tone in (("z", -0.1, "#0072B2"), ("mel", 0.1, "#7F7F7F")):
-        for place, name in enumerate(names):
-            mine = select(table, {"variant": name, "layer": layer})
-            point(axis, place + shift, mine, profile, "", vertical=False, color=tone)
-    name_rows(axis, [name.upper() if name == "f0" else name.capitalize() for name in names])
-    axis.axvline(0, color="0.6", lw=1)
+    layers = {"z": BLUE, "mel": GREY}
+    lines = [[dot(table, profile, t, {"variant": name, "layer": k}) for k, t in layers.items()] for name in names]
+    shown = [name.upper() if name == "f0" else name.capitalize() for name in names]
+    intervals(axis, shown, lines, "Probe skill (0 chance, 1 perfect)", zero=True)
     axis.set_xlim(max(-1.0, axis.get_xlim()[0]), 1.05)
-    axis.set_xlabel("Probe skill (0 chance, 1 perfect)")
-    handles = [
-        Line2D([], [], color=c, marker="o", linestyle="", label=n) for n, c in (("z", "#0072B2"), ("mel", "#7F7F7F"))
-    ]
-    axis.legend(handles=handles, frameon=False)
+    legend(axis, layers, ncols=1)
     caption = (
         f"Linear probes on test sentences: {sample(table)}; {whiskers(profile)}. Phone, F0 and energy from frames; "
         "style, speaker and rate from the mean and deviation over an utterance. Skill is R², or accuracy above chance."
@@ -80,24 +71,17 @@ def misalignment(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD4: lengths, and similarity before and after alignment."""
     table = found(rows, "cka")
     figure, (left, right) = canvas(2, 10.4, 3.6, width_ratios=[2, 3])
-    for place, metric in enumerate(("length_difference", "length_cv")):
-        for shift, kind in ((-0.1, "sampled"), (0.1, "shared")):
-            mine = select(rows, {"metric": metric, "variant": kind})
-            if len(mine):
-                tone = "#D55E00" if kind == "sampled" else "#009E73"
-                point(left, place + shift, mine, profile, "", vertical=False, color=tone)
-    name_rows(left, ["Length difference", "Length over\nduration draws (CV)"])
-    left.set_xlabel("%")
-    stages = (("cka", "as_drawn"), ("cka", "warped"), ("cca", "as_drawn"), ("cca", "warped"))
-    for place, (metric, stage) in enumerate(stages):
-        for shift, kind, tone in ((-0.1, "sampled", "#D55E00"), (0.1, "shared", "#009E73")):
-            mine = select(rows, {"metric": metric, "variant": kind, "target": stage})
-            point(right, place + shift, mine, profile, "", vertical=False, color=tone)
-    name_rows(right, [f"{m.upper()}, {'frame by frame' if s == 'as_drawn' else 'along DTW path'}" for m, s in stages])
-    right.set_xlabel("Similarity of z_text and z_audio")
-    tones = (("Sampled durations", "#D55E00"), ("Shared durations", "#009E73"))
-    handles = [Line2D([], [], color=tone, marker="o", linestyle="", label=name) for name, tone in tones]
-    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=2)
+
+    def both(**where: str) -> list:
+        return [dot(rows, profile, tone, where | {"variant": kind}) for kind, (_, tone) in DURATIONS.items()]
+
+    names = ["Length difference", "Length over\nduration draws (CV)"]
+    intervals(left, names, [both(metric="length_difference"), both(metric="length_cv")], "%")
+    stages = [(m, s) for m in ("cka", "cca") for s in ("as_drawn", "warped")]
+    names = [f"{m.upper()}, {'frame by frame' if s == 'as_drawn' else 'along DTW path'}" for m, s in stages]
+    lines = [both(metric=metric, target=stage) for metric, stage in stages]
+    intervals(right, names, lines, "Similarity of z_text and z_audio")
+    legend(figure, dict(DURATIONS.values()))
     caption = (
         f"z_text against the neutral recording's z_audio: {sample(table)}; {whiskers(profile)}. CKA is debiased, CCA "
         "is the mean canonical correlation of the 20 leading principal components."
@@ -109,17 +93,17 @@ def posterior(rows: pd.DataFrame, profile: dict) -> Figure:
     """Reconstruction error of the posterior encoder through the frozen decoder."""
     table = found(rows, "mel_l1", system="posterior")
     roles = [role for role in ROLES if role in set(table["role"])]
+    mine = select(rows, {"system": "posterior"})
     figure, axes = canvas(len(ERRORS), 11.0, 0.45 * len(roles) + 1.6, sharey=True)
-    for axis, (metric, title) in zip(axes, ERRORS.items(), strict=True):
-        for place, role in enumerate(roles):
-            mine = select(rows, {"metric": metric, "system": "posterior", "role": role})
-            if len(mine):
-                point(axis, place, mine, profile, "", vertical=False, color="#0072B2")
-            given = select(rows, {"metric": "cer_input", "system": "posterior", "role": role})
-            if metric == "cer" and len(given):
-                point(axis, place + 0.15, given, profile, "", vertical=False, color="0.6", markersize=4)
-        name_rows(axis, [ROLES[role] for role in roles])
-        axis.set_xlabel(title)
+    for axis, metric in zip(axes, ERRORS, strict=True):
+        lines = [dot(mine, profile, BLUE, {"metric": metric, "role": role}) for role in roles]
+        title = axis_of(metric).replace(" (semi", "\n(semi") if metric != "cos" else "COS"
+        intervals(axis, [ROLES[role] for role in roles], lines, title)
+        if metric == "cer":
+            given = [dot(mine, profile, "0.6", {"metric": "cer_input", "role": r}, markersize=4) for r in roles]
+            for place, small in enumerate(given):
+                if small.estimate is not None:
+                    mark(axis, place + 0.15, small.estimate, small.colour, False, **small.look)
     caption = (
         f"Recordings encoded and decoded again: {count(table)} utterances; {whiskers(profile)}. The small grey mark is "
         "the CER of the recording itself."
@@ -132,18 +116,17 @@ def clap(rows: pd.DataFrame, profile: dict) -> Figure:
     table, hits = found(rows, "probe_r2"), found(rows, "retrieval_accuracy")
     figure, (left, right) = canvas(2, 10.0, 3.6)
     names = [name for name in PROPERTIES if name in set(table["variant"])]
-    for place, name in enumerate(names):
-        point(left, place, select(table, {"variant": name}), profile, "", vertical=False, color="#0072B2")
-    name_rows(left, [PROPERTIES[name] for name in names])
-    left.axvline(0, color="0.6", lw=1)
-    left.set_xlabel("R² of a linear map from the audio embedding")
+    lines = [dot(table, profile, BLUE, {"variant": name}) for name in names]
+    title = "R² of a linear map from the audio embedding"
+    intervals(left, [PROPERTIES[name] for name in names], lines, title, zero=True)
     factors = list(dict.fromkeys(hits["variant"]))
+    lines = [dot(hits, profile, BLUE, {"variant": factor}) for factor in factors]
+    title = "Prompt retrieval accuracy (| chance)"
+    intervals(right, [factor.capitalize() for factor in factors], lines, title)
     for place, factor in enumerate(factors):
-        point(right, place, select(hits, {"variant": factor}), profile, "", vertical=False, color="#0072B2")
         chance = select(rows, {"metric": "retrieval_chance", "variant": factor})["value"].mean()
         right.plot(chance, place, "|", color="0.3", markersize=14)
-    name_rows(right, [factor.capitalize() for factor in factors])
-    right.set(xlabel="Prompt retrieval accuracy (| chance)", xlim=(0, 1.02))
+    right.set_xlim(0, 1.02)
     caption = (
         f"What the CLAP that conditions the diffusion knows: {sample(table)} with random levels of every factor; "
         f"{whiskers(profile)}. Left: held-out R². Right: the true level's prompt is nearest, wording never trained on."

@@ -4,46 +4,51 @@ What is measured before any diffusion is in `lib.papers.ld.diagnostic_figures`, 
 `lib.papers.ld.pictures`; `FIGURES` has all that rows alone can show.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.papers.ld import diagnostic_figures as diagnostics
-from lib.papers.ld.figure_parts import (
-    AXES,
-    MOVING,
-    SWEPT,
-    colour,
+from lib.papers.ld.steering import steering
+from lib.papers.ld.style import MOVING, SWEPT, colour, dots, label, legend, nominal, sample
+from lib.study import drawing
+from lib.study.claims import select
+from lib.study.drawing import (
+    Drawing,
+    canvas,
+    count,
+    describe,
     estimate,
     found,
-    label,
-    legend,
-    nominal,
-    point,
-    sample,
+    intervals,
+    mark,
+    present,
+    whiskers,
 )
-from lib.papers.ld.steering import steering
-from lib.study.claims import select
-from lib.study.drawing import Drawing, Shown, canvas, count, describe, name_rows, save, whiskers
 from lib.study.statistics import Estimate
+from lib.study.units import axis as axis_of
+
+COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
 
 
 def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
     """Content, style and speaker against the guidance scale."""
     metrics = ("cer_added", "style_moved", "style_moved_intact", "cos")
     table = found(rows, metrics[0], system=list(SWEPT))
-    systems = [s for s in SWEPT if s in set(table["system"])]
+    systems = present(table, SWEPT)
     figure, axes = canvas(2, 10.0, 7.2, rows=2)
     for axis, metric in zip(axes.flat, metrics, strict=True):
         for shift, system in enumerate(systems):
             mine = found(rows, metric, system=system)
             means = mine.groupby("x")["value"].mean()
             axis.plot(means.index, means, color=colour(system), lw=1.2, alpha=0.7)
-            for x in means.index:
-                offset = 0.05 * (shift - (len(systems) - 1) / 2)
-                point(axis, x + offset, mine[mine["x"] == x], profile, system, vertical=True, markersize=5)
-        axis.set(xlabel="Guidance scale", ylabel=AXES[metric])
+            offset = 0.05 * (shift - (len(systems) - 1) / 2)
+            for x, group in mine.groupby("x"):
+                mark(axis, x + offset, estimate(group, profile), colour(system), markersize=5)
+        axis.set(xlabel="Guidance scale", ylabel="COS to the neutral recording" if metric == "cos" else axis_of(metric))
         axis.axhline(0 if metric != "cos" else np.nan, color="0.5", lw=1)
     legend(figure, systems, 3)
     caption = (
@@ -84,7 +89,7 @@ def plane(rows: pd.DataFrame, profile: dict) -> Figure:
             _cross(axis, estimate(cost, profile), estimate(gain, profile), colour(system), fmt="D")
     limit = profile["ld"]["evaluate"]["intact_cer"]
     axis.axvline(limit, color="0.5", lw=1, ls=":")
-    axis.set(xlabel=AXES["cer_added"], ylabel=AXES["style_moved"])
+    axis.set(xlabel=axis_of("cer_added"), ylabel=axis_of("style_moved"))
     there = set(rows["system"])
     legend(figure, [s for s in (*MOVING, "text", "reconstruction", "reference") if s in there], 3)
     caption = (
@@ -96,34 +101,29 @@ def plane(rows: pd.DataFrame, profile: dict) -> Figure:
 
 
 def _cross(axis: Axes, x: Estimate, y: Estimate, tone: str, fmt: str = "o") -> None:
-    def ends(each: Estimate) -> list | None:
-        if each.ci_low is None:
-            return None
-        return [[max(each.value - each.ci_low, 0)], [max(each.ci_high - each.value, 0)]]
-
-    axis.errorbar(x.value, y.value, xerr=ends(x), yerr=ends(y), fmt=fmt, color=tone, markersize=6, elinewidth=1.1)
+    """A point with an interval in both directions."""
+    for vertical, (place, level) in enumerate(((y.value, x), (x.value, y))):
+        mark(axis, place, level, tone, bool(vertical), fmt=fmt, elinewidth=1.1)
 
 
 def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str) -> Figure:
     """Systems side by side at the nominal guidance scale, by style."""
-    metrics = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
     scale = nominal(profile)
     at = rows[rows["x"].isna() | (rows["x"] == scale)]
-    table = found(at, metrics[0], system=list(systems))
-    systems = [s for s in systems if s in set(table["system"])]
+    table = found(at, COMPARED[0], system=list(systems))
+    systems = present(table, systems)
     styles = sorted(set(table["variant"].dropna()))
-    figure, axes = canvas(len(metrics), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
-    for axis, metric in zip(axes, metrics, strict=True):
-        for place, system in enumerate(systems):
-            for shift, style in enumerate([None, *styles]):
-                mine = select(at, {"metric": metric, "system": system} | ({"variant": style} if style else {}))
-                look = {"fmt": "o"} if style is None else {"fmt": "<>^v"[shift % 4], "markersize": 4, "alpha": 0.55}
-                offset = 0.0 if style is None else 0.16 + 0.12 * (shift - 1)
-                if len(mine):
-                    point(axis, place + offset, mine, profile, system, vertical=False, **look)
-        name_rows(axis, [label(system) for system in systems])
+    figure, axes = canvas(len(COMPARED), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
+    for axis, metric in zip(axes, COMPARED, strict=True):
+        mine = select(at, {"metric": metric})
+        intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), axis_of(metric))
+        for number, style in enumerate(styles):
+            look = {"fmt": "<>^v"[(number + 1) % 4], "markersize": 4, "alpha": 0.55}
+            for place, small in enumerate(dots(select(mine, {"variant": style}), systems, profile, **look)):
+                if small.estimate is not None:
+                    mark(axis, place + 0.16 + 0.12 * number, small.estimate, small.colour, False, **look)
         axis.axvline(0, color="0.6", lw=1)
-        axis.set_xlabel(AXES[metric], fontsize="small")
+        axis.xaxis.label.set_fontsize("small")
     marks = "; ".join(f"{'<>^v'[(i + 1) % 4]} {style.replace('_', ' ')}" for i, style in enumerate(styles))
     caption = (
         f"{what} Guidance {scale:g}: {sample(table)}; {whiskers(profile)}. Circles: all styles; small marks by style "
@@ -170,9 +170,4 @@ FIGURES = {
     "ld_content": Drawing(content, "33_decoder_and_alignment", "LD9"),
     "ld_clap": Drawing(diagnostics.clap, "34_clap_and_prosody", "LD8"),
 }
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
-    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
-    drawing = FIGURES[name]
-    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
+draw = partial(drawing.draw, FIGURES)

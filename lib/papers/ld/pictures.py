@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from lib.metrics.dtw import warp
 from lib.papers.ld.data import Lab
 from lib.papers.ld.diagnostics import frames_of
-from lib.papers.ld.figure_parts import colour, label
 from lib.papers.ld.measure import condition_of, sample, text_latents
 from lib.papers.ld.study import weights
+from lib.papers.ld.style import colour, label
 from lib.papers.ld.train import diffusion_of, keep_content
 from lib.study.drawing import PlotError, canvas, describe
 

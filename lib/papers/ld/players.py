@@ -2,7 +2,7 @@
 
 from lib import audio
 from lib.papers.ld.data import Lab, heard
-from lib.papers.ld.figure_parts import label
+from lib.papers.ld.style import label
 from lib.study.listen import Grid
 
 

@@ -16,9 +16,10 @@ from matplotlib.lines import Line2D
 from lib.corpora.styled.styles import intonation
 from lib.papers.ld.data import Lab, Sentence, heard
 from lib.papers.ld.diagnostics import prosody_of_frames, row
-from lib.papers.ld.figure_parts import found, point, sample
+from lib.papers.ld.style import sample
 from lib.study.claims import select
-from lib.study.drawing import canvas, count, describe, whiskers
+from lib.study.drawing import canvas, count, describe, estimate, found, mark, whiskers
+from lib.study.palette import BLUE
 
 ALPHA = 1.0  # ridge penalty
 ASKED = {"f0": (-4.0, -2.0, 2.0, 4.0), "energy": (-8.0, -4.0, 4.0, 8.0)}
@@ -77,8 +78,8 @@ def steering(rows: pd.DataFrame, profile: dict) -> Figure:
         ends = np.array([min(ASKED[name]), max(ASKED[name])])
         axis.plot(ends, ends, color="0.5", lw=1, ls="--")
         axis.axhline(0, color="0.8", lw=1, zorder=0)
-        for x in sorted(mine["x"].unique()):
-            point(axis, x, mine[mine["x"] == x], profile, "", vertical=True, color="#0072B2")
+        for x, group in mine.groupby("x"):
+            mark(axis, x, estimate(group, profile), BLUE)
         axis.set(xlabel=f"{title} asked of z", ylabel=f"{title} heard")
     axes[0].legend([Line2D([], [], color="0.5", ls="--")], ["As asked"], frameon=False)
     caption = (

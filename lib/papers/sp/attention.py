@@ -5,41 +5,39 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.methods.sparse_attention import PrunedTTS
-from lib.papers.sp.figure_parts import LAYERS, block, colour, label, learned
+from lib.papers.sp.style import LAYERS, block, colour, label, learned, means, name_blocks, ratio
 from lib.study.claims import select
-from lib.study.drawing import PlotError, canvas, count, describe, mark, sample, settings, whiskers
-from lib.study.statistics import interval
+from lib.study.drawing import PlotError, canvas, count, describe, estimate, mark, sample, whiskers
+from lib.study.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY
 
 RULES = {
-    **{"dense": ("Dense (fused)", "#7F7F7F"), "vp": ("VP", "#E69F00"), "dp_soft": ("DP, phase 1", "#56B4E9")},
-    **{"dp_hard": ("DP, hard mask", "#0072B2"), "top_k": ("Top-k", "#009E73"), "entmax": ("1.5-entmax", "#CC79A7")},
+    **{"dense": ("Dense (fused)", GREY), "vp": ("VP", ORANGE), "dp_soft": ("DP, phase 1", SKY)},
+    **{"dp_hard": ("DP, hard mask", BLUE), "top_k": ("Top-k", GREEN), "entmax": ("1.5-entmax", PINK)},
 }
+NONE = "the kept connections were not counted: run a pruned system"
 
 
 def kept(rows: pd.DataFrame, profile: dict) -> Figure:
     """Connections that the hard mask keeps, by block and against R, and the rows that keep nothing."""
-    found = select(rows, {"variant": "joined_1", "layer": [*LAYERS, "all"]})
-    fractions = select(found, {"metric": "kept_fraction"})
+    found = select(rows, {"variant": "joined_1"})
+    fractions = select(found, {"metric": "kept_fraction", "layer": [*LAYERS, "all"]})
     if fractions.empty:
-        raise PlotError("the kept connections were not counted: run a pruned system")
+        raise PlotError(NONE)
     chosen = [*learned(fractions), *[s for s in ("vp", "vp_perhead") if s in set(fractions["system"])]]
     figure, (left, middle, right) = canvas(3, 12.5, 4.2)
-    for system in chosen:
-        means = select(fractions, {"system": system, "layer": list(LAYERS)}).groupby("layer")["value"].mean()
-        left.plot(range(len(means)), means, marker="o", color=colour(system), label=label(system))
-        empty = select(found, {"metric": "empty_rows", "system": system, "layer": list(LAYERS)})
-        means = empty.groupby("layer")["value"].mean()
-        right.plot(range(len(means)), means, marker="o", color=colour(system))
+    for axis, metric in ((left, "kept_fraction"), (right, "empty_rows")):
+        for system in chosen:
+            means(axis, select(found, {"metric": metric, "layer": list(LAYERS)}), system, marker="o")
+        name_blocks(axis)
     for system in learned(fractions):
-        mine = select(fractions, {"system": system, "layer": "all"})
-        ratio = profile["sp"]["systems"][system]["ratio"]
-        mark(middle, ratio, interval(mine, **settings(profile)), system, color=colour(system))
+        level = estimate(select(fractions, {"system": system, "layer": "all"}), profile)
+        mark(middle, ratio(system), level, colour(system))
     middle.plot([0, 1], [0, 1], color="0.4", lw=1, ls="--")
-    middle.set(xlabel="R", ylabel="Kept under the hard mask", title="If R were a share: dashed", ylim=(-0.03, 1.03))
-    left.set(ylabel="Kept under the hard mask", title="By block", ylim=(-0.03, 1.03))
-    right.set(ylabel="Queries that keep no key", title="Empty rows", ylim=(-0.03, 1.03))
-    for axis in (left, right):
-        axis.set_xticks(range(len(LAYERS)), [block(name) for name in LAYERS])
+    middle.set(xlabel="R", ylabel="Kept under the hard mask", title="If R were a share: dashed")
+    left.set(ylabel="Kept under the hard mask", title="By block")
+    right.set(ylabel="Queries that keep no key", title="Empty rows")
+    for axis in (left, middle, right):
+        axis.set_ylim(-0.03, 1.03)
     figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
     drawn = select(fractions, {"system": chosen, "layer": "all"})
     caption = (
@@ -55,13 +53,13 @@ def kept_by_length(rows: pd.DataFrame, profile: dict) -> Figure:
     found = found[found["variant"].str.startswith("joined_").fillna(False)]
     chosen = [*learned(found), *[s for s in ("vp", "top_k", "entmax") if s in set(found["system"])]]
     if not chosen:
-        raise PlotError("the kept connections were not counted: run a pruned system")
+        raise PlotError(NONE)
     figure, axis = canvas(1, 8.0, 4.2)
     for system in chosen:
         mine = select(found, {"system": system})
         axis.plot(mine["x"], mine["value"], ".", color=colour(system), alpha=0.5)
-        means = mine.groupby("variant")[["x", "value"]].mean().sort_values("x")
-        axis.plot(means["x"], means["value"], "o-", color=colour(system), label=label(system))
+        middle = mine.groupby("variant")[["x", "value"]].mean().sort_values("x")
+        axis.plot(middle["x"], middle["value"], "o-", color=colour(system), label=label(system))
     axis.set(xlabel="Frames", ylabel="Kept connections, mean over blocks", ylim=(-0.03, 1.03))
     figure.legend(frameon=False, loc="outside right center")
     drawn = select(found, {"system": chosen})

@@ -1,8 +1,10 @@
-"""Figures of the zero-shot study from rows: quality against R, systems beside the dense model, thetas, training.
+"""Figures of pruned attention from rows: quality against R, systems beside the dense model, thetas, training.
 
 What is about attention itself is in `lib.papers.sp.attention`, references and speakers in
 `lib.papers.sp.speaker_figures`; `FIGURES` has all of them.
 """
+
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,8 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lib.papers.sp import attention
 from lib.papers.sp import speaker_figures as speakers
-from lib.papers.sp.figure_parts import (
-    AXES,
+from lib.papers.sp.style import (
     BASELINE,
     LAYERS,
     against,
@@ -22,31 +23,41 @@ from lib.papers.sp.figure_parts import (
     has,
     label,
     learned,
+    means,
     measured,
+    name_blocks,
     published,
+    ratio,
 )
+from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (
+    Dot,
     Drawing,
     PlotError,
-    Shown,
     canvas,
     count,
     describe,
+    estimate,
+    intervals,
     mark,
-    name_rows,
     sample,
-    save,
     settings,
     whiskers,
 )
-from lib.study.statistics import Estimate, interval, paired_difference
+from lib.study.statistics import Estimate, paired_difference
+from lib.study.units import axis as axis_of
+from lib.study.units import change
 
 QUALITY = ("mos_predicted", "cos", "secs", "cer")
-PUBLISHED = {"mos_predicted": ("mos", 1.0), "cos": ("secs", 100.0), "secs": ("secs", 1.0), "cer": ("cer", 1.0)}
-TITLES = {"mos_predicted": "MOS by listeners", "cos": "SECS × 100 (ECAPA-TDNN)", "secs": "SECS", "cer": "CER (ratio)"}
-FORESTS = {"cos": "COS (points)", "secs": "SECS", "mos_predicted": "Predicted MOS", "cer": "CER (ratio)"}
-FORESTS |= {"mel_l1": "Log-mel error"}
+COMPARED = ("cos", "secs", "mos_predicted", "cer", "mel_l1")
+PUBLISHED = {  # the paper's measure, what it is multiplied by, its axis
+    "mos_predicted": ("mos", 1.0, "MOS by listeners"),
+    "cos": ("secs", 100.0, "SECS × 100 (ECAPA-TDNN)"),
+    "secs": ("secs", 1.0, "SECS"),
+    "cer": ("cer", 1.0, "CER (ratio)"),
+}
+LEVELS = ((BASELINE, "--"), ("vp", ":"))  # drawn as lines, since they have no R
 
 
 def quality(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -58,52 +69,52 @@ def quality(rows: pd.DataFrame, profile: dict) -> Figure:
         raise PlotError("quality against R needs a system with a learned threshold: run dp_r45")
     figure, axes = canvas(len(metrics), 3.6 * len(metrics) + 0.6, 6.4, rows=2, squeeze=False)
     for metric, ours, theirs in zip(metrics, axes[0], axes[1], strict=True):
-        _levels(ours, table, metric, profile)
+        _levels(ours, select(table, {"metric": metric}), profile)
+        line = []
         for system in systems:
-            mine = select(table, {"metric": metric, "system": system})
-            if len(mine):
-                mark(ours, mine["x"].iloc[0], interval(mine, **settings(profile)), system, color=colour(system))
-        means = select(table, {"metric": metric, "system": systems}).groupby("x")["value"].mean()
-        ours.plot(means.index, means, color=colour("dp_r45"), lw=1, alpha=0.6)
-        ours.set(ylabel=AXES[metric], title="Ours")
+            level = estimate(select(table, {"metric": metric, "system": system}), profile)
+            if level is not None:
+                mark(ours, ratio(system), level, colour(system))
+                line.append((ratio(system), level.value))
+        ours.plot(*zip(*line, strict=True), color=colour("dp_r45"), lw=1, alpha=0.6)
+        ours.set(ylabel=axis_of(metric), title="Ours")
         _published(theirs, metric)
-        theirs.set(ylabel=TITLES[metric], xlabel="R (lower prunes more)", title="Published")
+        theirs.set(ylabel=PUBLISHED[metric][2], xlabel="R (lower prunes more)", title="Published")
         for axis in (ours, theirs):
-            axis.set_xlim(0.15, 0.85)
-    handles = [Line2D([], [], color=colour(s), ls=ls, label=label(s)) for s, ls in (("baseline", "--"), ("vp", ":"))]
+            axis.set_xlim(min(0.15, *map(ratio, systems)), max(0.85, *map(ratio, systems)))
+    handles = [Line2D([], [], color=colour(s), ls=line, label=label(s)) for s, line in LEVELS]
     handles.append(Line2D([], [], color=colour("dp_r45"), marker="o", label="DP"))
-    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=3)
+    handles += [Line2D([], [], color=colour(s), marker="o", ls="", label=label(s)) for s in systems if "_ratio_" in s]
+    figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
     drawn = select(table, {"metric": metrics[0], "system": systems})
     caption = (
         f"Quality against R on never-seen speakers: {sample(drawn)}; {whiskers(profile)}, the band is that of the "
         "dense model. The MOS is predicted by DistillMOS, the published one is by listeners; our similarity is GE2E's, "
         "the published one ECAPA-TDNN's. Compare directions, not levels."
     )
-    return describe(
-        figure, caption, "Three measures of quality against R, ours above and published below.", count(drawn)
-    )
+    alt = "Three measures of quality against R, ours above and published below."
+    return describe(figure, caption, alt, count(drawn))
 
 
-def _levels(axis: Axes, table: pd.DataFrame, metric: str, profile: dict) -> None:
-    for system, line in ((BASELINE, "--"), ("vp", ":")):
-        mine = select(table, {"metric": metric, "system": system})
-        if mine.empty:
+def _levels(axis: Axes, table: pd.DataFrame, profile: dict) -> None:
+    for system, line in LEVELS:
+        level = estimate(select(table, {"system": system}), profile)
+        if level is None:
             continue
-        level = interval(mine, **settings(profile))
         axis.axhline(level.value, color=colour(system), ls=line, lw=1.4)
         if system == BASELINE and level.ci_low is not None:
             axis.axhspan(level.ci_low, level.ci_high, color=colour(system), alpha=0.12, lw=0)
 
 
 def _published(axis: Axes, metric: str) -> None:
-    name, factor = PUBLISHED[metric]
-    for system, line in ((BASELINE, "--"), ("vp", ":")):
+    name, factor, _ = PUBLISHED[metric]
+    for system, line in LEVELS:
         if name in published(system):
             axis.axhline(factor * published(system)[name], color=colour(system), ls=line, lw=1.4)
-    for ratio, system in ((0.40, "dp_r40"), (0.45, "dp_r45"), (0.50, "dp_r50")):
+    for system in ("dp_r40", "dp_r45", "dp_r50"):
         if name in published(system):
             value = factor * published(system)[name]
-            axis.plot(ratio, value, "D", color=colour(system), markerfacecolor="none", markersize=7)
+            axis.plot(ratio(system), value, "D", color=colour(system), markerfacecolor="none", markersize=7)
 
 
 def systems(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -112,20 +123,13 @@ def systems(rows: pd.DataFrame, profile: dict) -> Figure:
     pairs = against(table)
     if not pairs:
         raise PlotError("systems are compared with the dense model: run baseline and another one")
-    metrics = [metric for metric in FORESTS if has(table, metric, [BASELINE])]
+    metrics = [metric for metric in COMPARED if has(table, metric, [BASELINE])]
     figure, axes = canvas(len(metrics), 2.3 * len(metrics) + 2.2, 0.3 * len(pairs) + 1.3, sharey=True, squeeze=False)
     for metric, axis in zip(metrics, axes[0], strict=True):
-        axis.axvline(0, color="0.4", lw=1.2, ls="--")
-        for place, (system, dense) in enumerate(pairs):
-            difference = _difference(table, metric, system, dense, profile)
-            if difference is not None:
-                mark(axis, place, difference, system, vertical=False, color=colour(system))
-            gain = _published_gain(metric, system)
-            if gain is not None:
-                axis.plot(gain, place, "D", color=colour(system), markerfacecolor="none", markersize=6)
-        axis.set_xlabel(FORESTS[metric])
+        lines = [Dot(_difference(table, metric, *pair, profile), colour(pair[0])) for pair in pairs]
+        hollow = [_published_gain(metric, system) for system, _ in pairs]
+        intervals(axis, [label(system) for system, _ in pairs], lines, change(metric), zero=True, hollow=hollow)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        name_rows(axis, [label(system) for system, _ in pairs])
     drawn = select(table, {"metric": "cos", "system": [system for system, _ in pairs]})
     caption = (
         "Change against the dense model that trained for the same steps, never-seen speakers, paired by utterance: "
@@ -141,9 +145,7 @@ def _difference(table: pd.DataFrame, metric: str, system: str, dense: str, profi
 
 
 def _published_gain(metric: str, system: str) -> float | None:
-    if metric not in PUBLISHED:
-        return None
-    name, factor = PUBLISHED[metric]
+    name, factor, _ = PUBLISHED.get(metric, ("", 1.0, ""))
     both = published(system), published(BASELINE)
     return factor * (both[0][name] - both[1][name]) if all(name in facts for facts in both) else None
 
@@ -156,22 +158,18 @@ def theta(rows: pd.DataFrame, profile: dict) -> Figure:
         raise PlotError("thresholds by block need a system with a learned threshold: run dp_r45")
     figure, (ours, theirs) = canvas(2, 10.0, 4.4)
     for system in chosen:
-        means = select(found, {"system": system}).groupby("layer")["value"].mean()
-        style = {"ls": "-" if system in learned(found) else ":"}
-        ours.plot(range(len(means)), means, marker="o", color=colour(system), label=label(system), **style)
+        means(ours, found, system, marker="o", ls="-" if system in learned(found) else ":")
     for system in ("dp_r50", "dp_r45", "dp_r40"):
         if "theta" in published(system):
             values = published(system)["theta"]
-            look = {"marker": "D", "markerfacecolor": "none", "color": colour(system), "label": label(system)}
-            theirs.plot(range(len(values)), values, **look)
-            end = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
-            theirs.annotate(
-                label(system).removeprefix("DP "), (len(values) - 1, values[-1]), color=colour(system), **end
-            )
+            theirs.plot(range(len(values)), values, marker="D", markerfacecolor="none", color=colour(system))
+            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
+            text = label(system).removeprefix("DP ")
+            theirs.annotate(text, (len(values) - 1, values[-1]), color=colour(system), **place)
     for axis, title in ((ours, "Ours"), (theirs, "Published (Table 3)")):
         axis.axhline(1, color="0.4", lw=1, ls="--")
         axis.set(title=title, ylabel="θ")
-        axis.set_xticks(range(len(LAYERS)), [block(name) for name in LAYERS])
+        name_blocks(axis)
     figure.legend(*ours.get_legend_handles_labels(), frameon=False, loc="outside right center", fontsize="small")
     n = found[found["system"].isin(chosen)]["run_id"].nunique()
     caption = (
@@ -191,23 +189,20 @@ def curves(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, axes = canvas(3, 12.5, 4.0)
     shown = "dp_r45" if "dp_r45" in chosen else chosen[0]
     for place, (layer, group) in enumerate(select(curve, {"metric": "curve_theta", "system": shown}).groupby("layer")):
-        means = group.groupby("x")["value"].mean()
-        axes[0].plot(means.index, means, color=f"C{place}", label=block(layer))
+        means(axes[0], group, shown, by="x", color=f"C{place}", label=block(layer))
     axes[0].legend(frameon=False, fontsize="small")
-    axes[0].set(title=f"θ of {label(shown)}", ylabel="θ")
     for metric, axis in (("curve_theta", axes[1]), ("curve_sparsity", axes[2])):
         for system in chosen:
-            means = select(curve, {"metric": metric, "system": system}).groupby("x")["value"].mean()
-            style = "-" if system in learned(curve) else ":"
-            axis.plot(means.index, means, style, color=colour(system), lw=1.3, label=label(system))
+            line = "-" if system in learned(curve) else ":"
+            means(axis, select(curve, {"metric": metric}), system, by="x", ls=line, lw=1.3)
+    axes[0].set(title=f"θ of {label(shown)}", ylabel="θ")
     axes[1].set(title="Mean θ over blocks", ylabel="θ")
     axes[2].set(title="L_sp (phase 1)", ylabel="(mean soft mask − R)²", yscale="log")
     for axis in axes:
         axis.set_xlabel("Training step")
         axis.axvline(profile["sp"]["soft_steps"], color="0.4", lw=1, ls="--")
-    figure.legend(
-        *axes[1].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5, fontsize="small"
-    )
+    names = {"frameon": False, "loc": "outside lower center", "ncols": 5, "fontsize": "small"}
+    figure.legend(*axes[1].get_legend_handles_labels(), **names)
     n = curve[curve["system"].isin(chosen)]["run_id"].nunique()
     caption = (
         f"Training under soft masks and then hard ones: n = {n} trainings, one batch a point. The dashed line is the "
@@ -229,9 +224,4 @@ FIGURES = {
     "sp_mismatch": Drawing(speakers.by_mismatch, "23_phase_and_mismatch", "SP10"),
     "sp_references": Drawing(speakers.references, "23_phase_and_mismatch", "references"),
 }
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
-    """Draw and save one of `FIGURES`; in a notebook it shows itself. Raises PlotError for missing rows."""
-    drawing = FIGURES[name]
-    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
+draw = partial(drawing.draw, FIGURES)

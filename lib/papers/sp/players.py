@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib import audio
-from lib.papers.sp.figure_parts import label
+from lib.papers.sp.style import label
 from lib.papers.sp.systems import Systems
 from lib.study.listen import Grid
 

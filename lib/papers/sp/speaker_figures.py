@@ -3,10 +3,24 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.sp.figure_parts import AXES, BASELINE, colour, has, label, learned, measured
+from lib.papers.sp.style import BASELINE, colour, dots, has, label, learned, measured
 from lib.study.claims import select
-from lib.study.drawing import PlotError, canvas, count, describe, mark, name_rows, sample, settings, whiskers
-from lib.study.statistics import interval, paired_difference
+from lib.study.drawing import (
+    Dot,
+    PlotError,
+    canvas,
+    count,
+    describe,
+    estimate,
+    intervals,
+    legend,
+    mark,
+    sample,
+    settings,
+    whiskers,
+)
+from lib.study.statistics import paired_difference
+from lib.study.units import axis as axis_of
 
 PHASES = {"dp_r45_phase20": 0.5, "dp_r45": 1.0, "dp_r45_phase60": 1.5}
 ROLES = {"never_seen": "Never seen", "adaptation": "Seen", "pretraining": "Seen, other voices"}
@@ -15,31 +29,25 @@ ROLES = {"never_seen": "Never seen", "adaptation": "Seen", "pretraining": "Seen,
 def phase(rows: pd.DataFrame, profile: dict) -> Figure:
     """Quality at R = 0.45 against the length of phase 1."""
     table = measured(rows)
+    table = select(table, {"seed": int(table["seed"].min())})
     chosen = [system for system in PHASES if has(table, "cos", [system])]
     shown = ("mos_predicted", "cos", "cer", "mel_l1")
     metrics = [metric for metric in shown if chosen and all(has(table, metric, [system]) for system in chosen)]
     if not metrics:
         raise PlotError("the length of phase 1 needs a system at R = 0.45: run dp_r45")
     figure, axes = canvas(len(metrics), 3.3 * len(metrics), 3.6, squeeze=False)
-    steps = profile["sp"]["soft_steps"]
+    places = [profile["sp"]["soft_steps"] * PHASES[system] for system in chosen]
     for metric, axis in zip(metrics, axes[0], strict=True):
-        for system in chosen:
-            mine = select(table, {"metric": metric, "system": system, "seed": _first_seed(table)})
-            place = steps * PHASES[system]
-            mark(axis, place, interval(mine, **settings(profile)), system, color=colour(system))
-        axis.set(xlabel="Steps of phase 1", ylabel=AXES[metric])
-        axis.set_xticks([steps * PHASES[system] for system in chosen])
-    drawn = select(table, {"metric": "cos", "system": chosen, "seed": _first_seed(table)})
-    whole = profile["sp"]["train"]["steps"]
+        for place, system in zip(places, chosen, strict=True):
+            mark(axis, place, estimate(select(table, {"metric": metric, "system": system}), profile), colour(system))
+        axis.set(xlabel="Steps of phase 1", ylabel=axis_of(metric), xticks=places)
+    drawn = select(table, {"metric": "cos", "system": chosen})
     caption = (
-        f"DP at R = 0.45 with phase 1 half, once and one and a half times as long, of {whole} steps in all: "
-        f"{sample(drawn)}; {whiskers(profile)}. The intervals are of levels, not of differences."
+        "DP at R = 0.45 with phase 1 half, once and one and a half times as long, of "
+        f"{profile['sp']['train']['steps']} steps in all: {sample(drawn)}; {whiskers(profile)}. The intervals are of "
+        "levels, not of differences."
     )
     return describe(figure, caption, "Quality against the length of the soft phase.", count(drawn))
-
-
-def _first_seed(table: pd.DataFrame) -> int:
-    return int(table["seed"].min())
 
 
 def seen(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -50,27 +58,25 @@ def seen(rows: pd.DataFrame, profile: dict) -> Figure:
         raise PlotError("seen and never-seen speakers are compared with the dense model: run baseline and dp_r45")
     roles = [role for role in ROLES if not select(found, {"role": role, "system": chosen}).empty]
     figure, (left, right) = canvas(2, 10.0, 0.7 * len(roles) + 1.8, sharey=True)
-    for place, role in enumerate(roles):
-        for shift, system in zip((-0.22, 0.0, 0.22), (BASELINE, *chosen), strict=False):
-            mine, dense = (select(found, {"role": role, "system": name}) for name in (system, BASELINE))
-            if mine.empty:
-                continue
-            mark(left, place + shift, interval(mine, **settings(profile)), system, vertical=False, color=colour(system))
-            if system != BASELINE:
-                gain = paired_difference(mine, dense, **settings(profile))
-                look = {"color": colour(system), "label": label(system) if place == 0 else None}
-                mark(right, place + shift, gain, system, vertical=False, **look)
-    name_rows(left, [ROLES[role] for role in roles])
-    left.set_xlabel(AXES["cos"])
-    right.axvline(0, color=colour(BASELINE), lw=1.2, ls="--", label=label(BASELINE))
-    right.set_xlabel("COS gained over the dense model (points)")
-    figure.legend(*right.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=3)
+    tables = [select(found, {"role": role}) for role in roles]
+    names = [ROLES[role] for role in roles]
+    levels = [dots(table, [BASELINE, *chosen], profile) for table in tables]
+    intervals(left, names, levels, axis_of("cos"), step=0.22)
+    changes = [[Dot(_gained(table, system, profile), colour(system)) for system in chosen] for table in tables]
+    intervals(right, names, changes, "COS gained over the dense model (points)", zero=True, step=0.22)
+    legend(figure, {label(system): colour(system) for system in [BASELINE, *chosen]})
     drawn = select(found, {"system": [BASELINE, *chosen], "role": roles})
     caption = (
         f"Similarity to speakers of training and to never-seen ones: {sample(drawn)}; {whiskers(profile)}. "
         "Right: paired differences."
     )
     return describe(figure, caption, "COS by role of the speakers, and its change by pruning.", count(drawn))
+
+
+def _gained(table: pd.DataFrame, system: str, profile: dict):
+    """What a system gains over the dense model, paired by utterance; None where it has no rows."""
+    mine, dense = (select(table, {"system": name}) for name in (system, BASELINE))
+    return paired_difference(mine, dense, **settings(profile)) if len(mine) and len(dense) else None
 
 
 def by_mismatch(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -82,12 +88,10 @@ def by_mismatch(rows: pd.DataFrame, profile: dict) -> Figure:
         raise PlotError("mismatch needs the dense model and a system with a learned threshold: run baseline and dp_r45")
     figure, axis = canvas(1, 8.5, 4.4)
     for system in chosen:
-        mine, dense = (select(table, {"system": name}) for name in (system, BASELINE))
         points = []
         for speaker, distance in distances.sort_values().items():
-            a, b = (t[(t["speaker"] == speaker).fillna(False)] for t in (mine, dense))
-            if len(a) and len(b):
-                points.append((distance, paired_difference(a, b, **settings(profile)).value))
+            gain = _gained(select(table, {"speaker": speaker}), system, profile)
+            points += [(distance, gain.value)] if gain is not None else []
         axis.plot(*zip(*points, strict=True), "o-", color=colour(system), label=label(system), markersize=5, lw=1)
     axis.axhline(0, color=colour(BASELINE), lw=1.2, ls="--")
     axis.set(xlabel="Mismatch: 100 − COS to the nearest training speaker", ylabel="COS gained over the dense model")
@@ -112,10 +116,10 @@ def references(rows: pd.DataFrame, profile: dict) -> Figure:
         means = mine.groupby("x")["value"].mean()
         axis.plot(means.index * 1.03**shift, means, color=colour(system), lw=1.2, label=label(system))
         for seconds, group in mine.groupby("x"):
-            mark(axis, seconds * 1.03**shift, interval(group, **settings(profile)), system, color=colour(system))
+            mark(axis, seconds * 1.03**shift, estimate(group, profile), colour(system))
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.set(xlabel="Reference (s)", ylabel=AXES["cos"])
+    axis.set(xlabel="Reference (s)", ylabel=axis_of("cos"))
     figure.legend(frameon=False, loc="outside upper center", ncols=len(chosen))
     caption = (
         f"Similarity to the speaker's recording of the sentence against the length of the reference: {sample(found)}; "

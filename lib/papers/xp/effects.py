@@ -10,18 +10,15 @@ such ceiling, its systems train every weight; its unit, COS points on never-seen
 share of the way to a target style, is neither.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from lib.papers.ha.style import TRAINED
-from lib.papers.ha.style import label as asr_label
-from lib.papers.sp.figure_parts import against
-from lib.papers.sp.figure_parts import label as pruned_label
+from lib.papers.sp.style import against
 from lib.study.claims import select
 from lib.study.drawing import PlotError, settings
-from lib.study.drawing import label as tts_label
+from lib.study.palette import label
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share_of_gain
 
 ON = ("speaker", "utterance")
@@ -30,14 +27,13 @@ SKIPPED = ("individual", "hyper_without")  # of HA: they hear only some of the u
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a paper's adaptation gain is read: unadapted system, ceiling, rows, and the systems' names."""
+    """Where a paper's adaptation gain is read: unadapted system, ceiling, rows."""
 
     paper: str
     base: str
     ceiling: str
     better: int  # 1: higher values are better, -1: lower ones
     where: dict
-    label: Callable[[str], str]
     told: str
 
 
@@ -48,7 +44,6 @@ SCALES = (
         "tts_ft",
         1,
         {"metric": "cos", "split": "test", "role": "adaptation"},
-        tts_label,
         "COS over TTS-0 on adaptation speakers, TTS-FT = 100 %",
     ),
     Scale(
@@ -57,7 +52,6 @@ SCALES = (
         "full",
         -1,
         {"metric": "wer", "split": "test", "cohort": TRAINED},
-        asr_label,
         "WER below Whisper's on the trained cohorts, full fine-tuning = 100 %",
     ),
 )
@@ -106,7 +100,7 @@ def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
             continue
         estimate = share_of_gain(group, base, ceiling, ON, scale.better, **settings(profile))
         method, less = str(group["method"].iloc[0]), sizes["generated"].get(system)
-        found.append(Gain(scale.paper, system, scale.label(system), method, estimate, trained, less))
+        found.append(Gain(scale.paper, system, label(scale.paper, system), method, estimate, trained, less))
     return sorted(found, key=lambda gain: (gain.trained, gain.system))
 
 
@@ -149,13 +143,13 @@ def unseen_gains(rows: pd.DataFrame, profile: dict) -> list[Gain]:
         if trained > 0:
             estimate = paired_difference(group, base, on=ON, **settings(profile))
             facts = (str(group["method"].iloc[0]), estimate, trained, sizes["generated"].get(system))
-            found.append(Gain("HT", system, tts_label(system), *facts))
+            found.append(Gain("HT", system, label("HT", system), *facts))
     table = measured(rows, "SP", where | {"variant": "zero_shot"})
     for system, dense in against(table):
         group, other = (table[table["system"].eq(name)] for name in (system, dense))
         several = set(group["seed"]) <= set(other["seed"])
         estimate = paired_difference(group, other, on=("seed", *ON) if several else ON, **settings(profile))
-        found.append(Gain("SP", system, pruned_label(system), "pruned", estimate, 100.0))
+        found.append(Gain("SP", system, label("SP", system), "pruned", estimate, 100.0))
     return sorted(found, key=lambda gain: (gain.trained, gain.paper, gain.system))
 
 

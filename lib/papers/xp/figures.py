@@ -3,6 +3,8 @@
 `draw` takes the rows of all papers; papers without rows are named in the caption.
 """
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,8 +12,10 @@ from matplotlib.lines import Line2D
 
 from lib.papers.xp.effects import SCALES, Gain, ceiling_gain, cells, effects, of_paper, shares, unseen_gains
 from lib.papers.xp.weights_figures import clusters
+from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (
+    Dot,
     Drawing,
     PlotError,
     Shown,
@@ -19,34 +23,35 @@ from lib.study.drawing import (
     canvas,
     count,
     describe,
+    estimate,
+    intervals,
+    legend,
     mark,
-    name_rows,
     sample,
-    save,
-    settings,
     whiskers,
 )
-from lib.study.statistics import StatisticsError, interval
+from lib.study.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED
+from lib.study.statistics import StatisticsError
+from lib.study.units import METRICS
+from lib.study.units import axis as axis_of
 
 NOTEBOOK = "80_across_papers"
-# What a method trains, in Okabe and Ito's colours.
 KINDS = {
-    "hyper": ("Hypernetwork", "#0072B2"),
-    "static": ("Static adapter or LoRA", "#E69F00"),
-    "other": ("Other conditioning", "#CC79A7"),
-    "tuned": ("Weights of the model itself", "#009E73"),
-    "pruned": ("All weights, other attention", "#D55E00"),
+    "hyper": ("Hypernetwork", BLUE),
+    "static": ("Static adapter or LoRA", ORANGE),
+    "other": ("Other conditioning", PINK),
+    "tuned": ("Weights of the model itself", GREEN),
+    "pruned": ("All weights, other attention", RED),
 }
 KIND_OF = {"hypernetwork": "hyper", "hyper": "hyper", "adapter": "static", "lora": "static", "pruned": "pruned"}
 KIND_OF |= dict.fromkeys(("concatenation", "layer_norm", "prefix"), "other")
 SHAPES = {"HT": "o", "HA": "s", "SP": "^"}
-METHODS = {"none": ("Unadapted", "#7F7F7F"), "adapter": ("AdapterTTS d", "#E69F00")}
-METHODS |= {"hypernetwork": ("HyperTTS d", "#0072B2")}
+METHODS = {"none": ("Unadapted", GREY), "adapter": ("AdapterTTS d", ORANGE)}
+METHODS |= {"hypernetwork": ("HyperTTS d", BLUE)}
 ATTENTION = ("dense", "pruned")
 SHOWN = (-60.0, 160.0)  # of a share of the ceiling; intervals that leave it are cut
-NAMES = {"frameon": False, "loc": "outside lower center", "ncols": 6, "fontsize": 8, "handletextpad": 0.1}
-NAMES |= {"columnspacing": 1.0}
-AXES = {"cos": "COS (GE2E cosine × 100)", "mel_l1": "Log-mel L1 (nats)"}
+NAMES = {"loc": "outside lower center", "ncols": 6, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.0}
+MEASURED = ("cos", "mel_l1")
 EFFECTS = {
     "pruned, unadapted": "pruned − dense, unadapted",
     "pruned, adapter": "pruned − dense, AdapterTTS d",
@@ -69,7 +74,7 @@ def gains(rows: pd.DataFrame, profile: dict) -> Figure:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(map(_name, [*found, *unseen])), 1)}
     for axis, points in ((left, found), (right, unseen)):
         _points(axis, points, numbers)
-        axis.axhline(0, color="#7F7F7F", lw=1.2, ls="--", zorder=1)
+        axis.axhline(0, color=GREY, lw=1.2, ls="--", zorder=1)
         axis.set(xscale="log", xlabel="Trained weights (% of the base model's, log)")
         axis.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
     left.axhline(100, color=KINDS["tuned"][1], lw=1.2, ls="--", zorder=1)
@@ -77,7 +82,8 @@ def gains(rows: pd.DataFrame, profile: dict) -> Figure:
     left.set(ylabel="Gain (% of what full fine-tuning gains)", title="On the scale of each paper's ceiling", ylim=SHOWN)
     right.set(ylabel="COS gained (points)", title="Never-seen speakers")
     right.margins(x=0.2)
-    figure.legend(handles=_named([*found, *unseen], numbers), **NAMES)
+    named = {f"{numbers[_name(g)]} {g.label}": (KINDS[_kind(g)][1], SHAPES[g.paper]) for g in [*found, *unseen]}
+    legend(figure, named, **NAMES)
     _kinds(left if found else right, [*found, *unseen])
     told = "; ".join(whole) or "no paper has a ceiling here"
     if not any(gain.paper == "SP" for gain in unseen):
@@ -126,25 +132,16 @@ def _points(axis: Axes, found: list[Gain], numbers: dict[tuple[str, str], int]) 
     """Points with intervals, their numbers above and below in turn."""
     places = apart(pd.Series([gain.trained for gain in found], dtype=float), near=1.12, step=1.11) if found else []
     for order, gain in enumerate(found):
-        tone, shape, estimate = KINDS[_kind(gain)][1], SHAPES[gain.paper], gain.estimate
+        tone, shape, level = KINDS[_kind(gain)][1], SHAPES[gain.paper], gain.estimate
         if gain.generated and gain.generated < gain.trained / 1.2:
-            axis.plot([gain.generated, places[order]], [estimate.value] * 2, color=tone, lw=0.8, alpha=0.45, zorder=1)
-            axis.plot(gain.generated, estimate.value, shape, color=tone, markerfacecolor="white", markersize=5)
-        mark(axis, places[order], estimate, gain.system, color=tone, fmt=shape, elinewidth=1.1, markersize=5.5)
+            axis.plot([gain.generated, places[order]], [level.value] * 2, color=tone, lw=0.8, alpha=0.45, zorder=1)
+            axis.plot(gain.generated, level.value, shape, color=tone, markerfacecolor="white", markersize=5)
+        mark(axis, places[order], level, tone, fmt=shape, elinewidth=1.1, markersize=5.5)
         above = order % 2 == 0
-        end = {True: estimate.ci_high, False: estimate.ci_low}[above]
-        height = max(SHOWN[0] + 5, min(SHOWN[1] - 8, estimate.value if end is None else end))
+        end = {True: level.ci_high, False: level.ci_low}[above]
+        height = max(SHOWN[0] + 5, min(SHOWN[1] - 8, level.value if end is None else end))
         offset = {"xytext": (0, 3 if above else -3), "textcoords": "offset points", "fontsize": 7.5, "ha": "center"}
         axis.annotate(str(numbers[_name(gain)]), (places[order], height), va="bottom" if above else "top", **offset)
-
-
-def _named(found: list[Gain], numbers: dict[tuple[str, str], int]) -> list[Line2D]:
-    """The entries of the legend that says which number is which method."""
-    handles = {}
-    for gain in found:
-        look = {"marker": SHAPES[gain.paper], "color": KINDS[_kind(gain)][1], "linestyle": "", "markersize": 4}
-        handles.setdefault(_name(gain), Line2D([], [], label=f"{numbers[_name(gain)]} {gain.label}", **look))
-    return list(handles.values())
 
 
 def _kind(gain: Gain) -> str:
@@ -155,35 +152,33 @@ def _kinds(axis: Axes, found: list[Gain]) -> None:
     """Two small legends in one: colours for what is trained, shapes for the papers."""
     kinds = [name for name in KINDS if name in {_kind(gain) for gain in found}]
     papers = [paper for paper in SHAPES if paper in {gain.paper for gain in found}]
-    handles = [Line2D([], [], marker="o", color=KINDS[k][1], linestyle="", label=KINDS[k][0]) for k in kinds]
-    handles += [Line2D([], [], marker=SHAPES[p], color="0.3", linestyle="", label=p) for p in papers]
-    axis.legend(handles=handles, loc="best", fontsize=8, frameon=True, framealpha=0.85)
+    shapes = {paper: ("0.3", SHAPES[paper]) for paper in papers}
+    named = {KINDS[kind][0]: KINDS[kind][1] for kind in kinds} | shapes
+    legend(axis, named, loc="best", fontsize=8, frameon=True, framealpha=0.85, ncols=1)
 
 
 def factorial(rows: pd.DataFrame, profile: dict) -> Figure:
     """The 2 x 2 experiment: means of the cells, and the effects with their interaction, for COS and log-mel L1."""
     figure, axes = canvas(2, 11.0, 6.4, rows=2, width_ratios=[2, 3], squeeze=False)
-    for (left, right), metric in zip(axes, AXES, strict=True):
-        found = cells(rows, metric)
-        for shift, (method, (text, tone)) in enumerate(METHODS.items()):
-            places = [place + 0.08 * (shift - 1) for place in range(2)]
-            estimates = [interval(found[method, a], **settings(profile)) for a in ATTENTION if (method, a) in found]
-            for place, estimate in zip(places, estimates, strict=False):
-                mark(left, place, estimate, method, color=tone, label=text if place < 0.5 else None)
-            if len(estimates) == 2:
-                left.plot(places, [estimate.value for estimate in estimates], color=tone, lw=1.2)
-        left.set_xticks(range(2), ["dense", "pruned"])
-        left.set_xlim(-0.4, 1.4)
-        left.set(ylabel=AXES[metric], xlabel="Decoder attention of the backbone")
+    for (left, right), metric in zip(axes, MEASURED, strict=True):
+        mine = cells(rows, metric)
+        lines = [
+            [Dot(estimate(mine[m, a], profile) if (m, a) in mine else None, tone) for m, (_, tone) in METHODS.items()]
+            for a in ATTENTION
+        ]
+        intervals(left, list(ATTENTION), lines, axis_of(metric), step=0.08, vertical=True)
+        for number, (dense, pruned) in enumerate(zip(*lines, strict=True)):
+            if dense.estimate is not None and pruned.estimate is not None:
+                ends = [dense.estimate.value, pruned.estimate.value]
+                left.plot([0.08 * (number - 1), 1 + 0.08 * (number - 1)], ends, color=dense.colour, lw=1.2)
+        left.set_xlabel("Decoder attention of the backbone")
         told = effects(rows, metric, profile)
         names = [name for name in EFFECTS if name in told]
-        for place, name in enumerate(names):
-            tone = "#000000" if name in ("hypernetwork", "interaction") else METHODS[_method(name)][1]
-            mark(right, place, told[name], name, vertical=False, color=tone)
-        name_rows(right, [EFFECTS[name] for name in names])
-        right.axvline(0, color="0.4", lw=1.2, ls="--")
-        right.set_xlabel(f"Difference in {AXES[metric].split(' (')[0]}")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=3)
+        tones = [BLACK if n in ("hypernetwork", "interaction") else METHODS[_method(n)][1] for n in names]
+        lines = [Dot(told[name], tone) for name, tone in zip(names, tones, strict=True)]
+        title = f"Difference in {METRICS[metric].name}"
+        intervals(right, [EFFECTS[name] for name in names], lines, title, zero=True)
+    legend(figure, dict(METHODS.values()))
     table = pd.concat(cells(rows, "cos").values())
     caption = (
         f"HyperTTS d and AdapterTTS d on a backbone with dense and with pruned decoder attention: {sample(table)}; "
@@ -208,37 +203,35 @@ def adapters(rows: pd.DataFrame, profile: dict) -> Figure:
         )
     layers = sorted(change["layer"].dropna().unique())
     figure, (left, middle, right) = canvas(3, 12.0, 4.0, width_ratios=[4, 3, 3])
-    for shift, (method, attention) in enumerate((m, a) for m in ("adapter", "hypernetwork") for a in ATTENTION):
+    blocks = [f"block {int(layer[1:]) + 1}" for layer in layers]
+    lines, entries = {}, {}
+    for method, attention in ((m, a) for m in ("adapter", "hypernetwork") for a in ATTENTION):
         cell = select(change, {"method": method, "variant": attention})
         text, tone = METHODS[method]
-        look = {"color": tone, "markerfacecolor": tone if attention == "dense" else "white"}
-        places = [place + 0.07 * (shift - 1.5) for place in range(len(layers))]
-        estimates = [interval(cell[cell["layer"] == layer], **settings(profile)) for layer in layers]
-        for place, estimate in zip(places, estimates, strict=True):
-            named = f"{text}, {attention}" if place < 0.5 else None
-            mark(left, place, estimate, method, label=named, **look)
-        style = "-" if attention == "dense" else "--"
-        left.plot(places, [estimate.value for estimate in estimates], color=tone, lw=1.2, ls=style, zorder=1)
-    left.set_xticks(range(len(layers)), [f"block {int(layer[1:]) + 1}" for layer in layers])
-    left.set(ylabel="|adapter(h) − h| / |h| (%)", title="What an adapter adds")
-    left.set_ylim(bottom=0)
-    left.legend(frameon=False, fontsize=8)
+        look = {"markerfacecolor": tone if attention == "dense" else "white"}
+        lines[method, attention] = [Dot(estimate(cell[cell["layer"] == n], profile), tone, look) for n in layers]
+        entries[f"{text}, {attention}"] = tone, look["markerfacecolor"]
+    title = "|adapter(h) − h| / |h| (%)"
+    intervals(left, blocks, [list(line) for line in zip(*lines.values(), strict=True)], title, step=0.07, vertical=True)
+    for number, ((_, attention), line) in enumerate(lines.items()):
+        places = [place + 0.07 * (number - 1.5) for place in range(len(layers))]
+        heights = [dot.estimate.value for dot in line]
+        left.plot(places, heights, color=line[0].colour, lw=1.2, ls="-" if attention == "dense" else "--", zorder=1)
+    left.set(title="What an adapter adds", ylim=(0, None))
+    handles = [Line2D([], [], color=t, marker="o", markerfacecolor=f, ls="", label=n) for n, (t, f) in entries.items()]
+    left.legend(handles=handles, frameon=False, fontsize=8)
     spread = select(mine, {"metric": "silhouette", "variant": list(ATTENTION)})
+    tone = METHODS["hypernetwork"][1]
     for place, attention in enumerate(ATTENTION):
-        cell = spread[spread["variant"] == attention]
-        dots = cell.groupby("speaker")["value"].mean()
-        middle.plot([place - 0.15] * len(dots), dots, ".", color=METHODS["hypernetwork"][1], alpha=0.4)
-        mark(middle, place, interval(cell, **settings(profile)), "hypertts", color=METHODS["hypernetwork"][1])
-    middle.set_xticks(range(2), ATTENTION)
-    middle.set_xlim(-0.5, 1.5)
-    middle.set(ylabel="Silhouette by speaker", title="Generated weights")
+        dots = spread[spread["variant"] == attention].groupby("speaker")["value"].mean()
+        middle.plot([place - 0.15] * len(dots), dots, ".", color=tone, alpha=0.4)
+    each = [Dot(estimate(spread[spread["variant"] == attention], profile), tone) for attention in ATTENTION]
+    intervals(middle, list(ATTENTION), each, "Silhouette by speaker", vertical=True)
+    middle.set_title("Generated weights")
     kept = select(mine, {"metric": "kept_fraction"})
-    for place, layer in enumerate(layers):
-        cell = kept[kept["layer"] == layer]
-        if len(cell):
-            mark(right, place, interval(cell, **settings(profile)), "pruned", color=KINDS["pruned"][1])
-    right.set_xticks(range(len(layers)), [f"block {int(layer[1:]) + 1}" for layer in layers])
-    right.set(ylabel="Share of connections", title="What the hard masks keep", ylim=(-0.03, 1.03))
+    each = [Dot(estimate(kept[kept["layer"] == layer], profile), KINDS["pruned"][1]) for layer in layers]
+    intervals(right, blocks, each, "Share of connections", vertical=True)
+    right.set(title="What the hard masks keep", ylim=(-0.03, 1.03))
     caption = (
         f"What adapters learn on either backbone: {sample(change)}; {whiskers(profile)}. Left: the norm of what an "
         "adapter adds, in % of what passes it, by decoder block. Middle: silhouettes of HyperTTS's generated weights "
@@ -253,12 +246,7 @@ FIGURES = {
     "xp_factorial": Drawing(factorial, NOTEBOOK, "factorial"),
     "xp_adapters": Drawing(adapters, NOTEBOOK, "factorial"),
 }
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown:
-    """Draw and save one of `FIGURES` from the rows of all papers. Raises PlotError for missing rows."""
-    drawing = FIGURES[name]
-    return save(drawing.draw(rows, profile), name, profile, drawing.notebook, drawing.anchor)
+draw = partial(drawing.draw, FIGURES)
 
 
 def shown(name: str, rows: pd.DataFrame, profile: dict) -> Shown | str:

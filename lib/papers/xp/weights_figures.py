@@ -3,19 +3,18 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lib.papers.ha.style import COHORTS
 from lib.papers.xp.effects import of_paper
 from lib.study.claims import select
-from lib.study.drawing import PlotError, canvas, describe, mark, name_rows, settings, whiskers
-from lib.study.statistics import interval
+from lib.study.drawing import Dot, PlotError, canvas, describe, estimate, intervals, legend, whiskers
+from lib.study.palette import BLUE, GREEN, GREY, RED
 
 SIDES = {"weights_tts": "HyperTTS: adapters of the TTS", "weights_asr": "LoRA of the recogniser"}
 TARGETS = ("speaker", "voice", "cohort", "severity")
 ROLES = {"adaptation": "training speakers", "never_seen": "never-seen speakers"}
-VARIANTS = {"weights": ("generated weights", "#0072B2", "o"), "embedding": ("the embedding put in", "#7F7F7F", "s")}
-TONES = {"stuttering": "#0072B2", "dysarthria": "#D55E00", "parkinsons": "#009E73"}
+VARIANTS = {"weights": ("generated weights", BLUE, "o"), "embedding": ("the embedding put in", GREY, "s")}
+TONES = {"stuttering": BLUE, "dysarthria": RED, "parkinsons": GREEN}
 SEVERITIES = {"mild": ".", "moderate": "o", "severe": "D"}
 
 
@@ -38,7 +37,7 @@ def clusters(rows: pd.DataFrame, profile: dict) -> Figure:
             f"{SIDES[side].split(':')[0]} {size:,.0f} weights for each of {len(places)} utterances of "
             f"{places['speaker'].nunique()} speakers"
         )
-    axes[1, 0].legend(*axes[1, 0].get_legend_handles_labels(), frameon=False, fontsize=8.5, loc="best")
+    legend(axes[1, 0], {text: (t, shape) for text, t, shape in VARIANTS.values()}, fontsize=8.5, loc="best", ncols=1)
     missing = [SIDES[side].split(":")[0] for side in SIDES if side not in sides]
     caption = (
         f"What the hypernetworks generate: {'; '.join(numbers)} (n = {total} in all). Above: t-SNE maps of the "
@@ -78,23 +77,18 @@ def _cohorts(axis: Axes, places: pd.DataFrame) -> None:
         look = {"color": tone, "markerfacecolor": "none" if role == "never_seen" else tone, "linestyle": ""}
         axis.plot(mine["map_x"], mine["map_y"], marker=SEVERITIES.get(severity, "x"), markersize=5, alpha=0.8, **look)
     there = set(places["cohort"])
-    handles = [
-        Line2D([], [], marker="o", color=t, linestyle="", label=COHORTS[c]) for c, t in TONES.items() if c in there
-    ]
-    handles += [Line2D([], [], marker=m, color="0.3", linestyle="", label=name) for name, m in SEVERITIES.items()]
-    axis.legend(handles=handles, fontsize=8, loc="best", frameon=True, framealpha=0.85)
+    named = {COHORTS[cohort]: tone for cohort, tone in TONES.items() if cohort in there}
+    named |= {severity: ("0.3", shape) for severity, shape in SEVERITIES.items()}
+    legend(axis, named, fontsize=8, loc="best", frameon=True, framealpha=0.85, ncols=1)
 
 
 def _silhouettes(axis: Axes, rows: pd.DataFrame, profile: dict) -> None:
-    lines = [(t, r) for t in TARGETS for r in ROLES if not select(rows, {"target": t, "role": r}).empty]
-    for place, (target, role) in enumerate(lines):
-        for shift, (variant, (text, tone, shape)) in zip((-0.15, 0.15), VARIANTS.items(), strict=True):
-            mine = select(rows, {"target": target, "role": role, "variant": variant})
-            if len(mine):
-                named = text if place == 0 else None
-                estimate = interval(mine, **settings(profile))
-                mark(axis, place + shift, estimate, target, False, color=tone, fmt=shape, label=named)
-    name_rows(axis, [f"by {target}, {ROLES[role]}" for target, role in lines])
-    axis.axvline(0, color="0.4", lw=1.2, ls="--")
-    axis.set_xlabel("Silhouette")
+    groups = [(t, r) for t in TARGETS for r in ROLES if not select(rows, {"target": t, "role": r}).empty]
+    lines = []
+    for target, role in groups:
+        mine = select(rows, {"target": target, "role": role})
+        dots = ((select(mine, {"variant": variant}), tone, shape) for variant, (_, tone, shape) in VARIANTS.items())
+        lines.append([Dot(estimate(table, profile), tone, {"fmt": shape}) for table, tone, shape in dots])
+    names = [f"by {target}, {ROLES[role]}" for target, role in groups]
+    intervals(axis, names, lines, "Silhouette", zero=True, step=0.3)
     axis.set_xlim(right=1.05)
