@@ -11,6 +11,7 @@ from lib import study
 from lib.models.mel import MelDims
 from lib.papers.ht import ablation_figures as ablation_plots
 from lib.papers.ht import figures as plots
+from lib.papers.ht import style
 from lib.study import drawing, pictures
 from lib.study.claims import load_claims
 
@@ -72,14 +73,14 @@ def test_the_results_figure_shows_the_mean_of_the_rows(rows):
     axis = plots.results_table(rows, PROFILE).axes[0]
     names = [text.get_text() for text in axis.get_yticklabels()]
     drawn = {names[round(y)]: x for x, y in errorbars(axis)}
-    wanted = drawing.tested(rows, "cos", ["hypertts_d"])["value"].mean()
+    wanted = style.tested(rows, "cos", ["hypertts_d"])["value"].mean()
     assert drawn["HyperTTS d"] == pytest.approx(wanted)
 
 
 def test_gain_against_parameters_is_paired_with_tts_0(rows):
     axis = plots.cos_against_parameters(rows, PROFILE).axes[0]
     drawn = {round(x): y for x, y in errorbars(axis)}
-    gain = drawing.difference(rows, "hypertts_evd", "tts_0", PROFILE).value
+    gain = style.difference(rows, "hypertts_evd", "tts_0", PROFILE).value
     assert drawn[synthetic.WEIGHTS["hypertts_evd"]] == pytest.approx(gain)
     assert axis.get_xscale() == "log"
 
@@ -94,15 +95,15 @@ def test_forgetting_shows_a_loss_for_fine_tuning_only(rows):
 
 def test_widths_are_compared_over_the_seeds_that_all_of_them_have(rows):
     lacking = rows[~((rows["system"] == "hypertts_d_ds2") & (rows["seed"] == 1)).fillna(False)]
-    kept = drawing.common_seeds(drawing.tested(lacking, "cos"), list(drawing.SWEEP))
-    assert set(kept["seed"]) == {0} and set(kept["system"]) == set(drawing.SWEEP)
+    kept = drawing.common_seeds(style.tested(lacking, "cos"), list(style.SWEEP))
+    assert set(kept["seed"]) == {0} and set(kept["system"]) == set(style.SWEEP)
     ablation_plots.cos_against_ds(lacking, PROFILE)
 
 
 def test_every_family_keeps_one_colour():
-    tones = [colour for _, colour in drawing.FAMILIES.values()]
+    tones = list(style.FAMILIES.values())
     assert len(set(tones)) == len(tones)
-    assert drawing.colour("hypertts_d_ds128") == drawing.colour("hypertts_e") != drawing.colour("adaptertts_e")
+    assert style.colour("hypertts_d_ds128") == style.colour("hypertts_e") != style.colour("adaptertts_e")
 
 
 def test_missing_rows_are_named(rows):

@@ -10,7 +10,7 @@ import soundfile
 
 from lib import audio
 from lib.corpora.corpus import Corpus
-from lib.study.drawing import ROLES
+from lib.study.palette import ROLES
 
 
 @dataclass

@@ -16,22 +16,22 @@ from lib.text import PHONES
 DARK_FIRST = "magma"
 
 
-def learning_curve(history: pd.DataFrame, validation: dict[str, float], run: str) -> Figure:
-    """Training losses by step, one panel each; the validation loss after the last step as a dashed line."""
-    names = [name for name in ("mel_postnet", "duration", "pitch", "energy") if name in history]
-    titles = {"mel_postnet": "Mel (L1, log magnitude)", "duration": "Duration (MSE, log frames)"}
-    titles |= {"pitch": "Pitch (MSE, z-score)", "energy": "Energy (MSE, z-score)"}
+def learning_curve(history: pd.DataFrame, titles: dict[str, str], what: str, validation: dict | None = None) -> Figure:
+    """Training losses by step, a panel for each of `titles`; validation losses after the last step as dashed lines."""
+    names = [name for name in titles if name in history]
     figure, axes = canvas(len(names), 2.7 * len(names), 2.7, squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot(history["step"], history[name], color="0.8", lw=1)
         smooth = history[name].rolling(max(1, len(history) // 15), min_periods=1, center=True).mean()
         axis.plot(history["step"], smooth, color=BLUE, lw=1.8, label="training")
-        if name in validation:
+        if name in (validation or {}):
             axis.axhline(validation[name], color=RED, ls="--", lw=1.5, label="validation, at the end")
         axis.set(title=titles[name], xlabel="Step", ylim=(0, None))
-    axes[0][0].legend(frameon=False, fontsize="small")
-    caption = f"Learning curve of {run}: losses of the batches (grey), their running mean, validation at the end."
-    return describe(figure, caption, f"Losses of {run} by training step.", int(history["step"].max()))
+    if validation:
+        axes[0][0].legend(frameon=False, fontsize="small")
+    end = ", validation at the end" if validation else ""
+    caption = f"Learning curve of {what}: losses of the batches (grey), their running mean{end}."
+    return describe(figure, caption, f"Losses of {what} by training step.", int(history["step"].max()))
 
 
 def show_mel(axis: Axes, mel: np.ndarray, dims: MelDims) -> None:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from lib.audio import RATE
 from lib.papers.common import audit
+from lib.study import pictures
 from lib.study.claims import select
 from lib.study.drawing import Dot, PlotError, canvas, describe, estimate, intervals, legend, whiskers
 from lib.study.palette import BLACK, BLUE, GREEN, ORANGE, PINK, RED
@@ -142,11 +143,4 @@ def _sample(table: pd.DataFrame) -> str:
 
 def learning_curve(history: pd.DataFrame) -> Figure:
     """Losses by step, one panel each; `history` as training wrote it."""
-    figure, axes = canvas(len(LOSSES), 2.7 * len(LOSSES), 2.7, squeeze=False)
-    for axis, (name, title) in zip(axes[0], LOSSES.items(), strict=True):
-        axis.plot(history["step"], history[name], color="0.8", lw=1)
-        smooth = history[name].rolling(max(1, len(history) // 15), min_periods=1, center=True).mean()
-        axis.plot(history["step"], smooth, color="#0072B2", lw=1.8)
-        axis.set(title=title, xlabel="Step", ylim=(0, None))
-    caption = "Learning curve of the vocoder: losses of the batches (grey) and their running mean."
-    return describe(figure, caption, "Losses of the vocoder by training step.", int(history["step"].max()))
+    return pictures.learning_curve(history, LOSSES, "the vocoder")

@@ -23,8 +23,8 @@ from lib.models import vocoder
 from lib.models.fastspeech2 import FastSpeech2
 from lib.papers.ht import study as tts
 from lib.papers.ht.study import Bench
+from lib.papers.ht.style import label
 from lib.papers.ht.systems import UNTRAINED, Adapted, assemble, system_of
-from lib.study.drawing import label
 from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.training.weights import load_weights
 

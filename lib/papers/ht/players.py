@@ -6,7 +6,7 @@ from lib import audio
 from lib.corpora.corpus import Utterance
 from lib.papers.ht import study as tts
 from lib.papers.ht.study import Bench
-from lib.study.drawing import label
+from lib.papers.ht.style import label
 from lib.study.listen import Grid
 
 

@@ -15,6 +15,10 @@ MAIN = (
     *("reference_vocoded", "tts_0", "adaptertts_e", "adaptertts_v", "adaptertts_d", "adaptertts_evd"),
     *("hypertts_e", "hypertts_v", "hypertts_d", "hypertts_ed", "hypertts_evd", "tts_ft"),
 )
+LOSSES = {  # of the backbone and of adaptation
+    **{"mel_postnet": "Mel (L1, nat)", "duration": "Duration (MSE, log frames)"},
+    **{"pitch": "Pitch (MSE, z-score)", "energy": "Energy (MSE, z-score)"},
+}
 SWEEP = ("hypertts_d_ds2", "hypertts_d", "hypertts_d_ds32", "hypertts_d_ds128")
 
 label, colour, published = (partial(each, "HT") for each in (palette.label, palette.colour, palette.published))

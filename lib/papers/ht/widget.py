@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.papers.ht import lab
 from lib.papers.ht.study import Bench
-from lib.study.drawing import label
+from lib.papers.ht.style import label
 from lib.study.heard import Heard, Note, sentence
 from lib.study.widgets import field, follow, menu, panel, sentences, slider, unavailable
 

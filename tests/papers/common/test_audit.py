@@ -33,7 +33,7 @@ def rows():
         {"method": each.kind, "system": each.name, "speaker": f"s{i}", "utterance": f"u{i}", "metric": metric}
         for each in audit.DISTORTIONS
         for i in range(2)
-        for metric in figures.TITLES
+        for metric in audit.METRICS[:12]
     ]
     table = pd.DataFrame(lines)
     return table.assign(value=generator.random(len(table)), unit=table["metric"].map(unit), seed=None)
