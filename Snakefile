@@ -14,7 +14,6 @@ from shlex import quote
 
 sys.path.insert(0, workflow.basedir)
 
-from lib.workflow import energy
 from lib.workflow.code import code_digest
 from lib.papers.common.real_source import since
 from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
@@ -28,7 +27,7 @@ if DEVICE not in ("cpu", "cuda"):
 
 NAME = PROFILE["name"]
 R = os.path.relpath(results_root(PROFILE))
-METER, WARM = energy.Meter(Path(R)), Warm(DEVICE)
+WARM = Warm(DEVICE)
 PYTHON = quote(sys.executable)
 ALL_CORES = workflow.cores or 8
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
@@ -560,18 +559,15 @@ rule report:
 
 
 onstart:
-    METER.start()
     WARM.start()
 
 
 onsuccess:
-    METER.stop()
     WARM.stop()
     if os.path.exists(f"{R}/index.html"):
         print(f"The report: {R}/index.html", file=sys.stderr)
 
 
 onerror:
-    METER.stop()
     WARM.stop()
     print(f"A step failed: its error is above, its log in {R}/logs. The same command goes on.", file=sys.stderr)

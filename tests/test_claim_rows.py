@@ -1,13 +1,10 @@
-"""Rows behind claims as CSV, tables with missing factors, energy from counters, all verdicts in one picture."""
-
-import json
+"""Rows behind claims as CSV, tables with missing factors, all verdicts in one picture."""
 
 import pandas as pd
 
 from lib.study import tables
 from lib.study.report import claim_rows
 from lib.study.report.verdict_figure import LOOKS, verdicts
-from lib.workflow import energy
 
 PART = {"name": "gain", "metric": "cos", "where": {"split": "test"}, "a": "new", "b": ["old", "older"]}
 
@@ -42,35 +39,6 @@ def test_a_table_shows_systems_without_the_factor_that_others_are_chosen_by():
     table = pd.DataFrame(entries).astype({"x": "Float64", "system": "string"})
     shown = {line["system"]: line["cells"]["cer"]["value"] for line in tables.results(table, paper, {})}
     assert {name: round(value, 2) for name, value in shown.items()} == {"reference": 0.11, "palette": 0.41}
-
-
-def counter(folder, joules):
-    (folder / "energy_uj").write_text(str(int(joules * 1e6)))
-
-
-def test_energy_is_added_up_over_calls_and_when_a_counter_starts_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "_gpus", dict)
-    zone = tmp_path / "powercap" / "intel-rapl:0"
-    (tmp_path / "powercap" / "intel-rapl:0:0").mkdir(parents=True)
-    zone.mkdir()
-    (zone / "max_energy_range_uj").write_text("100000000")
-    counter(zone, 90)
-    for before, after in ((90, 20), (20, 25)):
-        counter(zone, before)
-        meter = energy.Meter(tmp_path, tmp_path / "powercap")
-        meter.start()
-        counter(zone, after)
-        meter.stop()
-    assert json.loads((tmp_path / "energy.json").read_text())["joules"] == {"processor 0": 35.0}
-    assert energy.told(tmp_path).startswith("processor 0 9.72e-06 kWh in 0 min of the workflow")
-
-
-def test_a_machine_without_counters_writes_no_energy(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "_gpus", dict)
-    meter = energy.Meter(tmp_path, tmp_path / "none")
-    meter.start()
-    meter.stop()
-    assert energy.told(tmp_path) is None
 
 
 def test_every_claim_has_its_tile_with_a_sign_beside_the_colour():

@@ -14,7 +14,6 @@ import soundfile
 from PIL import Image
 
 from lib.study import StudyError
-from lib.workflow import energy
 
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 IMAGE_BYTES = 1_500_000  # a larger figure is linked instead of embedded
@@ -155,7 +154,6 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
         "vocoders": every("vocoder"),
         "seconds": sum(manifest.get("seconds") or 0 for manifest in manifests.values()),
         "memory": max((manifest.get("peak_memory_mib") or 0 for manifest in manifests.values()), default=0),
-        "energy": energy.told(root),
         "newest": newest.get("started"),
         "packages": sorted((newest.get("packages") or {}).items(), key=lambda item: item[0].lower()),
         "runs": [
