@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import time
@@ -22,6 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -153,15 +155,17 @@ def unpack(archive: Path, to: Path) -> Path:
     Raises `CorpusError` naming archive and member for a damaged archive, one that reaches outside its folder, holds
     links or devices, or swells like a bomb; nothing of it is left then.
     """
-    limit = max(SMALL, SWELLING * archive.stat().st_size)
-    with _beside(to, archive.name) as folder:
+    gate = _Gate(archive.name, max(SMALL, SWELLING * archive.stat().st_size))
+    if not zipfile.is_zipfile(archive):
+        with archive.open("rb") as stream:
+            return unpack_tar(stream, to, gate.name, gate.limit)
+    with _beside(to, gate.name) as folder:
         try:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as opened:
-                    _write(_zip_members(opened, archive.name), folder, archive.name, limit)
-            else:
-                with archive.open("rb") as stream:
-                    _unpack_tar(stream, folder, archive.name, limit)
+            with zipfile.ZipFile(archive) as opened:
+                for member in opened.infolist():
+                    kind = stat.S_IFMT(member.external_attr >> 16)
+                    gate.admit(member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), member.file_size)
+                opened.extractall(folder)
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
             raise CorpusError(f"{archive}: damaged ({error}); delete it and fetch it again.") from None
     return to
@@ -169,9 +173,46 @@ def unpack(archive: Path, to: Path) -> Path:
 
 def unpack_tar(stream: BinaryIO, to: Path, name: str, limit: int) -> Path:
     """Unpack an open tar stream of any compression like `unpack`; at most `limit` bytes."""
+    gate = _Gate(name, limit)
+
+    def admitted(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        gate.admit(member.name, member.isfile() or member.isdir(), member.size)
+        return tarfile.data_filter(member, folder)
+
     with _beside(to, name) as folder:
-        _unpack_tar(stream, folder, name, limit)
+        try:
+            with tarfile.open(fileobj=stream, mode="r:*") as opened:
+                opened.extractall(folder, filter=admitted)
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = str(error).splitlines()[0].rstrip(":")
+            raise CorpusError(f"{name}: damaged ({reason}); delete it and fetch it again.") from None
     return to
+
+
+@dataclass
+class _Gate:
+    """Refuses members of an archive: those outside its folder, links, devices, too many, too much."""
+
+    name: str
+    limit: int  # bytes
+    files: int = 0
+    bytes: int = 0
+
+    def admit(self, path: str, plain: bool, size: int) -> None:
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path.split("/")[0]:
+            raise CorpusError(f"{self.name}: {path!r} would be written outside its folder; do not use this archive.")
+        if not plain:
+            raise CorpusError(f"{self.name}: {path} is a link or device; a corpus needs none, do not use it.")
+        self.files, self.bytes = self.files + 1, self.bytes + size
+        if self.files > MOST_FILES:
+            raise CorpusError(f"{self.name}: holds more than {MOST_FILES} files; do not use it.")
+        if self.bytes > self.limit:
+            raise CorpusError(
+                f"{self.name}: unpacks to more than {self.limit} bytes, far more than it holds; do not use it."
+            )
 
 
 @contextmanager
@@ -198,62 +239,6 @@ def _merge(source: Path, to: Path) -> None:
             _merge(entry, target)
         else:
             os.replace(entry, target)
-
-
-def _unpack_tar(stream: BinaryIO, folder: Path, name: str, limit: int) -> None:
-    try:
-        with tarfile.open(fileobj=stream, mode="r:*") as opened:
-            _write(_tar_members(opened, name), folder, name, limit)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise CorpusError(f"{name}: damaged ({reason}); delete it and fetch it again.") from None
-
-
-def _zip_members(opened: zipfile.ZipFile, name: str) -> Iterator[tuple[str, BinaryIO | None]]:
-    """(path, stream) of the members, the stream None for folders; links are refused."""
-    for member in opened.infolist():
-        mode = member.external_attr >> 16
-        if mode & 0o170000 not in (0, 0o100000, 0o040000):
-            raise CorpusError(f"{name}: {member.filename} is a link or device; a corpus needs none, do not use it.")
-        yield member.filename, None if member.is_dir() else opened.open(member)
-
-
-def _tar_members(opened: tarfile.TarFile, name: str) -> Iterator[tuple[str, BinaryIO | None]]:
-    for member in opened:
-        if not (member.isfile() or member.isdir()):
-            raise CorpusError(f"{name}: {member.name} is a link or device; a corpus needs none, do not use it.")
-        yield member.name, None if member.isdir() else opened.extractfile(member)
-
-
-def _write(members: Iterator[tuple[str, BinaryIO | None]], folder: Path, name: str, limit: int) -> None:
-    """Write members below `folder`, counting the bytes that really come."""
-    written = 0
-    for count, (path, stream) in enumerate(members, 1):
-        target = folder / _inside(path, name)
-        if count > MOST_FILES:
-            raise CorpusError(f"{name}: holds more than {MOST_FILES} files; do not use it.")
-        if stream is None:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with stream, target.open("wb") as file:
-            while block := stream.read(BLOCK):
-                written += len(block)
-                if written > limit:
-                    raise CorpusError(
-                        f"{name}: unpacks to more than {limit} bytes, far more than it holds; do not use it."
-                    )
-                file.write(block)
-
-
-def _inside(path: str, name: str) -> PurePosixPath:
-    """A member's path if it stays inside its folder."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or ":" in path.split("/")[0]:
-        raise CorpusError(f"{name}: {path!r} would be written outside its folder; do not use this archive.")
-    return pure
 
 
 def fetched(url: str, to: Path, sha256: str = "", md5: str = "") -> Path:
