@@ -22,12 +22,12 @@ from tqdm.auto import tqdm
 from lib import text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
 from lib.corpora.features import Features, features_of
-from lib.corpora.recorded.read import in_parallel
 from lib.files import fingerprint
 from lib.models import aligner
 from lib.models.aligner import Aligner, AlignerDims, AlignerError
 from lib.models.mel import MelDims
 from lib.training.loop import BucketedBatches, TrainConfig, fit, seed_everything
+from lib.workers import map_in_processes
 
 SETTINGS = {
     "dims": {},
@@ -140,7 +140,7 @@ def speakable(corpus: Corpus, mel: MelDims, cores: int) -> Corpus:
     items = corpus.utterances
     chunks = [[item.text for item in items[i : i + CHUNK]] for i in range(0, len(items), CHUNK)]
     found: dict[str, tuple[str, str]] = {}
-    for pairs in in_parallel(_phonemes, [(chunk,) for chunk in chunks], cores, len(items)):
+    for pairs in map_in_processes(_phonemes, chunks, cores, label="phonemes", size=len):
         found |= dict(pairs)
     usable, aside = [], list(corpus.set_aside)
     for item in items:

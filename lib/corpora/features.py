@@ -5,23 +5,21 @@ z-scores with the mean and deviation of the pre-training speakers' training utte
 """
 
 import json
-import multiprocessing
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.files import file_hash, fingerprint, replace_file, write_json
 from lib.models.mel import MelDims, log_mel
-from lib.workers import end_with_parent
+from lib.workers import map_in_processes, one_thread
 
 VERSION = 3  # raise when what is computed changes
 ARRAYS = ("mel", "symbols", "durations", "pitch", "energy", "speaker")
@@ -134,8 +132,8 @@ def utterance_features(wave: np.ndarray, phonemes: str, durations: tuple[float, 
     }
 
 
-def _chunk(root: Path, utterances: list[Utterance], dims: MelDims) -> list[dict]:
-    torch.set_num_threads(1)
+@one_thread()
+def _chunk(utterances: list[Utterance], root: Path, dims: MelDims) -> list[dict]:
     warnings.filterwarnings("ignore", message="pkg_resources")  # pyworld's import says where it is installed
     from lib.models import speaker
 
@@ -172,9 +170,8 @@ def _load(root: Path) -> Features:
 def _compute(corpus: Corpus, root: Path, dims: MelDims, cores: int) -> None:
     utterances = corpus.utterances
     chunks = [utterances[i : i + 16] for i in range(0, len(utterances), 16)]
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        jobs = [pool.submit(_chunk, corpus.root, chunk, dims) for chunk in chunks]
-        items = [item for job in tqdm(jobs, desc="features", mininterval=2) for item in job.result()]
+    compute = partial(_chunk, root=corpus.root, dims=dims)
+    items = [item for made in map_in_processes(compute, chunks, cores, label="features", size=len) for item in made]
     index = corpus.table()[["utterance", "speaker", "role", "split"]].reset_index(drop=True)
     for unit, name in (("symbol", "symbols"), ("frame", "mel")):
         ends = np.cumsum([len(i[name]) for i in items])

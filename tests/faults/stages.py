@@ -6,7 +6,6 @@ stage that was never stopped; `results` names these.
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import multiprocessing
 import os
@@ -70,6 +69,9 @@ RECIPE = {
 }
 
 
+PASSED = {"wer": 0.0, "mos": 4.0, "reason": None}
+
+
 class SmallBench(tts.Bench):
     """A bench on the synthetic corpus of a folder."""
 
@@ -87,10 +89,11 @@ def ready() -> None:
 
 
 def build_corpus(folder: Path) -> None:
-    """Build a corpus in a worker process, with a real voice and judges that pass everything."""
-    pool = concurrent.futures.ProcessPoolExecutor
-    with mock.patch.object(concurrent.futures, "ProcessPoolExecutor", _pool_without_judges(pool)), forked():
-        kokoro.build(RECIPE, folder / "built", cores=1)
+    """Build a corpus in worker processes, with a real voice and judges that pass everything."""
+    passing = mock.patch.object(kokoro, "judge", lambda waves, texts, gate: [dict(PASSED) for _ in waves])
+    ready()
+    with passing, mock.patch.object(kokoro, "BATCH", 1), forked():
+        kokoro.build(RECIPE, folder / "built", cores=2)
 
 
 @contextmanager
@@ -99,16 +102,6 @@ def forked() -> Iterator[None]:
     context = multiprocessing.get_context("fork")
     with mock.patch.object(multiprocessing, "get_context", lambda _: context):
         yield
-
-
-def _pool_without_judges(pool: type) -> Callable:
-    return lambda cores, context, initializer: pool(cores, context, _begin, (initializer,))
-
-
-def _begin(initializer: Callable[[], None]) -> None:
-    initializer()
-    kokoro.judge = lambda waves, texts, gate: [{"wer": 0.0, "mos": 4.0, "reason": None} for _ in waves]
-    ready()
 
 
 def compute_features(folder: Path) -> None:

@@ -6,15 +6,13 @@ a gate (Whisper tiny.en WER, DistillMOS) or is set aside, listed and replaced. E
 file, so a build that was stopped goes on where it was.
 """
 
-import concurrent.futures
-import concurrent.futures.process
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, from_reco
 from lib.corpora.embedded import voices
 from lib.corpora.embedded.gate import judge
 from lib.corpora.embedded.recipe import DATA, Job, digest, plan, read_sentences, resolve
-from lib.workers import end_with_parent
+from lib.workers import map_in_processes, one_thread
 
 BATCH = 8  # utterances a worker judges together
 ROUNDS = 4  # sentences set aside are replaced by the next ones, at most this often
@@ -63,8 +61,9 @@ def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
     return made
 
 
-def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
-    """Make, judge and write all utterances of some jobs; returns their ids.
+@one_thread()
+def work(jobs: list[Job], recipe: dict, folder: Path) -> None:
+    """Make, judge and write all utterances of some jobs.
 
     Beside `<id>.flac` stands `<id>.json` with the manifest entry, or with the reason why it was set aside.
     """
@@ -87,7 +86,6 @@ def work(jobs: list[Job], recipe: dict, folder: Path) -> list[str]:
             utterance = Utterance(**{**fields, "recipe": fields["recipe"] | quality})
             record = {"sha256": _sha256(path), "utterance": asdict(utterance)}
             write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
-    return [job.name(speaker) for job in jobs for speaker in job.speakers]
 
 
 def _set_aside(folder: Path, name: str, speaker: str, sentence: str, quality: dict) -> None:
@@ -138,23 +136,23 @@ def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = N
 
 def _rounds(recipe: dict, sentences: dict, folder: Path, identity: str, cores: int) -> Corpus:
     """Make all utterances, then replacements for those set aside, until each speaker has its count."""
-    context = multiprocessing.get_context("spawn")
     spares: dict[tuple[str, str], int] = {}
-    with concurrent.futures.ProcessPoolExecutor(cores, context, _one_thread) as pool:
-        for _ in range(ROUNDS):
-            jobs = plan(recipe, sentences, spares)
-            _make(jobs, recipe, folder, pool)
-            utterances, set_aside = collect(jobs, folder)
-            found = Counter((item.speaker, item.split) for item in utterances)
-            short = {
-                (name, split): count - found[name, split]
-                for name, entry in recipe["speakers"].items()
-                for split, count in recipe["counts"][entry["role"]].items()
-                if count > found[name, split]
-            }
-            if not short:
-                break
-            spares = {key: spares.get(key, 0) + short.get(key, 0) for key in spares.keys() | short.keys()}
+    for _ in range(ROUNDS):
+        jobs = plan(recipe, sentences, spares)
+        make = partial(work, recipe=recipe, folder=folder)
+        for _ in map_in_processes(make, _missing(jobs, folder), cores, label="utterances", size=_size):
+            pass
+        utterances, set_aside = collect(jobs, folder)
+        found = Counter((item.speaker, item.split) for item in utterances)
+        short = {
+            (name, split): count - found[name, split]
+            for name, entry in recipe["speakers"].items()
+            for split, count in recipe["counts"][entry["role"]].items()
+            if count > found[name, split]
+        }
+        if not short:
+            break
+        spares = {key: spares.get(key, 0) + short.get(key, 0) for key in spares.keys() | short.keys()}
     for name, entry in recipe["speakers"].items():
         for split, count in recipe["counts"][entry["role"]].items():
             if count and not found[name, split]:
@@ -178,41 +176,21 @@ def _complete(folder: Path, identity: str) -> Corpus | None:
     return corpus if whole else None
 
 
-def _make(jobs: list[Job], recipe: dict, folder: Path, pool: concurrent.futures.Executor) -> None:
-    """Make what is missing in the pool's processes."""
-    from tqdm import tqdm
-
-    missing, chunks = 0, [[]]
+def _missing(jobs: list[Job], folder: Path) -> list[list[Job]]:
+    """What is not made yet, in portions of about `BATCH` utterances."""
+    chunks: list[list[Job]] = [[]]
     for job in jobs:
         absent = tuple(name for name in job.speakers if finished(folder, name, job.name(name)) is None)
         if not absent:
             continue
-        if sum(len(item.speakers) for item in chunks[-1]) >= BATCH:
+        if _size(chunks[-1]) >= BATCH:
             chunks.append([])
         chunks[-1].append(replace(job, speakers=absent))
-        missing += len(absent)
-    if not missing:
-        return
-    futures = [pool.submit(work, chunk, recipe, folder) for chunk in chunks]
-    with tqdm(total=missing, desc="utterances", unit="utt") as bar:
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                bar.update(len(future.result()))
-        except concurrent.futures.process.BrokenProcessPool:
-            raise CorpusError(
-                "A worker process was killed, perhaps for want of memory; run again with fewer cores."
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    return chunks if chunks[0] else []
 
 
-def _one_thread() -> None:
-    """Each worker uses one thread, so that audio and scores do not depend on the number of cores."""
-    import torch
-
-    end_with_parent()
-    torch.set_num_threads(1)
+def _size(jobs: list[Job]) -> int:
+    return sum(len(job.speakers) for job in jobs)
 
 
 def collect(jobs: list[Job], folder: Path) -> tuple[list[Utterance], list[dict]]:

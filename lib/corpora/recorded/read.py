@@ -8,13 +8,12 @@ damaged file is made again.
 """
 
 import concurrent.futures
-import concurrent.futures.process
 import errno
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,13 @@ from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
 from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
 from lib.files import DATA, file_hash, fingerprint
-from lib.workers import end_with_parent
+from lib.workers import map_in_processes
 
 BUILT = DATA / "built"
 FORMAT = 1  # raise it when the code makes other audio from the same clips
 RECOGNISER = "Whisper tiny.en"
 LONGEST_ID = 200  # bytes
 CHUNK = 16  # clips a worker takes together
-ALONE = 32  # so few clips are faster without worker processes
 
 
 def prepare(
@@ -105,7 +103,8 @@ def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict
     missing = [clip for clip in clips if clip.utterance not in done]
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
     with journal.open("a", encoding="utf-8") as record:
-        for outcomes in in_parallel(make, [(chunk, folder, trim) for chunk in chunks], cores, len(missing)):
+        work = partial(make, folder=folder, trim=trim)
+        for outcomes in map_in_processes(work, chunks, cores, label="recordings", size=len):
             record.write("".join(json.dumps(outcome) + "\n" for outcome in outcomes))
             record.flush()
             done |= {outcome["utterance"]: outcome for outcome in outcomes}
@@ -194,7 +193,7 @@ def _transcribe(
         return recogniser([audio.read(folder / clip.path) for clip in some])
 
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    results = in_parallel(listen, [(chunk,) for chunk in chunks], 1, len(missing))
+    results = map_in_processes(listen, chunks, 1, label="transcripts", size=len)
     kept = [line for line in _lines(journal) if line.get("utterance") in heard]
     write_text(journal, "".join(json.dumps(line) + "\n" for line in kept))
     with journal.open("a", encoding="utf-8") as record:
@@ -218,37 +217,6 @@ def _with_transcript(clip: Clip, heard: dict[str, str]) -> Clip:
         problem = f"{clip.file.name}: {RECOGNISER} hears no words; write down what is said."
         return replace(clip, recipe=recipe, problem=problem)
     return replace(clip, text=heard[clip.utterance], recipe=recipe)
-
-
-def in_parallel(work: Callable, arguments: Sequence[tuple], cores: int, total: int) -> Iterator[list]:
-    """Results of `work(*arguments)` as they come, with a progress bar over `total` clips; each result is a list."""
-    from tqdm import tqdm
-
-    if not total:
-        return
-    with tqdm(total=total, desc="recordings", unit="utt") as bar:
-        if cores == 1 or total <= ALONE:
-            for entry in arguments:
-                result = work(*entry)
-                bar.update(len(result))
-                yield result
-            return
-        with concurrent.futures.ProcessPoolExecutor(
-            cores, multiprocessing.get_context("spawn"), end_with_parent
-        ) as pool:
-            futures = [pool.submit(work, *entry) for entry in arguments]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    result = future.result()
-                    bar.update(len(result))
-                    yield result
-            except concurrent.futures.process.BrokenProcessPool:
-                raise CorpusError(
-                    "A worker process was killed, perhaps for want of memory; run again with fewer cores."
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
 
 def _corpus(clips: Sequence[Clip], done: dict[str, dict], folder: Path, name: str, identity: str) -> Corpus:

@@ -32,38 +32,13 @@ def small(**changes) -> dict:
     return {**made, **changes}
 
 
-class InThisProcess:
-    """An executor that works at once, so that the tests can stand in for the judges."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-    def submit(self, function, *arguments):
-        future = kokoro.concurrent.futures.Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_):
-        pass
-
-
 def passing(waves, texts, gate):
     return [{"transcript": text, "wer": 0.0, "mos": 4.0, "reason": None} for text in texts]
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Building in this process with judges that pass everything."""
-    monkeypatch.setattr(kokoro.concurrent.futures, "ProcessPoolExecutor", InThisProcess)
+    """Judges that pass everything; what is so small is built in this process."""
     monkeypatch.setattr(kokoro, "judge", passing)
 
 

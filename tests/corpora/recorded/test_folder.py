@@ -197,7 +197,7 @@ def test_what_is_prepared_is_not_prepared_again_and_a_change_makes_another_corpu
     source = recordings(tmp_path / "mine")
     corpus = read(source)
     with monkeypatch.context() as patch:
-        patch.setattr(recorded, "make", lambda *arguments: pytest.fail("prepared again"))
+        patch.setattr(recorded, "make", lambda *_, **options: pytest.fail("prepared again"))
         assert read(source) == corpus
     standins.sound(source / "bob" / "2.wav", seconds=0.5)
     changed = read(source)
@@ -211,11 +211,11 @@ def test_a_stopped_preparation_goes_on_and_damage_is_made_good(tmp_path, monkeyp
     monkeypatch.setattr(recorded, "CHUNK", 1)
     real, made = recorded.make, []
 
-    def counting(clips, *arguments):
+    def counting(clips, **options):
         if len(made) == 3:
             raise KeyboardInterrupt
         made.extend(clip.utterance for clip in clips)
-        return real(clips, *arguments)
+        return real(clips, **options)
 
     monkeypatch.setattr(recorded, "make", counting)
     with pytest.raises(KeyboardInterrupt):
@@ -227,7 +227,7 @@ def test_a_stopped_preparation_goes_on_and_damage_is_made_good(tmp_path, monkeyp
     (root / "audio" / "anna" / "anna_0.flac").write_bytes(b"damaged")
     first, made[:] = made[:], []
     monkeypatch.setattr(
-        recorded, "make", lambda clips, *rest: made.extend(c.utterance for c in clips) or real(clips, *rest)
+        recorded, "make", lambda clips, **options: made.extend(c.utterance for c in clips) or real(clips, **options)
     )
     corpus = read(source)
     assert sorted(made) == sorted({item.utterance for item in corpus.utterances} - set(first[1:]))
@@ -237,7 +237,7 @@ def test_a_stopped_preparation_goes_on_and_damage_is_made_good(tmp_path, monkeyp
 def test_one_process_and_several_make_the_same_corpus(tmp_path, monkeypatch):
     source = recordings(tmp_path / "mine")
     alone = folder.read(source, root=tmp_path / "one", cores=1)
-    monkeypatch.setattr(recorded, "ALONE", 0)
+    monkeypatch.setattr(recorded, "CHUNK", 3)
     several = folder.read(source, root=tmp_path / "two", cores=2)
     assert several.utterances == alone.utterances
     for item in alone.utterances:
