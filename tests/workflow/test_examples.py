@@ -16,7 +16,7 @@ COPIED = ("lib", "notebooks", "tests/*.py", "pyproject.toml")
 CORPUS = """
 import numpy as np, soundfile
 from pathlib import Path
-from lib.corpora import layout
+from lib.corpora import published
 from lib.corpora.corpus import Corpus, CorpusError
 
 source, time = Path("stand-in"), np.arange(16000) / 16000
@@ -30,14 +30,14 @@ for speaker, f0 in (("bdl", 110), ("slt", 210)):
     for i in range(3):
         wave = sum(np.sin(2 * np.pi * f0 * k * time) / k for k in range(1, 9)) * np.hanning(16000) * 0.1
         soundfile.write(folder / "wav" / f"arctic_a000{i}.wav", wave, 16000)
-made = layout.prepare("arctic", source, "built", cores=1)
+made = published.prepare("arctic", source, "built", cores=1)
 corpus = Corpus.load(made.root)
 assert corpus.utterances == made.utterances and corpus.set_aside == []
 assert corpus.speakers() == ["bdl", "slt"] and len(corpus.utterances) == 6
 assert {u.split for u in corpus.utterances} == {"train", "validation", "test"}
 assert 0.5 < len(corpus.wave(corpus.utterances[0])) / 16000 <= 1
 try:
-    layout.prepare("arctic", "built", "built")
+    published.prepare("arctic", "built", "built")
 except CorpusError as error:
     assert "not CMU ARCTIC as released" in str(error)
 else:
