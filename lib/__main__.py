@@ -148,7 +148,7 @@ def estimate(options: argparse.Namespace) -> None:
 def bench(options: argparse.Namespace) -> None:
     from lib.workflow.bench import report
 
-    report(options.device, options.size, options.repeats, options.output)
+    report(options.device, options.size, options.seconds, options.output)
 
 
 def corpora(options: argparse.Namespace) -> None:
@@ -301,7 +301,7 @@ VERBS = {
         (
             DEVICE,
             ("--size", {"type": int, "help": "utterances (64 on a CPU, 256 on a GPU)"}),
-            ("--repeats", {"type": int, "default": 3}),
+            ("--seconds", {"type": float, "default": 3.0, "help": "of timing each side of a row"}),
             ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
         ),
     ),

@@ -1,11 +1,11 @@
 """How fast our metrics and methods are beside the libraries that people use for the same work today.
 
-    python -m lib bench                                           64 utterances on the CPU, or on the GPU where there is one
+    python -m lib bench                                64 utterances on the CPU, or on the GPU where there is one
     python -m lib bench --device cuda --size 256
 
-Ours and the peer run in turn in one process on the same audio: a warm-up each, then `--repeats` times, fewer where a
-row has taken 15 s already; what is reported are medians. A ratio is the peer's time over ours. The part of ours that
-no arrangement avoids is timed alone, and the bound says what it is and how much of our time it takes. With
+Ours and the peer run in one process on the same audio, timed by torch.utils.benchmark: a warm-up each, then as often
+as it takes to fill `--seconds`; what is reported are medians. A ratio is the peer's time over ours. The part of ours
+that no arrangement avoids is timed alone, and the bound says what it is and how much of our time it takes. With
 --device cuda, peers that know no GPU run on the CPU. The answers are compared too, and a row whose two answers
 differ by more than its limit is named at the end. Writes <output>/bench-<device>.json.
 """
@@ -13,15 +13,15 @@ differ by more than its limit is named at the end. Writes <output>/bench-<device
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import torch
+from torch.utils.benchmark import Timer
 
 from lib.cli import print_table
 from lib.files import ROOT, write_json
@@ -32,8 +32,6 @@ from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speec
 ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS)
 FIELDS = ("name", "peer", "size", "ours_s", "peer_s", "ratio", "bound", "device", "versions")
 LEAST = 6  # utterances: the order of fewer values says nothing
-WARM_UP = 3  # utterances that a peer is warmed up with
-LONGEST = 15.0  # seconds after which a row is not repeated again
 LARGEST = 4096
 
 
@@ -44,7 +42,7 @@ class BenchError(ValueError):
 def run(
     speech: Speech,
     device: str,
-    repeats: int,
+    seconds: float,
     rows: tuple | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[dict]:
@@ -52,30 +50,21 @@ def run(
     entries = []
     for build in ROWS if rows is None else rows:
         tell(build.__name__)
-        entries.append(compare(build, speech, device, repeats))
+        entries.append(compare(build, speech, device, seconds))
     return entries
 
 
-def compare(build: Callable[[Speech, str], Comparison], speech: Speech, device: str, repeats: int) -> dict:
-    """Warm up, then time ours and the peer in turn. A peer that is not installed is said to be missing."""
-    small, row = build(speech.head(WARM_UP), device), build(speech, device)
-    row.ours()
-    missing = ""
+def compare(build: Callable[[Speech, str], Comparison], speech: Speech, device: str, seconds: float) -> dict:
+    """Time ours and the peer for `seconds` each and compare their answers; a peer may be missing, and is said to be."""
+    row = build(speech, device)
+    ours_s, answer = timed(row.ours, seconds)
+    peer_s, difference, missing = None, None, ""
     try:
-        small.theirs()
+        peer_s, expected = timed(row.theirs, seconds)
+        difference = row.difference(answer, expected)
     except ImportError as error:
         missing = f" (not installed: {error.name})"
-    ours, theirs, difference, began = [], [], None, time.perf_counter()
-    while len(ours) < repeats and (not ours or time.perf_counter() - began < LONGEST):
-        seconds, answer = timed(row.ours, device)
-        ours.append(seconds)
-        if not missing:
-            seconds, expected = timed(row.theirs, device)
-            theirs.append(seconds)
-            difference = row.difference(answer, expected)
-    row.bound.work()
-    least = median(timed(row.bound.work, device)[0] for _ in ours)
-    ours_s, peer_s = median(ours), median(theirs) if theirs else None
+    least, _ = timed(row.bound.work, seconds)
     return {
         "name": row.name,
         "peer": row.peer + missing,
@@ -92,18 +81,16 @@ def compare(build: Callable[[Speech, str], Comparison], speech: Speech, device: 
     }
 
 
-def timed(work: Callable, device: str) -> tuple[float, object]:
-    """Seconds that `work` takes, with all that it queued on the GPU, and what it returns."""
-    _wait(device)
-    began = time.perf_counter()
-    answer = work()
-    _wait(device)
-    return time.perf_counter() - began, answer
+def timed(work: Callable, seconds: float) -> tuple[float, object]:
+    """The median seconds that `work` takes after a warm-up, with all that it queued on the GPU; and what it returns."""
+    kept: list = [None]
 
+    def keep(answer: object) -> None:
+        kept[0] = answer
 
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    names = {"work": work, "keep": keep}
+    timer = Timer("keep(work())", globals=names, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=seconds).median, kept[0]
 
 
 def described(device: str) -> str:
@@ -152,17 +139,17 @@ def lines(entries: list[dict]) -> list[dict]:
     ]
 
 
-def check(size: int, repeats: int, output: Path) -> None:
+def check(size: int, seconds: float, output: Path) -> None:
     """Raise BenchError for numbers and folders that cannot be used."""
     if not LEAST <= size <= LARGEST:
         raise BenchError(f"--size {size}: give a number of utterances from {LEAST} to {LARGEST}.")
-    if repeats < 1:
-        raise BenchError(f"--repeats {repeats}: give 1 or more.")
+    if not 0 < seconds < math.inf:
+        raise BenchError(f"--seconds {seconds:g}: give more than 0.")
     if output.exists() and not output.is_dir():
         raise BenchError(f"--output {output}: is a file; give a folder.")
 
 
-def report(device: str, size: int | None, repeats: int, output: Path) -> None:
+def report(device: str, size: int | None, seconds: float, output: Path) -> None:
     """Run all rows, write and print them.
 
     Raises BenchError for input that cannot be used, and where answers differ by more than their limit.
@@ -170,10 +157,10 @@ def report(device: str, size: int | None, repeats: int, output: Path) -> None:
     device = resolve_device(device)
     size = size if size is not None else 64 if device == "cpu" else 256
     output = output if output.is_absolute() else ROOT / output
-    check(size, repeats, output)
-    entries = run(embedded_speech(size), device, repeats, tell=lambda line: print(f"… {line}", file=sys.stderr))
+    check(size, seconds, output)
+    entries = run(embedded_speech(size), device, seconds, tell=lambda line: print(f"… {line}", file=sys.stderr))
     path = save(entries, output, device)
-    print_table(lines(entries), f"{described(device)}, medians of up to {repeats}")
+    print_table(lines(entries), f"{described(device)}, medians of {seconds:g} s each")
     print(f"Written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", file=sys.stderr)
     apart = [
         f"{e['name']} ({e['peer']})"

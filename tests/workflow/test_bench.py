@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def speech():
 
 @pytest.fixture(scope="module")
 def entries(speech):
-    return {name: bench.compare(build, speech, "cpu", 1) for name, build in ROWS.items()}
+    return {name: bench.compare(build, speech, "cpu", 0.01) for name, build in ROWS.items()}
 
 
 def constant(answer, expected, packages=()) -> Comparison:
@@ -53,37 +54,32 @@ def test_the_file_is_a_list_of_objects_with_the_documented_fields(entries, tmp_p
 
 def test_a_peer_that_is_not_installed_is_said_to_be_missing(speech, monkeypatch):
     monkeypatch.setitem(sys.modules, "resemblyzer", None)
-    entry = bench.compare(metrics.ge2e_resemblyzer, speech.head(2), "cpu", 1)
+    entry = bench.compare(metrics.ge2e_resemblyzer, speech, "cpu", 0.01)
     assert "not installed: resemblyzer" in entry["peer"]
     assert entry["ours_s"] > 0
     assert entry["peer_s"] is entry["ratio"] is entry["difference"] is None
 
 
-def test_what_is_reported_is_the_median_of_the_repeats(speech, monkeypatch):
-    seconds = iter([1.0, 8.0, 5.0, 20.0, 2.0, 4.0, 0.5, 3.0, 1.0])
-    monkeypatch.setattr(bench, "timed", lambda work, device: (next(seconds), work()))
+def test_what_is_reported_are_the_times_of_both_sides_and_the_bound(speech, monkeypatch):
+    seconds = iter([2.0, 8.0, 1.0])
+    monkeypatch.setattr(bench, "timed", lambda work, least: (next(seconds), work()))
     entry = bench.compare(lambda speech, device: constant(np.ones(2), np.ones(2)), speech, "cpu", 3)
     assert (entry["ours_s"], entry["peer_s"], entry["ratio"]) == (2.0, 8.0, 4.0)
     assert entry["bound"] == "nothing: 50 % of ours"
 
 
-def test_a_long_row_is_not_repeated(speech, monkeypatch):
-    monkeypatch.setattr(bench, "LONGEST", 0.0)
+def test_a_time_is_that_of_one_call_after_a_warm_up_with_what_it_returned():
     calls = []
-
-    def build(speech, device):
-        row = constant(np.ones(2), np.ones(2))
-        return Comparison(**{**vars(row), "ours": lambda: calls.append(len(speech)) or [np.ones(2)]})
-
-    bench.compare(build, speech, "cpu", 5)
-    assert calls == [bench.LEAST, bench.LEAST]
+    seconds, answer = bench.timed(lambda: time.sleep(0.01) or calls.append(0) or len(calls), 0.1)
+    assert 0.01 <= seconds < 0.05
+    assert answer == len(calls) >= 6
 
 
 def test_answers_that_differ_end_the_benchmark_with_their_names(speech, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "embedded_speech", lambda size: speech)
     monkeypatch.setattr(bench, "ROWS", (lambda speech, device: constant(np.ones(2), np.zeros(2)),))
     with pytest.raises(bench.BenchError, match=r"differ by more than their limit: n \(p\)"):
-        bench.report("cpu", 6, 3, tmp_path)
+        bench.report("cpu", 6, 0.01, tmp_path)
     assert "1 of any entry" in capsys.readouterr().out
     assert (tmp_path / "bench-cpu.json").exists()
 
@@ -114,16 +110,16 @@ def test_a_gpus_file_is_named_after_it(monkeypatch, name, expected):
     ("given", "sentence"),
     [
         ({"size": 1}, "--size 1: give a number of utterances from 6"),
-        ({"repeats": 0}, "--repeats 0: give 1 or more"),
+        ({"seconds": 0}, "--seconds 0: give more than 0"),
         ({"output": Path(__file__)}, "is a file; give a folder"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(given, sentence, tmp_path):
     with pytest.raises(bench.BenchError, match=sentence):
-        bench.report(**{"device": "cpu", "size": 6, "repeats": 3, "output": tmp_path, **given})
+        bench.report(**{"device": "cpu", "size": 6, "seconds": 0.01, "output": tmp_path, **given})
 
 
 def test_a_gpu_that_is_not_there_is_told_in_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="no CUDA device"):
-        bench.report("cuda", None, 3, tmp_path)
+        bench.report("cuda", None, 0.01, tmp_path)

@@ -7,7 +7,7 @@ know no GPU stay on the CPU. Peers are imported when they first run, so that a m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,6 @@ class Speech:
 
     def __len__(self) -> int:
         return len(self.waves)
-
-    def head(self, size: int) -> Speech:
-        """The first utterances."""
-        return replace(self, waves=self.waves[:size], heard=self.heard[:size], texts=self.texts[:size])
 
     @property
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
