@@ -24,8 +24,7 @@ from lib import study, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import ARRAYS, Features
 from lib.papers.common.alignment import ALIGNER, Aligning
-from lib.papers.ha import data as asr_data
-from lib.papers.ha import study as asr
+from lib.papers.ha.study import Study as Recognisers
 from lib.papers.ht import study as tts
 from lib.papers.ld import data as latents_data
 from lib.papers.ld import train as latents
@@ -102,7 +101,7 @@ def prepare(data: Path) -> None:
     os.environ |= {"STUDY_CACHE": str(data / "cache"), "STUDY_RESULTS": str(data / "results")}
     features(data / "features", utterances())
     source(data / "speech")
-    asr_data.fill(recogniser(data))
+    recogniser(data).fill()
     lab = laboratory()
     latents_data.make(lab)
     encode(lab)
@@ -115,12 +114,14 @@ def speech(data: Path, kind: type[tts.Bench], profile: dict) -> tts.Bench:
     return bench
 
 
-def recogniser(data: Path) -> asr_data.Bench:
+def recogniser(data: Path) -> Recognisers:
     base = study.load_profile("smoke")
     profile = base | {"ha": base["ha"] | ASR}
     corpus = Corpus.load(data / "speech")
     trained = corpus.select(role="adaptation", split="train")
-    return asr_data.Bench(profile, "cpu", 1, Corpus(corpus.root, "part", corpus.hash, trained))
+    made = Recognisers(profile, "cpu", 1)
+    made.corpus = Corpus(corpus.root, "part", corpus.hash, trained)
+    return made
 
 
 def laboratory() -> latents_data.Lab:
@@ -145,7 +146,7 @@ def train(data: Path, runs: list[str]) -> None:
     by_paper = {
         "ht": lambda name: tts.train(spoken, name, 0),
         "sp": lambda name: pruned.train(name, 0),
-        "ha": lambda name: asr.train(heard, name, 0),
+        "ha": lambda name: heard.train(name, 0),
         "ld": lambda name: latents.diffusion_of(lab, name, 0),
     }
     for run in runs:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lib.study.profile import StudyError, load_profile
 from lib.study.protocol import Study
@@ -22,20 +24,24 @@ class Choice:
     """What a flat parameter may be: one of some values, or a number from `low` to `high` (whole where both are).
 
     place: where it stands in the paper's section, "{system}" for the system's name; "" for a key of the system's entry.
+    read: what is written there for a value; of a parameter without values or bounds, it raises StudyError itself.
+    instead: a key of the system's entry whose place the parameter takes.
     """
 
     values: tuple = ()
     low: float | None = None
     high: float | None = None
     place: str = ""
+    read: Callable[[Any], object] = lambda value: value
+    instead: str = ""
 
     def told(self) -> str:
         return f"one of {', '.join(map(str, self.values))}" if self.values else f"from {self.low:g} to {self.high:g}"
 
     def check(self, name: str, value: object) -> object:
         """The value. Raises StudyError with the range where it is outside it."""
-        if self.values:
-            right = value in self.values
+        if self.values or self.low is None:
+            right = not self.values or value in self.values
         else:
             whole = isinstance(self.low, int) and isinstance(self.high, int)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -58,13 +64,18 @@ def variant(
 ) -> tuple[Study, str]:
     """`changed`, run if it has no rows. beside: the profile's own runs are made first, to be compared with."""
     study, name = changed(kind, profile, device, system, overrides, **changes)
+    return ran(study, name, seed, beside), name
+
+
+def ran(study: Study, name: str, seed: int, beside: bool = True) -> Study:
+    """The study, after the profile's own runs (beside) and this one where they had not finished."""
     own = study.own or study
     if beside:
         own.ensure()
-    if study.run_id(name, seed) not in read_manifests(own.profile, kind.paper.upper()):
+    if study.run_id(name, seed) not in read_manifests(own.profile, study.paper.upper()):
         study.prepare()
         study.run(name, seed)
-    return study, name
+    return study
 
 
 def changed(
@@ -80,7 +91,7 @@ def changed(
     own = kind(load_profile(profile), device)
     entry = own.system(system)
     found = {name: _choice(kind, name).check(name, value) for name, value in changes.items() if value is not None}
-    found = {name: value for name, value in found.items() if value != _now(own, system, name)}
+    found = {k: value for k, value in found.items() if kind.choices[k].read(value) != _now(own, system, k)}
     settings = _read(overrides)
     for key in settings:
         _known(key, own.profile)
@@ -91,9 +102,11 @@ def changed(
     section = nested[kind.paper]
     section["systems"] = {**section["systems"], name: {k: v for k, v in entry.items() if k != "name"}}
     for key, value in found.items():
-        _put(section, _place(kind, key, name), value)
+        section["systems"][name].pop(kind.choices[key].instead, None)
+        _put(section, _place(kind, key, name), kind.choices[key].read(value))
     study = kind(nested, device, own=own)
     study.changed = {"of": system, **found, **settings}
+    study.system(name)  # a system that cannot be is told before anything runs
     return study, name
 
 
@@ -118,7 +131,7 @@ def _place(kind: type[Study], key: str, system: str) -> list[str]:
 
 
 def _now(own: Study, system: str, key: str) -> object:
-    value = own.settings
+    value = {**own.settings, "systems": {system: own.system(system)}}
     for part in _place(type(own), key, system):
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from unittest import mock
 
@@ -31,7 +31,7 @@ from lib.corpora.corpus import Corpus
 from lib.corpora.embedded import build as kokoro
 from lib.corpora.features import features_of
 from lib.models.mel import MelDims
-from lib.papers.ha import study as asr
+from lib.papers.ha.study import Study as Recognisers
 from lib.papers.ht import measure as scoring
 from lib.papers.ht import study as tts
 from lib.papers.ld import study as latents
@@ -125,9 +125,10 @@ def recognise(folder: Path) -> None:
     ready()
     profile = study.load_profile("smoke")
     profile |= {"ha": profile["ha"] | synthetic_trainings.ASR}
-    with mock.patch.object(asr, "Bench", partial(asr.Bench, given=Corpus.load(folder / "corpus"))):
-        asr.prepare(profile, "cpu", 1)
-        asr.run(profile, "hyper", 0, "cpu")
+    heard = Recognisers(profile, "cpu", 1)
+    heard.corpus = Corpus.load(folder / "corpus")
+    heard.prepare()
+    heard.run("hyper", 0)
 
 
 def prune(folder: Path) -> None:

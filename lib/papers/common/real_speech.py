@@ -26,9 +26,8 @@ from lib.files import file_hash, fingerprint, replace_file, write_json
 from lib.models import fastspeech2
 from lib.papers.common.real_source import how_to_get, since
 from lib.papers.common.real_voice import ROLE, RealBench, fetch
-from lib.papers.ha import study as asr
-from lib.papers.ha.data import Bench as AsrBench
-from lib.papers.ha.systems import system_of as recogniser_of
+from lib.papers.ha import measure as asr
+from lib.papers.ha.study import Study as Recognisers
 from lib.papers.ht import measure as scoring
 from lib.papers.ht import study as tts
 from lib.papers.ht.systems import UNTRAINED, Adapted, assemble, system_of
@@ -217,18 +216,18 @@ def adapt(bench: RealBench, name: str, seed: int = 0) -> Adapted:
 
 def recognised(bench: RealBench) -> tuple[pd.DataFrame, dict]:
     """Word errors of Whisper and its adaptations on the prompts, and facts for the manifest."""
-    trained_on = AsrBench(bench.profile, bench.device, 1)
-    heard = AsrBench(bench.profile, bench.device, 1, given=bench.to_hear())
+    trained_on, heard = (Recognisers(bench.profile, bench.device, 1) for _ in range(2))
+    heard.corpus = bench.to_hear()
     heard.model = trained_on.model  # the adaptations are bound to one network
     tables = []
     for name in bench.settings["recognisers"]:
         if name not in trained_on.settings["systems"]:
             continue
-        spec = recogniser_of(trained_on.settings, name)
-        trained = None if spec["method"] == "none" else asr.train(trained_on, name, 0)
+        spec = trained_on.system(name)
+        trained = None if spec["method"] == "none" else trained_on.restore(name, 0)
         items, texts = asr.recognise(heard, spec, trained)
         rows = asr.scores(items, texts).assign(role=ROLE, cohort=COHORT)
-        tables.append(rows.assign(**asr.factors(trained_on, spec, trained), seed=0))
+        tables.append(rows.assign(**trained_on.factors(name, 0), **asr.size_factors(trained_on, trained)))
         asr.keep_transcripts(bench.root / "transcripts" / f"ha-other_corpus-{name}.json", items, texts)
     facts = {"corpus": heard.corpus.name, "data_hash": heard.corpus.hash, "set_aside": heard.set_aside}
     return pd.concat(tables, ignore_index=True), facts | {

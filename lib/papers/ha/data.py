@@ -6,31 +6,26 @@ embeddings that hypernetworks are conditioned on: the mean encoder state of the 
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
-import os
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from lib import study
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.disorders import corpus as simulated
+from lib.corpora.source import build
 from lib.files import cache_root, fingerprint, read_array, write_array
 from lib.models import speaker
-from lib.models.whisper import sizes as whisper_sizes
+from lib.models.whisper import sizes
 from lib.models.whisper.model import Whisper
 from lib.models.whisper.states import EncoderStates, Example, mean_states, prepare
-from lib.papers.ht import study as tts
-from lib.study.protocol import resolve_device
-from lib.workers import end_with_parent
+from lib.papers.ha import source
+from lib.papers.ha.source import AsrError
+from lib.study import protocol
+from lib.workers import map_in_processes
 
 CONDITIONINGS = ("whisper", "ge2e")
 CHUNK = 8  # utterances a worker encodes together
@@ -38,48 +33,35 @@ FEW = 32  # fewer are encoded without a pool
 LATIN = 0.9  # least share of Latin letters in an English transcript
 
 
-class AsrError(ValueError):
-    """A recogniser, utterance or setting that cannot be used; the message names it and the fix."""
+class Recordings(protocol.Study):
+    """A profile's corpus of atypical speech as its Whisper hears it, on one device.
 
-
-@dataclass
-class Bench:
-    """A profile's parameters, corpus and Whisper on one device.
-
-    given: a corpus other than the simulated one; place: where results go other than the profile's own folder.
     set_aside: utterances that Whisper cannot be trained on or tested with, and why; the others are used.
     """
 
-    profile: dict
-    device: str = "cpu"
-    cores: int | None = None
-    given: Corpus | None = None
-    place: Path | None = None
-    set_aside: list[dict] = field(default_factory=list)
+    paper = "ha"
+    error = AsrError
 
-    def __post_init__(self) -> None:
-        self.device = resolve_device(self.device)
-        self.cores = self.cores or len(os.sched_getaffinity(0))
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        self.set_aside: list[dict] = []
         if self.settings["language"] != "en":
             raise AsrError(
                 f"The language {self.settings['language']!r} is not English: this study's Whisper is English-only, "
                 "set ha.language to en and give English recordings."
             )
 
-    @property
-    def settings(self) -> dict:
-        return self.profile["ha"]
-
-    @property
-    def root(self) -> Path:
-        return self.place or study.results_root(self.profile)
+    @cached_property
+    def typical(self) -> Corpus:
+        """The profile's own corpus, whose recordings are made atypical."""
+        return build(self.profile["corpus"], cores=self.cores)
 
     @cached_property
     def corpus(self) -> Corpus:
-        if self.given is not None:
-            return self.given
-        source = tts.Bench(self.profile, self.device, self.cores).corpus
-        return simulated.build(self.settings["corpus"], source, cores=self.cores)
+        """The corpus that `ha.corpus.source` names, or the simulated one."""
+        if named := self.settings["corpus"].get("source"):
+            return source.recorded(named, self.cores)
+        return simulated.build(self.settings["corpus"], self.typical, cores=self.cores)
 
     @cached_property
     def model(self) -> Whisper:
@@ -144,17 +126,35 @@ class Bench:
         """Embeddings (utterances, size) in the order of `examples`, from their file, which is made if need be."""
         found = read_array(self.table_path(kind))
         if found is None:
-            fill(self)
+            self.fill()
             found = read_array(self.table_path(kind))
         return found
 
     def table_path(self, kind: str) -> Path:
         return self.folder / f"{kind}-{fingerprint(list(self.examples))}.table"
 
+    def fill(self) -> None:
+        """Make the encoder states and embeddings that are missing, in the same portions however often it was stopped.
+
+        In this process on a GPU or for few utterances, else in several.
+        """
+        examples = list(self.examples.values())
+        whole = all(read_array(self.table_path(kind)) is not None for kind in CONDITIONINGS)
+        if whole and all(self.cache.path(example).exists() for example in examples):
+            return
+        chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
+        alone = self.cores == 1 or len(examples) < FEW or self.device != "cpu"
+        work = partial(_encode_alone, given=self.settings["whisper"], root=self.cache.root)
+        here = partial(_encode, cache=self.cache, device=self.device)
+        label = {"label": "encoder states", "size": len}
+        made = list(map_in_processes(here if alone else work, chunks, 1 if alone else self.cores, 1, **label))
+        for kind in CONDITIONINGS:
+            write_array(self.table_path(kind), np.concatenate([tables[kind] for tables in made]))
+
 
 def recogniser(given: dict, device: str) -> Whisper:
     """The Whisper of a profile's `whisper` entry: name, and if need be path, and network (may it be fetched)."""
-    return whisper_sizes.load(given["name"], device, given.get("path"), given.get("network", False))
+    return sizes.load(given["name"], device, given.get("path"), given.get("network", False))
 
 
 def check_english(name: str, text: str) -> None:
@@ -169,38 +169,10 @@ def check_english(name: str, text: str) -> None:
         )
 
 
-def fill(bench: Bench) -> None:
-    """Make the encoder states and embeddings that are missing, in the same portions however often it was stopped."""
-    examples = list(bench.examples.values())
-    whole = all(read_array(bench.table_path(kind)) is not None for kind in CONDITIONINGS)
-    if whole and all(bench.cache.path(example).exists() for example in examples):
-        return
-    chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
-    made: list[dict[str, np.ndarray]] = []
-    with tqdm(total=len(examples), desc="encoder states", unit="utt") as bar:
-        for tables in _encode_all(bench, chunks):
-            made.append(tables)
-            bar.update(len(tables["ge2e"]))
-    for kind in CONDITIONINGS:
-        write_array(bench.table_path(kind), np.concatenate([tables[kind] for tables in made]))
-
-
-def _encode_all(bench: Bench, chunks: list[list[Example]]) -> Iterator[dict[str, np.ndarray]]:
-    """The embeddings of each portion in order: in this process on a GPU or for few utterances, else in a pool."""
-    if bench.cores == 1 or len(bench.examples) < FEW or bench.device != "cpu":
-        yield from (_encode(chunk, bench.cache, bench.device) for chunk in chunks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(bench.cores, context, end_with_parent) as pool:
-        work = partial(_encode_alone, given=bench.settings["whisper"], root=bench.cache.root)
-        yield from pool.map(work, chunks)
-
-
 def _encode(chunk: list[Example], cache: EncoderStates, device: str) -> dict[str, np.ndarray]:
     mean = mean_states(cache, chunk).cpu().numpy()
     return {"whisper": mean, "ge2e": speaker.embed([example.wave for example in chunk], device)}
 
 
 def _encode_alone(chunk: list[Example], given: dict, root: Path) -> dict[str, np.ndarray]:
-    torch.set_num_threads(1)
     return _encode(chunk, EncoderStates(recogniser(given, "cpu"), root), "cpu")

@@ -1,6 +1,6 @@
 """Figures of the HA study that are drawn from rows: errors by cohort, method, severity and budget.
 
-Angles and probes are in `lib.papers.ha.measure_figures`; transcripts and players in `lib.papers.ha.show`.
+Angles and probes are in `lib.papers.ha.measure_figures`; transcripts and players in `lib.papers.ha.transcripts`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from lib.papers.ha.measure_figures import angles, probes
 from lib.papers.ha.style import (
     COHORTS,
-    TRAINED,
     colour,
     differences,
     dots,
@@ -22,6 +21,7 @@ from lib.papers.ha.style import (
     label,
     levels,
     sample,
+    trained,
     usable,
 )
 from lib.study import drawing
@@ -71,7 +71,7 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
     legend(figure, {label(system): colour(system) for system in systems})
     table = errors(rows, systems)
     caption = (
-        f"Word error rate by cohort and severity of simulated speech, test sentences of all speakers: {sample(table)}; "
+        f"Word error rate by cohort and severity, test sentences of all speakers: {sample(table, profile)}; "
         f"{whiskers(profile)}. Each panel has a scale of its own."
     )
     return describe(figure, caption, "WER by cohort and severity for several systems.", count(table))
@@ -83,11 +83,11 @@ def ceiling(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, axes = canvas(2, 9.5, 0.34 * len(systems) + 1.5, sharey=True)
     named = (("adaptation", "Training speakers, new sentences"), ("never_seen", "Never-seen speakers"))
     for axis, (role, title) in zip(axes, named, strict=True):
-        levels(axis, rows, systems, profile, role=role, cohort=TRAINED)
+        levels(axis, rows, systems, profile, role=role, cohort=trained(rows))
         axis.set_title(title)
-    table = errors(rows, systems, cohort=TRAINED)
+    table = errors(rows, systems, cohort=trained(rows))
     caption = (
-        f"WER on the three trained cohorts: {sample(table)}; {whiskers(profile)}. A speaker's own LoRA hears only "
+        f"WER on the trained cohorts: {sample(table, profile)}; {whiskers(profile)}. A speaker's own LoRA hears only "
         "that speaker."
     )
     return describe(figure, caption, "WER of all methods on two groups of speakers.", count(table))
@@ -102,26 +102,26 @@ def cohorts(rows: pd.DataFrame, profile: dict) -> Figure:
         levels(axis, rows, systems, profile, role="never_seen", cohort=cohort)
         axis.set_title(COHORTS[cohort])
     table = errors(rows, systems, role="never_seen")
-    caption = f"Never-seen speakers by cohort and method: {sample(table)}; {whiskers(profile)}."
+    caption = f"Never-seen speakers by cohort and method: {sample(table, profile)}; {whiskers(profile)}."
     return describe(figure, caption, "WER by cohort and method on never-seen speakers.", count(table))
 
 
 def unseen(rows: pd.DataFrame, profile: dict) -> Figure:
     """Paired differences between the hypernetwork and the other methods on never-seen speakers of trained cohorts."""
-    others = usable(rows, UNSEEN)
+    others = usable(rows, UNSEEN) + [name for name in usable(rows, ("hyper",)) if name != "hyper"]
     figure, axis = canvas(1, 7.5, 0.42 * len(others) + 1.3)
-    where = {"role": "never_seen", "cohort": TRAINED}
+    where = {"role": "never_seen", "cohort": trained(rows)}
     lines = [Dot(differences(rows, "hyper", other, profile, **where), colour(other)) for other in others]
     title = "WER of the hypernetwork minus WER of the other\n(left of 0: the hypernetwork is better)"
     intervals(axis, [f"minus {label(other)}" for other in others], lines, title, zero=True)
     table = errors(rows, ["hyper"], **where)
-    caption = f"Never-seen speakers of the three trained cohorts, paired by utterance: {sample(table)}; "
+    caption = f"Never-seen speakers of the trained cohorts, paired by utterance: {sample(table, profile)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "Paired WER differences.", count(table))
 
 
 def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
     """WER on a cohort by hypernetworks trained with and without it, and on conditions that none was trained on."""
-    held = [c for c in TRAINED if f"hyper_without_{c}" in set(rows["system"].dropna())]
+    held = [c for c in trained(rows) if f"hyper_without_{c}" in set(rows["system"].dropna())]
     others = [c for c in UNTRAINED if not errors(rows, ["hyper"], cohort=c, empty=True).empty]
     if not held and not others:
         raise PlotError(
@@ -141,7 +141,7 @@ def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
     legend(figure, entries)
     table = errors(rows, ["hyper"], cohort=cohorts)
     caption = (
-        f"Conditions left out of training, then mixed and untrained ones: {sample(table)}; {whiskers(profile)}. "
+        f"Conditions left out of training, then mixed and untrained ones: {sample(table, profile)}; {whiskers(profile)}. "
         "Mixed speakers have two of the trained conditions at once."
     )
     return describe(figure, caption, "WER on conditions seen and not seen in training.", count(table))
@@ -149,13 +149,13 @@ def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     """WER against the share of Whisper's weights that are adapted, with the published points."""
-    table = errors(rows, None, cohort=TRAINED)
+    table = errors(rows, None, cohort=trained(rows))
     shares = table.dropna(subset=["x"]).groupby("system")["x"].mean()
     skipped = ("individual", "hyper_without")
     names = [name for name, share in shares.items() if share > 0 and not name.startswith(skipped)]
     if not names or "whisper_0" not in shares:
         raise PlotError("WER against budget needs whisper_0 and an adapted system: run them")
-    base = estimate(errors(rows, ["whisper_0"], cohort=TRAINED), profile)
+    base = estimate(errors(rows, ["whisper_0"], cohort=trained(rows)), profile)
     figure, (ours, theirs) = canvas(2, 10.5, 5.4, sharey=True, width_ratios=[3, 2])
     names, places, entries = sorted(names, key=shares.get), apart(shares[names], step=1.3), {}
     for number, name in enumerate(names, 1):
@@ -178,7 +178,7 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     ours.set(title="Ours", ylabel="WER")
     theirs.set_title("Published reductions, from our Whisper's WER")
     caption = (
-        f"WER on the three trained cohorts against adapted weights: {sample(table)}; {whiskers(profile)}. Dashed: "
+        f"WER on the trained cohorts against adapted weights: {sample(table, profile)}; {whiskers(profile)}. Dashed: "
         "Whisper as it is. Right: the published relative reductions applied to it. A hypernetwork's trained weights "
         "are more than those it generates and are in the table."
     )
@@ -188,16 +188,21 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
 def targets(rows: pd.DataFrame, profile: dict) -> Figure:
     """Static LoRA on different matrices at one budget, and what each loses against the decoder's W1."""
     title = "WER minus that of LoRA on W1\n(right of 0: W1 is better)"
-    figure, table = _beside(rows, usable(rows, AT_ONE_BUDGET), ("lora_w1", "whisper_0"), title, profile, cohort=TRAINED)
-    caption = f"Where to adapt, at about 0.03 % of the weights: {sample(table)}; {whiskers(profile)}."
+    figure, table = _beside(
+        rows, usable(rows, AT_ONE_BUDGET), ("lora_w1", "whisper_0"), title, profile, cohort=trained(rows)
+    )
+    caption = f"Where to adapt, at about 0.03 % of the weights: {sample(table, profile)}; {whiskers(profile)}."
     return describe(figure, caption, "WER of LoRA on different matrices.", count(table))
 
 
 def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
     """Hypernetworks by conditioning and generator, on never-seen speakers."""
-    title, where = "WER minus that of the linear one\nconditioned on Whisper", {"role": "never_seen", "cohort": TRAINED}
+    title, where = (
+        "WER minus that of the linear one\nconditioned on Whisper",
+        {"role": "never_seen", "cohort": trained(rows)},
+    )
     figure, table = _beside(rows, usable(rows, CONDITIONED), ("hyper",), title, profile, **where)
-    caption = f"Conditioning and generator, never-seen speakers of the trained cohorts: {sample(table)}; "
+    caption = f"Conditioning and generator, never-seen speakers of the trained cohorts: {sample(table, profile)}; "
     return describe(figure, caption + f"{whiskers(profile)}.", "WER by conditioning and generator.", count(table))
 
 

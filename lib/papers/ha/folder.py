@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import study
+from lib.corpora.corpus import Corpus
+from lib.corpora.recorded import folder as recordings
 from lib.files import replace_file, write_json
 from lib.metrics import wer
-from lib.papers.ha import study as asr
-from lib.papers.ha.data import AsrError, Bench
-from lib.papers.ha.systems import EVERYBODY, system_of
+from lib.papers.ha.data import AsrError
+from lib.papers.ha.measure import export, recognise
+from lib.papers.ha.systems import EVERYBODY, Systems
+from lib.study.profile import results_root
 
 
 @dataclass
@@ -38,6 +40,18 @@ class Adapted:
         return means.reset_index()
 
 
+class Own(Systems):
+    """The study on one's own recordings, with a folder of its own for what it makes."""
+
+    def __init__(self, profile: dict, device: str, corpus: Corpus, place: Path):
+        super().__init__(profile, device, 1)
+        self.corpus, self.place = corpus, place
+
+    @property
+    def root(self) -> Path:
+        return self.place
+
+
 def adapt(
     folder: str | Path,
     profile: dict,
@@ -54,23 +68,21 @@ def adapt(
     are set aside and listed. Raises AsrError for a system that is no low-rank update, and for a folder without
     training or test utterances.
     """
-    from lib.corpora.recorded import folder as recordings
-
-    spec = system_of(profile["ha"], system)
+    spec = Systems(profile).system(system)
     if spec["method"] not in ("lora", "hyper") or spec["level"] != EVERYBODY:
         raise AsrError(
             f"The system {system} is not one low-rank update, so no PEFT adapter can be made of it: choose lora_w1, "
             "another LoRA or a hypernetwork."
         )
     corpus = recordings.read(folder)
-    place = Path(output) if str(output) else study.results_root(profile) / "adapted" / Path(folder).resolve().name
-    bench = Bench(profile, device, 1, corpus, place)
-    tested = bench.select(split="test")
+    place = Path(output) if str(output) else results_root(profile) / "adapted" / Path(folder).resolve().name
+    study = Own(profile, device, corpus, place)
+    tested = study.select(split="test")
     if not tested:
         raise AsrError(f"{folder}: no test utterance is left; give more recordings with different sentences.")
-    trained = asr.train(bench, system, seed)
-    _, before = asr.recognise(bench, {"name": "whisper_0", "method": "none"}, None)
-    items, after = asr.recognise(bench, spec, trained)
+    model = study.restore(system, seed)
+    _, before = recognise(study, {"name": "whisper_0", "method": "none"}, None)
+    items, after = recognise(study, spec, model)
     scores = pd.DataFrame(
         {
             "utterance": [item.utterance for item in items],
@@ -82,8 +94,8 @@ def adapt(
     for when, texts in (("before", before), ("after", after)):
         values = wer.compare(texts, [item.text for item in items])
         scores = scores.assign(**{when: texts, f"wer_{when}": values["wer"], f"cer_{when}": values["cer"]})
-    asr.export(bench, trained, place)
+    export(study, model, place)
     write_json(place / "transcripts.json", scores.to_dict("records"))
     with replace_file(place / "scores.csv") as temporary:
         scores.to_csv(temporary, index=False)
-    return Adapted(place, scores, [*corpus.set_aside, *bench.set_aside])
+    return Adapted(place, scores, [*corpus.set_aside, *study.set_aside])

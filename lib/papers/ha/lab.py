@@ -25,9 +25,7 @@ from lib.models.mel import MelDims
 from lib.models.whisper.decoding import transcribe
 from lib.models.whisper.model import HOP, RATE, Whisper
 from lib.models.whisper.states import EncoderStates, Example, log_weights, mean_states, prepare
-from lib.papers.ha.data import Bench
-from lib.papers.ha.systems import Systems, build, group_of, system_of, training_groups
-from lib.papers.ht import study as tts
+from lib.papers.ha.systems import Adaptations, Systems, group_of
 from lib.study.heard import ExploreError, Heard, Panel, against, speech_panel
 from lib.training.weights import load_weights
 
@@ -37,42 +35,41 @@ SHOWN = 4  # adapted matrices
 FINEST = 96  # rows and columns of a matrix's picture
 
 
-def trained(bench: Bench, seed: int = 0) -> list[str]:
+def trained(study: Systems, seed: int = 0) -> list[str]:
     """The systems that can be read with: Whisper as it is, and those with a checkpoint."""
-    return [name for name in bench.settings["systems"] if not missing(bench, name, seed)]
+    return [name for name in study.settings["systems"] if not missing(study, name, seed)]
 
 
-def missing(bench: Bench, name: str, seed: int) -> str:
+def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot be used yet, in one sentence, or "". Raises AsrError for a system that there is not."""
-    path = bench.root / "checkpoints" / f"ha-{name}-s{seed}.safetensors"
-    if system_of(bench.settings, name)["method"] == "none" or path.exists():
+    if study.system(name)["method"] == "none" or study.checkpoint(name, seed).exists():
         return ""
-    profile = bench.profile["name"]
+    profile = study.profile["name"]
     return (
         f"{name}, seed {seed}, has not been trained in the profile {profile}: "
         f"run ./run_all.sh --profile {profile} first, or choose another system"
     )
 
 
-def load(bench: Bench, name: str, seed: int) -> Systems | None:
+def load(study: Systems, name: str, seed: int) -> Adaptations | None:
     """A system as its checkpoint holds it, in evaluation mode; None for Whisper as it is.
 
-    Raises ExploreError for a system that has not been trained, TTSError for a checkpoint of another configuration.
+    Raises ExploreError for a system that has not been trained, WeightsError for a checkpoint of another configuration.
     """
-    if reason := missing(bench, name, seed):
+    if reason := missing(study, name, seed):
         raise ExploreError(reason)
-    system = system_of(bench.settings, name)
+    system = study.system(name)
     if system["method"] == "none":
         return None
-    systems = build(bench, system, training_groups(bench, system))
-    load_weights(systems, bench.root / "checkpoints" / f"ha-{name}-s{seed}.safetensors")
-    return systems.eval()
+    model = study.build(system, study.training_groups(system))
+    load_weights(model, study.checkpoint(name, seed))
+    return model.eval()
 
 
-def ranks(bench: Bench) -> dict[str, str]:
+def ranks(study: Systems) -> dict[str, str]:
     """What each system adapts in the profile's words: rank or share of the weights, by the system's name."""
     found = {}
-    for name, entry in bench.settings["systems"].items():
+    for name, entry in study.settings["systems"].items():
         size = f"rank {entry['rank']}" if "rank" in entry else f"{entry['budget']:g} %" if "budget" in entry else ""
         found[name] = ", ".join(part for part in (entry["method"], size, entry.get("level")) if part)
     return found
@@ -101,7 +98,7 @@ def make(
 
 @torch.no_grad()
 def hear_atypical(
-    bench: Bench,
+    study: Systems,
     system: str,
     seed: int,
     utterance: Utterance,
@@ -115,24 +112,24 @@ def hear_atypical(
     B A of the adapted matrices; of a hypernetwork also what it made for this utterance alone. Raises ExploreError for
     a system that has not been trained or has no adaptation for this condition or speaker.
     """
-    systems, source = load(bench, system, seed), tts.Bench(bench.profile, bench.device, bench.cores).corpus
-    wave, item = make(source, utterance, condition, severity, draw, bench.settings["corpus"]["snr"])
-    adaptation = None if systems is None else part_for(systems, item)
-    example = prepare(bench.model, item.utterance, wave, None, bench.settings["context"])
+    model, source = load(study, system, seed), study.typical
+    wave, item = make(source, utterance, condition, severity, draw, study.settings["corpus"]["snr"])
+    adaptation = None if model is None else part_for(model, item)
+    example = prepare(study.model, item.utterance, wave, None, study.settings["context"])
     with tempfile.TemporaryDirectory() as folder:
-        cache = EncoderStates(bench.model, folder)
-        own = None if systems is None else embedding(systems.system, cache, example, bench.device)
-        before, after = Listening(bench.model, example), Listening(bench.model, example, adaptation)
-        beams = bench.settings["evaluate"]["beams"]
-        plain = transcribe(bench.model, [example], cache, before, beams=beams)[0]
-        adapted = transcribe(bench.model, [example], cache, after, own, beams)[0] if systems else plain
-    name, dims = f"Whisper {bench.settings['whisper']['name']}", MelDims()
+        cache = EncoderStates(study.model, folder)
+        own = None if model is None else embedding(model.system, cache, example, study.device)
+        before, after = Listening(study.model, example), Listening(study.model, example, adaptation)
+        beams = study.settings["evaluate"]["beams"]
+        plain = transcribe(study.model, [example], cache, before, beams=beams)[0]
+        adapted = transcribe(study.model, [example], cache, after, own, beams)[0] if model else plain
+    name, dims = f"Whisper {study.settings['whisper']['name']}", MelDims()
     panels = [[speech_panel(wave, dims, f"{_words(item)}, simulated, voice of {utterance.speaker}")]]
     panels.append([speech_panel(recording := source.wave(utterance), dims, "the recording it was made from")])
-    seen = {name: before} | ({f"Whisper with {system}": after} if systems else {})
+    seen = {name: before} | ({f"Whisper with {system}": after} if model else {})
     panels.append([_attention(title, each.rows) for title, each in seen.items()])
     texts = [against(plain, item.text, f"{name} heard")]
-    texts += [against(adapted, item.text, f"with {system}")] if systems else []
+    texts += [against(adapted, item.text, f"with {system}")] if model else []
     return Heard(
         title=f"{system}, seed {seed}, hears {_words(item)} (simulated)",
         wave=wave,
@@ -145,12 +142,12 @@ def hear_atypical(
     )
 
 
-def part_for(systems: Systems, item: Utterance) -> Adaptation:
+def part_for(model: Adaptations, item: Utterance) -> Adaptation:
     """A system's adaptation for an utterance. Raises ExploreError where it has none."""
-    group = group_of(systems.system, item)
-    if (found := systems.of(group)) is None:
-        there = ", ".join(systems.names)
-        raise ExploreError(f"{systems.system['name']} has no adaptation for {group}: choose one of {there}")
+    group = group_of(model.system, item)
+    if (found := model.of(group)) is None:
+        there = ", ".join(model.names)
+        raise ExploreError(f"{model.system['name']} has no adaptation for {group}: choose one of {there}")
     return found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.papers.ha.style import speech
 from lib.study.claims import select
 from lib.study.drawing import Dot, PlotError, canvas, count, describe, estimate, intervals, legend, whiskers
 from lib.study.palette import BLUE, ORANGE
@@ -88,7 +89,7 @@ def probes(rows: pd.DataFrame, profile: dict) -> Figure:
     legend(figure, {name: (tone, shape) for name, tone, shape in EMBEDDINGS.values()})
     caption = (
         f"Linear probes trained on the training speakers' utterances and tested on never-seen speakers, n = "
-        f"{count(accuracy)} utterances of {accuracy['speaker'].nunique()} speakers, simulated speech; "
+        f"{count(accuracy)} utterances of {accuracy['speaker'].nunique()} speakers, {speech(profile)}; "
         f"{whiskers(profile)}. Dashed: the commonest class, or R² = 0."
     )
     return describe(figure, caption, "Probe accuracies and R² of two embeddings.", count(accuracy))

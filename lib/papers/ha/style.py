@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,7 +26,23 @@ COHORTS = {
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
 label, colour, published = (partial(each, "HA") for each in (palette.label, palette.colour, palette.published))
-sample = partial(drawing.sample, what="test utterances of simulated speech")
+
+
+def sample(table: pd.DataFrame, profile: dict) -> str:
+    """How much a figure rests on, and what speech it is."""
+    return drawing.sample(table, f"test utterances of {speech(profile)}")
+
+
+def speech(profile: dict) -> str:
+    """What the recognisers of a profile hear: simulated speech, or a corpus of recordings."""
+    source = profile["ha"].get("corpus", {}).get("source")
+    return Path(str(source)).name if source else "simulated speech"
+
+
+def trained(rows: pd.DataFrame) -> list[str]:
+    """The conditions of the training speakers, in the order of `COHORTS`."""
+    there = set(select(rows, {"metric": "wer", "role": "adaptation"})["cohort"].dropna())
+    return [cohort for cohort in COHORTS if cohort in there] or TRAINED
 
 
 def errors(rows: pd.DataFrame, systems: Sequence[str] | None, empty: bool = False, **where) -> pd.DataFrame:
@@ -39,8 +56,14 @@ def errors(rows: pd.DataFrame, systems: Sequence[str] | None, empty: bool = Fals
 
 
 def usable(rows: pd.DataFrame, systems: Sequence[str]) -> list[str]:
-    """Those of the systems that have WER rows, in the given order. Raises PlotError for none."""
-    found = present(select(rows, {"metric": "wer"}), systems)
+    """Those of the systems that have WER rows, in the given order, then changed ones made from them.
+
+    Raises PlotError for none.
+    """
+    there = select(rows, {"metric": "wer"})
+    found = present(there, systems)
+    changed = [name for name in dict.fromkeys(there["system"].dropna()) if name not in palette.listed("HA")]
+    found += [name for name in changed if name.startswith(tuple(f"{system}_" for system in found))]
     if not found:
         raise PlotError(f"there are no WER rows of {', '.join(systems)}: run them first")
     return found

@@ -12,25 +12,230 @@ A system has one adaptation for everybody, or one for each cohort or speaker (`l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.corpora.corpus import Utterance
 from lib.methods import hyperlora
 from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
-from lib.papers.ha.data import AsrError, Bench
+from lib.models.whisper.model import Encoded
+from lib.models.whisper.states import Example
+from lib.models.whisper.training import loss
+from lib.papers.ha.data import AsrError, Recordings
+from lib.study.protocol import Part
+from lib.training import parallel
+from lib.training.loop import BucketedBatches, TrainConfig
 
 METHODS = ("none", "full", "matrices", "bias", "lora", "hyper")
 LEVELS = ("all", "cohort", "speaker")
-KEYS = {
-    *("name", "method", "targets", "budget", "rank", "level", "conditioning", "embedding", "hidden", "side", "without"),
-    *("steps", "batch_size", "rate", "checkpoint_every"),
+OF_METHODS = {  # keys of a system's entry that only some methods have
+    **{"targets": ("matrices", "lora", "hyper"), "side": ("full", "bias")},
+    **dict.fromkeys(("budget", "rank"), ("lora", "hyper")),
+    **dict.fromkeys(("conditioning", "embedding", "hidden"), ("hyper",)),
 }
+KEYS = {*OF_METHODS, "name", "method", "level", "without", "steps", "batch_size", "rate", "checkpoint_every"}
 LARGEST_RANK = 64
 EVERYBODY = "all"
+SEVEREST = {"severe": 0, "moderate": 1, "mild": 2}  # an order of utterances by the severity in their recipe
+
+
+class Systems(Recordings):
+    """What of the recognisers is trained; `settings` is the profile's section ha."""
+
+    def system(self, name: str) -> dict:
+        """A system's entry in the profile, with its name and defaults. Raises AsrError for what cannot be built."""
+        system = {"level": EVERYBODY, **super().system(name)}
+        unknown = sorted(set(system) - KEYS)
+        if unknown or system.get("method") not in METHODS or system["level"] not in LEVELS:
+            what = unknown[0] if unknown else f"{system.get('method')}, level {system['level']}"
+            raise AsrError(f"{name}: {what} is unknown; methods are {', '.join(METHODS)}, levels {', '.join(LEVELS)}")
+        for key in (key for key in system if system["method"] not in OF_METHODS.get(key, METHODS)):
+            raise AsrError(
+                f"{name}: {key} means nothing to the method {system['method']}: leave it out, or choose a system of "
+                f"the method {' or '.join(OF_METHODS[key])}"
+            )
+        if system["method"] in ("lora", "hyper") and ("budget" in system) == ("rank" in system):
+            raise AsrError(f"{name}: give either a budget (% of the network's weights) or a rank")
+        if system["method"] == "hyper":
+            system = {"conditioning": "whisper", "embedding": "utterance", "hidden": None} | system
+        return system
+
+    def train(self, name: str, seed: int) -> Path:
+        """As in `lib.study.protocol`; the first of several processes makes corpus and states before the others."""
+        if parallel.size() > 1:
+            with parallel.in_turn():
+                self.fill()
+        return super().train(name, seed)
+
+    def part(self, name: str, seed: int) -> Part:
+        """A system's adaptations. Raises AsrError for bad settings or data."""
+        system = self.system(name)
+        groups, config = self.training_groups(system), self.train_config(system, seed)
+        depends = self.identity, system, vars(config), self.device.split(":")[0], sorted(groups)
+
+        def start(model: Adaptations) -> tuple[Callable, Callable]:
+            batches = Batches(self, model, groups, config)
+            return batches, batches.losses
+
+        return Part(config, depends, lambda: self.build(system, groups).train(), start)
+
+    def train_config(self, system: dict, seed: int) -> TrainConfig:
+        """The profile's training settings with what the system sets itself; the rate is its own or its method's."""
+        section = {key: value for key, value in self.settings["train"].items() if key != "rates"}
+        section |= {key: system[key] for key in ("steps", "batch_size", "checkpoint_every") if key in system}
+        kind = {"matrices": "full"}.get(system["method"], system["method"])
+        if kind == "hyper":
+            kind = "hyper_mlp" if system["hidden"] else "hyper_linear"
+        rate = system.get("rate") or self.settings["train"]["rates"][kind]
+        return TrainConfig.from_dict(section | {"learning_rate": rate}, seed=seed)
+
+    def training_groups(self, system: dict) -> dict[str, list[Utterance]]:
+        """The training utterances of each group. Raises AsrError for a cohort with one speaker, and for none at all."""
+        if system["method"] == "none":
+            raise AsrError(f"{system['name']} is Whisper as it is: there is nothing to train, choose another system")
+        chosen = [u for u in self.select("adaptation", "train") if u.condition != system.get("without")]
+        if not chosen:
+            raise AsrError(f"{system['name']}: there are no training utterances; check the corpus's roles and splits")
+        groups: dict[str, list[Utterance]] = {}
+        for item in chosen:
+            groups.setdefault(group_of(system, item), []).append(item)
+        if system["level"] == "cohort":
+            for cohort, items in groups.items():
+                speakers = {item.speaker for item in items}
+                if len(speakers) < 2:
+                    raise AsrError(
+                        f"The cohort {cohort} has one training speaker ({speakers.pop()}): a cohort's adaptation needs "
+                        "two or more, adapt to the speaker instead (level: speaker)."
+                    )
+        if system["level"] == "speaker":
+            kept = self.individuals()
+            groups = {name: items for name, items in groups.items() if name in kept}
+        return groups
+
+    def individuals(self) -> list[str]:
+        """The speakers who get a LoRA of their own: training speakers with a test sentence, cohorts in turn, the
+        severest first."""
+        tested = {item.speaker: item for item in self.select("adaptation", "test")}
+        by_cohort: dict[str, list[Utterance]] = {}
+        for item in sorted(tested.values(), key=severity_of):
+            by_cohort.setdefault(item.condition, []).append(item)
+        queues, chosen = list(by_cohort.values()), []
+        while any(queues) and len(chosen) < self.settings["evaluate"]["individual"]:
+            chosen += [queue.pop(0).speaker for queue in queues if queue]
+        return chosen[: self.settings["evaluate"]["individual"]]
+
+    def build(self, system: dict, groups: dict[str, list[Utterance]]) -> Adaptations:
+        """The untrained adaptations of a system, a hypernetwork's standardised on the training embeddings."""
+        parts = {}
+        for group, items in groups.items():
+            adaptation = self._adaptation(system)
+            if isinstance(adaptation, HyperLora):
+                table = self.embeddings(system["conditioning"], system["embedding"])
+                adaptation.standardise(torch.stack([table[item.utterance] for item in items]))
+            parts[group] = adaptation
+        return Adaptations(system, parts).to(self.device)
+
+    def _adaptation(self, system: dict) -> Adaptation:
+        network = self.model.network
+        if system["method"] == "full":
+            return hyperlora.full_fine_tuning(network, system.get("side"))
+        if system["method"] == "bias":
+            return hyperlora.bias_only(network, system.get("side"))
+        targets = system["targets"]
+        if system["method"] == "matrices":
+            return hyperlora.matrix_fine_tuning(network, targets)
+        if "rank" in system:
+            options = {"rank": system["rank"]}
+        else:
+            size = size_for(network, targets, system["budget"])
+            options = {"rank": size.rank, "layers": size.layers, "fixed": size.fixed}
+        if system["method"] == "lora":
+            return StaticLora(network, targets, **options)
+        table = self.embeddings(system["conditioning"])
+        width = len(next(iter(table.values())))
+        return HyperLora(network, width, targets, hidden=system["hidden"], **options)
+
+    def conditions(self, system: dict, names: Sequence[str]) -> Tensor | None:
+        """The embeddings (utterances, size) that a hypernetwork is given; None for other methods."""
+        if system["method"] != "hyper":
+            return None
+        table = self.embeddings(system["conditioning"], system["embedding"])
+        return torch.stack([table[name] for name in names])
+
+
+class Adaptations(nn.Module):
+    """The adaptations of one system by group: "all", a cohort's name or a speaker's."""
+
+    def __init__(self, system: dict, parts: dict[str, Adaptation]):
+        super().__init__()
+        self.system, self.names = system, list(parts)
+        self.parts = nn.ModuleList(parts.values())
+
+    def of(self, group: str) -> Adaptation | None:
+        return self.parts[self.names.index(group)] if group in self.names else None
+
+    @property
+    def adapted(self) -> int:
+        """Weights that take part for one utterance."""
+        return self.parts[0].adapted
+
+
+@dataclass(frozen=True)
+class StatesRead:
+    """The encoder states of one batch, read ahead, in the place of the cache they came from."""
+
+    encoded: Encoded
+
+    def read(self, examples: Sequence[Example]) -> Encoded:
+        return self.encoded
+
+
+class Batches:
+    """Training batches of a system, a function of the step alone; steps are shared between its groups in turn."""
+
+    def __init__(self, study: Systems, model: Adaptations, groups: dict[str, list[Utterance]], config: TrainConfig):
+        self.study, self.model, self.names = study, model, list(groups)
+        self.examples = {group: [study.examples[u.utterance] for u in items] for group, items in groups.items()}
+        self.samplers = {
+            group: BucketedBatches(np.array([len(e.wave) for e in mine]), config.batch_size, config.seed)
+            for group, mine in self.examples.items()
+        }
+        named = [example.name for mine in self.examples.values() for example in mine]
+        own = study.conditions(model.system, named)
+        self.table = None if own is None else dict(zip(named, own, strict=True))
+
+    def __call__(self, step: int) -> dict:
+        group = self.names[step % len(self.names)]
+        batch = [self.examples[group][index] for index in self.samplers[group](step // len(self.names))]
+        mine, cache = parallel.share(len(batch)).of(batch), self.study.cache
+        states = cache if self.model.of(group).changes_encoder else StatesRead(cache.read(mine))
+        return {"group": group, "examples": batch, "states": states}
+
+    def losses(self, batch: dict) -> dict[str, Tensor]:
+        """Cross-entropy of a batch's transcripts, nats a token."""
+        part = self.model.of(batch["group"])
+
+        def of_some(some: dict) -> dict[str, Tensor]:
+            own = None if self.table is None else torch.stack([self.table[e.name] for e in some["examples"]])
+            return loss(self.study.model, some["examples"], batch["states"], part, own)
+
+        written = torch.tensor([len(example.tokens or ()) + 1.0 for example in batch["examples"]])
+        return parallel.mean(of_some, {"examples": batch["examples"]}, written)
+
+
+def group_of(system: dict, item: Utterance) -> str:
+    """The group of a system that an utterance belongs to."""
+    return {"all": EVERYBODY, "cohort": item.condition, "speaker": item.speaker}[system["level"]]
+
+
+def severity_of(item: Utterance) -> int:
+    """A place in an order from severe to unknown."""
+    return SEVEREST.get(item.recipe.get("severity"), 3)
 
 
 @dataclass(frozen=True)
@@ -41,22 +246,6 @@ class Size:
     layers: tuple[int, ...] | None
     fixed: str | None
     weights: int
-
-
-def system_of(settings: dict, name: str) -> dict:
-    """A system's entry in the profile, with its name and defaults. Raises AsrError for what cannot be built."""
-    if name not in settings["systems"]:
-        raise AsrError(f"there is no system {name!r}: choose one of {', '.join(settings['systems'])}")
-    system = {"name": name, "level": EVERYBODY, **settings["systems"][name]}
-    unknown = sorted(set(system) - KEYS)
-    if unknown or system.get("method") not in METHODS or system["level"] not in LEVELS:
-        what = unknown[0] if unknown else f"{system.get('method')}, level {system['level']}"
-        raise AsrError(f"{name}: {what} is unknown; methods are {', '.join(METHODS)}, levels {', '.join(LEVELS)}")
-    if system["method"] in ("lora", "hyper") and ("budget" in system) == ("rank" in system):
-        raise AsrError(f"{name}: give either a budget (% of the network's weights) or a rank")
-    if system["method"] == "hyper":
-        system = {"conditioning": "whisper", "embedding": "utterance", "hidden": None} | system
-    return system
 
 
 def size_for(network: nn.Module, targets: Sequence[str], percent: float) -> Size:
@@ -91,102 +280,3 @@ def size_for(network: nn.Module, targets: Sequence[str], percent: float) -> Size
 def site_shape(path: str, linear: nn.Linear) -> tuple[int, int, int]:
     """Layer number, output and input size of a matrix of Whisper by its path."""
     return int(path.split(".layers.")[1].split(".")[0]), linear.out_features, linear.in_features
-
-
-class Systems(nn.Module):
-    """The adaptations of one system by group: "all", a cohort's name or a speaker's."""
-
-    def __init__(self, system: dict, parts: dict[str, Adaptation]):
-        super().__init__()
-        self.system, self.names = system, list(parts)
-        self.parts = nn.ModuleList(parts.values())
-
-    def of(self, group: str) -> Adaptation | None:
-        return self.parts[self.names.index(group)] if group in self.names else None
-
-    @property
-    def adapted(self) -> int:
-        """Weights that take part for one utterance."""
-        return self.parts[0].adapted
-
-
-def group_of(system: dict, item: Utterance) -> str:
-    """The group of a system that an utterance belongs to."""
-    return {"all": EVERYBODY, "cohort": item.condition, "speaker": item.speaker}[system["level"]]
-
-
-def training_groups(bench: Bench, system: dict) -> dict[str, list[Utterance]]:
-    """The training utterances of each group. Raises AsrError for a cohort with one speaker, and for no utterances."""
-    chosen = [u for u in bench.select("adaptation", "train") if u.condition != system.get("without")]
-    if not chosen:
-        raise AsrError(f"{system['name']}: there are no training utterances; check the corpus's roles and splits")
-    groups: dict[str, list[Utterance]] = {}
-    for item in chosen:
-        groups.setdefault(group_of(system, item), []).append(item)
-    if system["level"] == "cohort":
-        for cohort, items in groups.items():
-            speakers = {item.speaker for item in items}
-            if len(speakers) < 2:
-                raise AsrError(
-                    f"The cohort {cohort} has one training speaker ({speakers.pop()}): a cohort's adaptation needs two "
-                    "or more, adapt to the speaker instead (level: speaker)."
-                )
-    if system["level"] == "speaker":
-        kept = individuals(bench)
-        groups = {name: items for name, items in groups.items() if name in kept}
-    return groups
-
-
-def individuals(bench: Bench) -> list[str]:
-    """The speakers who get a LoRA of their own: training speakers with a test sentence, cohorts in turn, the
-    severest first."""
-    tested = {item.speaker: item for item in bench.select("adaptation", "test")}
-    severity = {"severe": 0, "moderate": 1, "mild": 2}
-    by_cohort: dict[str, list[Utterance]] = {}
-    for item in sorted(tested.values(), key=lambda u: severity.get(u.recipe.get("severity"), 3)):
-        by_cohort.setdefault(item.condition, []).append(item)
-    queues, chosen = list(by_cohort.values()), []
-    while any(queues) and len(chosen) < bench.settings["evaluate"]["individual"]:
-        chosen += [queue.pop(0).speaker for queue in queues if queue]
-    return chosen[: bench.settings["evaluate"]["individual"]]
-
-
-def build(bench: Bench, system: dict, groups: dict[str, list[Utterance]]) -> Systems:
-    """The untrained adaptations of a system, a hypernetwork's standardised on the training embeddings."""
-    parts = {}
-    for group, items in groups.items():
-        adaptation = _adaptation(bench, system)
-        if isinstance(adaptation, HyperLora):
-            table = bench.embeddings(system["conditioning"], system["embedding"])
-            adaptation.standardise(torch.stack([table[item.utterance] for item in items]))
-        parts[group] = adaptation
-    return Systems(system, parts).to(bench.device)
-
-
-def _adaptation(bench: Bench, system: dict) -> Adaptation:
-    network = bench.model.network
-    if system["method"] == "full":
-        return hyperlora.full_fine_tuning(network, system.get("side"))
-    if system["method"] == "bias":
-        return hyperlora.bias_only(network, system.get("side"))
-    targets = system["targets"]
-    if system["method"] == "matrices":
-        return hyperlora.matrix_fine_tuning(network, targets)
-    if "rank" in system:
-        options = {"rank": system["rank"]}
-    else:
-        size = size_for(network, targets, system["budget"])
-        options = {"rank": size.rank, "layers": size.layers, "fixed": size.fixed}
-    if system["method"] == "lora":
-        return StaticLora(network, targets, **options)
-    table = bench.embeddings(system["conditioning"])
-    width = len(next(iter(table.values())))
-    return HyperLora(network, width, targets, hidden=system["hidden"], **options)
-
-
-def rate_of(settings: dict, system: dict) -> float:
-    """The learning rate of a system: its own, or its method's."""
-    kind = {"matrices": "full"}.get(system["method"], system["method"])
-    if kind == "hyper":
-        kind = "hyper_mlp" if system["hidden"] else "hyper_linear"
-    return system.get("rate") or settings["train"]["rates"][kind]

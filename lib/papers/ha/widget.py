@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.papers.ha import lab
-from lib.papers.ha.data import Bench
+from lib.papers.ha.systems import Systems
 from lib.study.heard import Heard, Note, sentence
-from lib.study.protocol import Study
 from lib.study.widgets import follow, menu, panel, sentences, unavailable, whole
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
 
-def laboratory(bench: Bench) -> Widget | Note:
+def laboratory(study: Systems) -> Widget | Note:
     """Atypical speech: system with its rank or budget, voice, sentence, condition, severity, and a draw of it."""
     if reason := unavailable():
         return Note(reason)
-    source, sizes = Study(bench.profile, bench.device, bench.cores).corpus, lab.ranks(bench)
-    systems = [(f"{name} ({sizes[name]})", name) for name in lab.trained(bench, bench.settings["seeds"][0])]
+    source, sizes = study.typical, lab.ranks(study)
+    systems = [(f"{name} ({sizes[name]})", name) for name in lab.trained(study, study.settings["seeds"][0])]
     controls = {
         "system": menu("system", systems),
-        "seed": menu("seed", bench.settings["seeds"]),
+        "seed": menu("seed", study.settings["seeds"]),
         "speaker": menu("voice", source.speakers("never_seen")),
         "number": menu("sentence", []),
         "condition": menu("condition", lab.CONDITIONS),
@@ -33,6 +32,6 @@ def laboratory(bench: Bench) -> Widget | Note:
 
     def hear(system, seed, speaker, number, condition, severity, draw) -> Heard:
         utterance = sentence(source, speaker, number)
-        return lab.hear_atypical(bench, system, seed, utterance, condition, severity, draw)
+        return lab.hear_atypical(study, system, seed, utterance, condition, severity, draw)
 
     return panel(controls, hear)

@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 
 from lib.corpora.corpus import Corpus, Utterance
-from lib.papers.ha import data as asr_data
-from lib.papers.ha import study as asr
+from lib.papers.ha.systems import Systems as Recognisers
 from lib.papers.ht import measure as scoring
 from lib.papers.ht import study as tts
 from lib.papers.ht.systems import TTSError
@@ -80,11 +79,11 @@ def _asr_cloud(profile: dict, system: str, seed: int, device: str) -> Cloud:
 
     Training speakers have a test sentence each, so that their training sentences are taken as well.
     """
-    bench = asr_data.Bench(profile, device)
-    trained = asr.train(bench, system, seed)
-    entry = trained.system
+    bench = Recognisers(profile, device)
+    entry = bench.system(system)
     if entry["method"] != "hyper":
         raise TTSError(f"{system} has no hypernetwork: name one that has")
+    trained = bench.restore(system, seed)
     table = bench.embeddings(entry["conditioning"], entry["embedding"])
     cohorts = {u.condition for u in bench.select("adaptation", "train")}
     chosen = [u for role in profile["xp"]["map_roles"] for u in bench.select(role) if u.condition in cohorts]

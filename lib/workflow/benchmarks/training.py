@@ -33,7 +33,7 @@ from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.models.whisper import model as whisper
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, mean_states, prepare
 from lib.models.whisper.training import loss as whisper_loss
-from lib.papers.ha.study import StatesRead
+from lib.papers.ha.systems import StatesRead
 from lib.papers.ht.systems import assemble
 from lib.study import load_profile
 from lib.text import SYMBOLS

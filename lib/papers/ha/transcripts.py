@@ -60,15 +60,18 @@ def coloured(reference: str, hypothesis: str) -> str:
     return f"{' '.join(parts)} <small>(WER {done.wer:.2f})</small>"
 
 
-def transcripts(profile: dict, systems: tuple[str, ...], seed: int = 0) -> Transcripts:
-    """The utterances whose audio was kept, as each of the systems that have transcripts heard them."""
-    root = study.results_root(profile)
+def kept(profile: dict, systems: tuple[str, ...], shown: str = "", seed: int = 0) -> Transcripts:
+    """The utterances whose audio was kept, as each of the systems that have transcripts heard them.
+
+    shown: one more system, with its seed.
+    """
+    root, first = study.results_root(profile), profile["ha"]["seeds"][0]
     heard = {}
-    for system in systems:
-        path = root / "transcripts" / f"ha-{system}-s{seed}.json"
+    for system, own in (dict.fromkeys(systems, first) | ({shown: seed} if shown else {})).items():
+        path = root / "transcripts" / f"ha-{system}-s{own}.json"
         if path.exists():
             heard[system] = json.loads(path.read_text(encoding="utf-8"))
-    waves = {path.stem: path for path in sorted((root / "audio" / f"ha-whisper_0-s{seed}").glob("[!.]*.wav"))}
+    waves = {path.stem: path for path in sorted((root / "audio" / f"ha-whisper_0-s{first}").glob("[!.]*.wav"))}
     entries = []
     for name, path in waves.items():
         mine = {system: told[name] for system, told in heard.items() if name in told}

@@ -9,8 +9,8 @@ import pytest
 from lib import audio, study
 from lib.files import write_json
 from lib.papers.ha import figures as asr_plots
-from lib.papers.ha import show as asr_show
 from lib.papers.ha import tables as asr_tables
+from lib.papers.ha import transcripts as asr_show
 from lib.papers.ha.style import COHORTS, TRAINED, colour, differences
 from lib.study.drawing import PlotError
 
@@ -155,5 +155,5 @@ def test_transcripts_are_shown_with_their_audio(profile, monkeypatch, tmp_path):
         write_json(path, {"clip": facts | {"hypothesis": heard}})
     wave = (0.1 * np.sin(np.arange(8000) / 10)).astype(np.float32)
     audio.write(tmp_path / "smoke" / "audio" / "ha-whisper_0-s0" / "clip.wav", wave)
-    page = asr_show.transcripts(profile, ("whisper_0", "hyper", "full"))._repr_html_()
+    page = asr_show.kept(profile, ("whisper_0", "full"), "hyper")._repr_html_()
     assert page.count("<audio") == 1 and "Mixed, severe" in page and "WER 0.33" in page and "WER 0.00" in page
