@@ -142,7 +142,7 @@ rule all:
     input:
         f"{R}/index.html",
         EXECUTED.values(),
-        f"{R}/hypertts.html",
+        f"{R}/ht.html",
         f"{R}/methods.html",
         expand(f"{R}/rows/{{run}}.parquet", run=["ht-corpus-s0", "audit-metrics-s0", *ROWS]),
         expand(f"{R}/checkpoints/{{run}}.safetensors", run=["ht-backbone-s0", *TRAINED]),
@@ -361,7 +361,7 @@ rule first_report:
         sorted(str(path) for path in Path("lib/study/report/templates").glob("[!.]*.*")),
         expand(f"{R}/rows/{{run}}.parquet", run=ROWS),
         expand(f"{R}/notebooks/{{chapter}}.html", chapter=CHAPTERS[:4]),
-    output: f"{R}/hypertts.html"
+    output: f"{R}/ht.html"
     log: f"{R}/logs/first_report.log"
     params:
         code=code_digest("lib.study.report.index"),

@@ -35,6 +35,11 @@ class Paper:
         """How commands, profiles and run ids write it: "sp"."""
         return self.id.lower()
 
+    @property
+    def published(self) -> str:
+        """Where the paper is to be read: "arXiv 2404.04645, LREC-COLING 2024"."""
+        return ", ".join(part for part in (self.reference, self.venue) if part)
+
     def room(self, part: str) -> ModuleType:
         """A module of the paper's room: study, figures or lab."""
         return import_module(f"{self.module}.{part}")

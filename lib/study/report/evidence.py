@@ -14,13 +14,13 @@ import soundfile
 from PIL import Image
 
 from lib.study import StudyError
+from lib.study.registry import paper_of
 
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 IMAGE_BYTES = 1_500_000  # a larger figure is linked instead of embedded
 VECTOR_BYTES = 200_000  # a larger drawing is embedded as pixels where those are smaller
 AUDIO_BYTES = 8_000_000  # audio embedded in all; what exceeds it is linked
 PLAYERS = 12  # of a sentence, shown at once; the others are folded away and linked
-CHAPTERS = {"0": "HT", "1": "HA", "2": "SP", "3": "LD", "8": "XP"}  # papers by the first digit of their chapters
 PAPER_BACKBONE = 35.7e6  # parameters of the HyperTTS paper's backbone
 SENTENCES = {"adaptation": 3, "never_seen": 2, "pretraining": 1}  # players of a paper by role, one sentence a speaker
 OTHER_SENTENCES = 3  # of any other role, or of a paper with one voice
@@ -79,7 +79,7 @@ def read_figures(root: Path, embed: bool = True) -> list[dict]:
         figures.append(
             {
                 "name": path.stem,
-                "paper": CHAPTERS.get(str(facts.get("notebook"))[:1]),
+                "paper": of.id if (of := paper_of(str(facts.get("notebook")))) else None,
                 "caption": caption,
                 "alt": facts.get("alt") or re.split(r"(?<=[.:;]) ", caption)[0],
                 "n": facts.get("n"),

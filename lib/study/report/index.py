@@ -1,7 +1,7 @@
 """The report a reviewer opens first: results/<profile>/index.html, one file without external requests.
 
     python -m lib report --profile demo
-    python -m lib report ht --profile demo     one paper's, to hypertts.html, before the others are done
+    python -m lib report ht --profile demo     one paper's, to ht.html, before the others are done
 
 It reads rows, manifests, claims.json, the figures with their captions and the audio of the runs; what is
 missing is said to be missing.
@@ -20,7 +20,8 @@ from lib import study
 from lib.files import replace_file
 from lib.study import tables
 from lib.study.claims import VERDICTS, judge, load_claims, scale
-from lib.study.report import claim_rows, evidence
+from lib.study.registry import papers
+from lib.study.report import claim_rows, evidence, page
 from lib.study.report.evidence import (
     AUDIO_BYTES,
     claim_view,
@@ -32,15 +33,11 @@ from lib.study.report.evidence import (
     sentences,
 )
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-SINGLE = {"HT": "hypertts.html"}
-ACROSS = "notebooks/80_across_papers.html"  # what no single paper has
-
 
 def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
     """Write R/index.html from what the profile's runs left; returns the path.
 
-    With `paper`, the report of one paper on the rows there are now, in a file of its own (`SINGLE`). With `copied`, a
+    With `paper`, the report of one paper on the rows there are now, in a file of its own. With `copied`, a
     folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
     links its figures instead of holding them. Raises ValueError, one sentence, for damaged rows, manifests, claims or
     captions and for a paper that is not in claims.yaml.
@@ -57,10 +54,11 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
     else:
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
+    across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
     kept = claim_rows.write(claims, rows, root)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
-    page = (
+    text = (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -72,16 +70,16 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
-            across=ACROSS if exists(root, ACROSS) else None,
+            across=across if exists(root, across) else None,
             copied=copied is not None,
             verdicts=VERDICTS,
             provenance=provenance(root, manifests),
             limits=limits(rows, manifests, chosen),
         )
     )
-    target = root / (SINGLE.get(paper, f"{paper.lower()}.html") if paper else "index.html")
+    target = root / (f"{paper.lower()}.html" if paper else "index.html")
     with replace_file(target) as temporary:
-        temporary.write_text(page.lstrip(), encoding="utf-8")
+        temporary.write_text(text.lstrip(), encoding="utf-8")
     return target
 
 
@@ -116,10 +114,7 @@ def _amendments(name: str, written: dict) -> list[dict]:
 
 
 def _environment() -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = page.environment()
     environment.filters |= {
         "number": number,
         "significant": significant,

@@ -3,8 +3,12 @@
 python -m lib page EXECUTED.ipynb PAGE.html
 """
 
+import html
 import re
 from pathlib import Path
+from xml.etree import ElementTree
+
+import jinja2
 
 from lib.files import replace_file
 
@@ -29,18 +33,44 @@ LOOK = """<style>
 </style>"""
 
 
+def environment() -> jinja2.Environment:
+    """The templates of the report's pages."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    strict = jinja2.StrictUndefined
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=strict)
+
+
 def offline(markdown: str) -> str:
     """A text cell with its equations as MathML and its links to other chapters as links to their pages."""
-    markdown = MATH.sub(_mathml, markdown)
-    return CHAPTER_LINK.sub(lambda link: f"]({link['name']}.html{link['anchor'] or ''})", markdown)
+    return CHAPTER_LINK.sub(lambda link: f"]({link['name']}.html{link['anchor'] or ''})", equations(markdown))
 
 
-def _mathml(equation: re.Match) -> str:
+def equations(markdown: str) -> str:
+    """Markdown with its equations as MathML. Raises ValueError as `mathml` does."""
+    return MATH.sub(
+        lambda found: mathml(found["block"] or found["inline"], "block" if found["block"] else "inline"), markdown
+    )
+
+
+def mathml(latex: str, display: str = "inline") -> str:
+    """An equation as MathML, its source as `alttext`.
+
+    Raises:
+        ValueError: it cannot be converted, or uses a command that is not known and would be shown as such.
+    """
     from latex2mathml.converter import convert
 
-    if equation["block"]:
-        return convert(" ".join(equation["block"].split()), display="block")
-    return convert(equation["inline"])
+    latex = " ".join(latex.split())
+    try:
+        converted = convert(latex, display=display)
+        shown = "".join(ElementTree.fromstring(converted).itertext())
+    except Exception as error:  # the converter raises many kinds
+        raise ValueError(
+            f"the equation {latex!r} cannot be converted ({type(error).__name__}): write it anew"
+        ) from error
+    if "\\" in shown or "&" in shown:
+        raise ValueError(f"the equation {latex!r} has a command that MathML output lacks: write it without")
+    return converted.replace("<math ", f'<math alttext="{html.escape(latex)}" ', 1)
 
 
 def render(notebook: Path, page: Path) -> None:
@@ -60,9 +90,9 @@ def render(notebook: Path, page: Path) -> None:
         if cell.cell_type == "markdown":
             cell.source = offline(cell.source)
     exporter = HTMLExporter(**dict.fromkeys(FETCHED, ""))
-    html, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
-    html = re.sub(r"<script[^>]*\bsrc=\"\"[^>]*>\s*</script>", "", html)
-    html = re.sub(r"(?=</head>)", lambda _: LOOK, html, count=1)
-    html = re.sub(r"<body[^>]*>", lambda body: f"{body[0]}\n{BACK}", html, count=1)
+    written, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
+    written = re.sub(r"<script[^>]*\bsrc=\"\"[^>]*>\s*</script>", "", written)
+    written = re.sub(r"(?=</head>)", lambda _: LOOK, written, count=1)
+    written = re.sub(r"<body[^>]*>", lambda body: f"{body[0]}\n{BACK}", written, count=1)
     with replace_file(page) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(written, encoding="utf-8")

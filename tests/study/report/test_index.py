@@ -218,7 +218,7 @@ def test_a_rule_changed_after_results_is_told_with_the_paper_s_own_claims():
 def test_one_paper_s_report_is_a_file_of_its_own_and_judges_on_the_rows_there_are(complete):
     path = report.write_report(PROFILE, "HT")
     page = path.read_text()
-    assert path.name == "hypertts.html"
+    assert path.name == "ht.html"
     assert 'id="HT1"' in page and 'id="claims"' in page
     with pytest.raises(ValueError, match="there is no paper XX; choose one of HT"):
         report.write_report(PROFILE, "XX")

@@ -17,10 +17,12 @@ from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.denoiser import Denoiser, DenoiserDims
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
+from lib.study.registry import papers
 from lib.study.report import methods as methods_page
+from lib.study.report import page
 
 PROFILE = {"name": "tiny"}
-NAMES = [paper.id.lower() for paper in methods_page.PAPERS]
+NAMES = [paper.key for paper in papers().values() if not paper.across]
 EQUATION = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 
 
@@ -185,7 +187,7 @@ def test_the_diffusions_equations_are_those_of_the_code():
 @pytest.mark.parametrize("equation", [r"\frac{a}{", r"\nosuchcommand x", r"\begin{aligned} a &= b \end{aligned}"])
 def test_an_equation_that_cannot_be_shown_is_refused(equation):
     with pytest.raises(ValueError, match="the equation .* write it"):
-        methods_page.mathml(equation)
+        page.mathml(equation)
 
 
 def test_a_missing_text_is_named(tmp_path):
