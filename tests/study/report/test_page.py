@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 
+from lib.files import ROOT
 from lib.study.report import page
 
 
@@ -35,3 +36,10 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path):
     (tmp_path / "a.ipynb").write_text("{")
     with pytest.raises(ValueError, match="a.ipynb is not an executed notebook"):
         page.render(tmp_path / "a.ipynb", tmp_path / "a.html")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_equation_of_the_chapters_can_be_shown(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            assert "$$" not in page.offline(cell.source)
