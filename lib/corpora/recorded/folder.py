@@ -10,7 +10,7 @@ separator is a comma, semicolon or tab.
 
 The speaker is the column's, else the first subfolder, else the folder's name. Sentences without a split get one by
 hash (10 % test, 10 % validation of the distinct sentences, case and punctuation aside), so that no sentence that is
-tested is trained on, whoever says it.
+tested is trained on, whoever says it. Where the column splits by speaker, those of the test split are never seen.
 """
 
 import csv
@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from lib.corpora.corpus import CONDITIONS, ROLES, SPLITS, Corpus, CorpusError
 from lib.corpora.recorded import read as recorded
-from lib.corpora.recorded.clip import Clip, safe_name
+from lib.corpora.recorded.clip import Clip, normalise, safe_name
 from lib.corpora.recorded.layout import About, transcript
 from lib.corpora.recorded.read import BUILT
 
@@ -50,14 +50,15 @@ def read(
 
 
 def with_roles(found: Sequence[Clip], role: str, never_seen: Sequence[str], folder: Path) -> list[Clip]:
-    """Clips with the role given, those of the speakers `never_seen` with that one."""
+    """Clips with the role given; those of the speakers `never_seen`, and of a CSV's test speakers, with that one."""
     if role not in ROLES:
         raise CorpusError(f"{folder}: the role {role!r} is not one of {', '.join(ROLES)}.")
     speakers = sorted({clip.speaker for clip in found})
     for speaker in never_seen:
         if speaker not in speakers:
             raise CorpusError(f"{folder}: there is no speaker {speaker!r}; its speakers are {', '.join(speakers)}.")
-    return [replace(clip, role="never_seen" if clip.speaker in never_seen else role) for clip in found]
+    held = {clip.speaker for clip in found if clip.role == "never_seen"} | set(never_seen)
+    return [replace(clip, role="never_seen" if clip.speaker in held else role) for clip in found]
 
 
 def clips(folder: str | Path, condition: str = "typical") -> list[Clip]:
@@ -66,16 +67,30 @@ def clips(folder: str | Path, condition: str = "typical") -> list[Clip]:
     if condition not in CONDITIONS:
         raise CorpusError(f"{folder}: the condition {condition!r} is not one of {', '.join(CONDITIONS)}.")
     if folder.is_file():
-        return list(_from_csv(folder, condition))
+        return _by_speaker(list(_from_csv(folder, condition)))
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; give the folder of your recordings, or a CSV.")
     tables = sorted(folder.glob("*.csv"))
     if len(tables) > 1:
         raise CorpusError(f"{folder}: holds {len(tables)} CSV files; name the one to use instead of the folder.")
-    found = list(_from_csv(tables[0], condition) if tables else _from_folder(folder, condition))
+    found = _by_speaker(list(_from_csv(tables[0], condition))) if tables else list(_from_folder(folder, condition))
     if not found:
         raise CorpusError(f"{folder}: no wav or flac files; put recordings there, each with a .txt of the same name.")
     return found
+
+
+def _by_speaker(found: list[Clip]) -> list[Clip]:
+    """Clips whose splits divide the speakers, those of the test speakers never seen; a sentence that others say, too,
+    is in the others' split. Other clips stay as they are."""
+    splits = {(clip.speaker, clip.split) for clip in found}
+    divided = len(splits) == len({speaker for speaker, _ in splits})
+    if not divided or not {"train", "test"} <= {split for _, split in splits}:
+        return found
+    said = {normalise(clip.text): clip.split for clip in found if clip.split != "test"}
+    return [
+        replace(clip, role="never_seen", split=said.get(normalise(clip.text), "test")) if clip.split == "test" else clip
+        for clip in found
+    ]
 
 
 def _name(folder: Path) -> str:

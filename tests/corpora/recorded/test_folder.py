@@ -281,6 +281,19 @@ def test_transcripts_of_a_recogniser_are_marked_kept_and_split_by_sentence(tmp_p
     assert len(heard) == 4
 
 
+def test_a_table_split_by_speaker_has_test_speakers_who_are_never_seen(tmp_path):
+    rows = ("a/0.wav;One.;anna;train", "a/1.wav;Both.;anna;train", "a/2.wav;both;bob;test")
+    source = table(tmp_path / "mine", "path;text;speaker;split", *rows, "a/0.wav;Two.;bob;test")
+    found = {clip.text: (clip.speaker, clip.role, clip.split) for clip in folder.clips(source)}
+    assert found["One."] == ("anna", "adaptation", "train")
+    assert found["both"] == ("bob", "never_seen", "train"), "anna says it in training"
+    assert found["Two."] == ("bob", "never_seen", "test")
+    assert {c.role for c in folder.with_roles(folder.clips(source), "pretraining", (), source)} == {
+        "pretraining",
+        "never_seen",
+    }
+
+
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
