@@ -17,7 +17,7 @@ def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
     """
     metrics = paper["table"]["columns"]
     heard = _where(rows, paper["table"]["where"])
-    heard = heard[heard["metric"].isin(list(metrics))]
+    heard = heard[heard["metric"].isin(metrics)]
     measured = [name for name in heard["system"].dropna().unique() if name not in paper["systems"]]
     full = _mean(select(rows, {"metric": "trainable_parameters", "system": paper["table"].get("whole", "tts_ft")}))
     table = []

@@ -32,6 +32,7 @@ from lib.study.report.evidence import (
     read_json,
     sentences,
 )
+from lib.study.units import METRICS, short
 
 
 def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
@@ -90,7 +91,9 @@ def _paper(
     judged = [record for record in records if record["paper"] == name]
     return paper | {
         "id": name,
-        "columns": paper["table"]["columns"],
+        "columns": {
+            name: {"label": short(name), "decimals": METRICS[name].decimals} for name in paper["table"]["columns"]
+        },
         "rule": written["rules"][name],
         "amendments": _amendments(name, written),
         "scale": scale(rows, manifests, profile, name) if len(mine) else None,

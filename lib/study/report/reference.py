@@ -3,10 +3,10 @@
     python -m lib report reference --profile demo
     python -m lib report benchmarks
 
-The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json and
-its report as index.html, and puts the tables between the markers in README.md. The second puts the tables of the
-committed benchmarks (bench-<device>.json, written by `python -m lib bench`) there. Nothing in those parts is written by
-hand.
+The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json, its
+report as index.html and its tables as README.md, and puts the verdicts in numbers between the markers in the project's
+README.md. The second puts the tables of the committed benchmarks (bench-<device>.json, written by `python -m lib bench`)
+there. Nothing in those parts is written by hand.
 """
 
 import json
@@ -20,8 +20,10 @@ from lib.files import ROOT, replace_file, write_json
 from lib.study import tables
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
+from lib.study.registry import papers
 from lib.study.report.index import write_report
 from lib.study.report.verdict_figure import verdicts
+from lib.study.units import METRICS, short
 
 REFERENCE = ROOT / "results" / "reference"
 BEGIN, END = "<!-- results: python -m lib report reference -->", "<!-- end of results -->"
@@ -30,13 +32,6 @@ BENCH_BEGIN, BENCH_END = (
     "<!-- end of benchmarks -->",
 )
 LARGE = 300_000  # bytes
-SHOWN = {
-    "cos": ("COS", 2),
-    "ffe": ("FFE %", 2),
-    "wer": ("WER", 3),
-    "mcd": ("MCD dB", 2),
-    "mos_predicted": ("predicted MOS", 2),
-}
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
@@ -89,32 +84,41 @@ def _known(manifests: dict[str, dict], name: str) -> list[str]:
     return sorted({str(manifest[name]) for manifest in manifests.values() if manifest.get(name)})
 
 
+def summary(claims: list[dict]) -> str:
+    """The README's table: for each paper how many of its claims have each verdict, and which."""
+    lines = [f"| paper | {' | '.join(VERDICTS)} |", "|---|" + "---|" * len(VERDICTS)]
+    for paper in dict.fromkeys(record["paper"] for record in claims):
+        cells = [[r["id"] for r in claims if (r["paper"], r["verdict"]) == (paper, v)] for v in VERDICTS]
+        told = [f"{len(ids)}: {', '.join(ids)}" if ids else "0" for ids in cells]
+        lines.append(f"| {papers()[paper.lower()].name} | {' | '.join(told)} |")
+    return "\n".join(
+        [*lines, "", "Every claim with its numbers is in [results/reference](results/reference/README.md)."]
+    )
+
+
 def markdown(results: dict, claims: list[dict]) -> str:
-    """The README's tables: verdicts in numbers, a table of claims for each paper, and HyperTTS's systems."""
+    """The page of the reference run: how it was made, a table of claims for each paper, HyperTTS's systems."""
     facts = results["facts"]
     commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
     lines = [
-        f"The reference run: profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
-        f"{' and '.join(facts['vocoder'])} vocoder, commits {commits}, data {', '.join(facts['data_hash'])}.",
+        "# The reference run",
         "",
-        f"| paper | {' | '.join(VERDICTS)} |",
-        "|---|" + "---|" * len(VERDICTS),
+        f"Profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, {' and '.join(facts['vocoder'])} "
+        f"vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes this "
+        "page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
+        "",
+        "![Every verdict at a glance](figures/verdicts.png)",
     ]
-    papers = list(dict.fromkeys(record["paper"] for record in claims))
-    lines += [_tally(paper, claims) for paper in papers]
-    for paper in papers:
-        lines += ["", f"**{paper}**", "", "| claim | statement | published | ours | 95 % interval | verdict |"]
-        lines += ["|---|---|---|---|---|---|"] + [_claim(record) for record in claims if record["paper"] == paper]
-    names = [f"{name} (published)" for name, _ in SHOWN.values()]
-    lines += ["", "The systems of HyperTTS on the test sentences of the adaptation speakers:", ""]
+    for paper in dict.fromkeys(record["paper"] for record in claims):
+        lines += ["", f"## {papers()[paper.lower()].name}", ""]
+        lines += ["| claim | statement | published | ours | 95 % interval | verdict |", "|---|---|---|---|---|---|"]
+        lines += [_claim(record) for record in claims if record["paper"] == paper]
+    metrics = load_claims()["papers"]["HT"]["table"]["columns"]
+    names = [f"{short(metric)} (published)" for metric in metrics]
+    lines += ["", "## The systems of HyperTTS", "", "Test sentences of the adaptation speakers.", ""]
     lines += [f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
-    lines += [_system(entry) for entry in results["table"]]
-    return "\n".join(lines)
-
-
-def _tally(paper: str, claims: list[dict]) -> str:
-    mine = [record["verdict"] for record in claims if record["paper"] == paper]
-    return f"| {paper} | {' | '.join(str(mine.count(verdict)) for verdict in VERDICTS)} |"
+    lines += [_system(entry, metrics) for entry in results["table"]]
+    return "\n".join(lines) + "\n"
 
 
 def _claim(record: dict) -> str:
@@ -125,10 +129,10 @@ def _claim(record: dict) -> str:
     return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {record['verdict']} |"
 
 
-def _system(entry: dict) -> str:
+def _system(entry: dict, metrics: list[str]) -> str:
     cells = []
-    for metric, (_, digits) in SHOWN.items():
-        cell = entry["cells"][metric]
+    for metric in metrics:
+        cell, digits = entry["cells"][metric], METRICS[metric].decimals
         ours = "–" if cell["value"] is None else f"{cell['value']:.{digits}f}"
         cells.append(ours if cell["published"] is None else f"{ours} ({cell['published']:g})")
     trainable = "–" if not entry["trainable"] else f"{entry['trainable']:,.0f}"
@@ -169,10 +173,17 @@ def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = B
 
 
 def write(profile: dict) -> None:
-    """Copy a profile's results to results/reference and put their tables into the README."""
+    """Copy a profile's results to results/reference and write the tables there and in the README."""
     collect(profile)
-    files = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
-    put_into_readme(markdown(*files))
+    write_tables()
+
+
+def write_tables() -> None:
+    """Write the tables from what is in results/reference."""
+    results, claims = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
+    with replace_file(REFERENCE / "README.md") as temporary:
+        temporary.write_text(markdown(results, claims), encoding="utf-8")
+    put_into_readme(summary(claims))
 
 
 def write_benchmarks() -> None:
