@@ -22,7 +22,7 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
 
     HyperTTS's parameters are sections of these files. Another paper's are one section, "ha" for example: what
-    papers/ha.yaml holds under `base`, then under the profile's name.
+    papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it.
 
     Raises StudyError for a profile that does not exist and for an override of a section no profile has.
     """
@@ -34,7 +34,7 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
         path = PROFILES / f"{stem}.yaml"
         profile = merge(profile, _read_yaml(path)) if path.exists() else profile
     for paper, parts in paper_settings().items():
-        profile[paper] = merge(parts.get("base") or {}, parts.get(name) or {})
+        profile[paper] = merge(merge(parts.get("base") or {}, parts.get(name) or {}), profile.get(paper) or {})
     unknown = sorted(set(overrides or {}) - set(profile))
     if unknown:
         raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")

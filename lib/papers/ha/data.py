@@ -61,7 +61,8 @@ class Recordings(protocol.Study):
         """The corpus that `ha.corpus.source` names, or the simulated one."""
         if named := self.settings["corpus"].get("source"):
             return source.recorded(named, self.cores)
-        return simulated.build(self.settings["corpus"], self.typical, cores=self.cores)
+        recipe = {key: value for key, value in self.settings["corpus"].items() if key != "source"}
+        return simulated.build(recipe, self.typical, cores=self.cores)
 
     @cached_property
     def model(self) -> Whisper:
@@ -132,6 +133,9 @@ class Recordings(protocol.Study):
 
     def table_path(self, kind: str) -> Path:
         return self.folder / f"{kind}-{fingerprint(list(self.examples))}.table"
+
+    def ready(self) -> None:
+        self.fill()
 
     def fill(self) -> None:
         """Make the encoder states and embeddings that are missing, in the same portions however often it was stopped.

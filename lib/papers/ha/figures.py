@@ -141,8 +141,8 @@ def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
     legend(figure, entries)
     table = errors(rows, ["hyper"], cohort=cohorts)
     caption = (
-        f"Conditions left out of training, then mixed and untrained ones: {sample(table, profile)}; {whiskers(profile)}. "
-        "Mixed speakers have two of the trained conditions at once."
+        f"Conditions left out of training, then mixed and untrained ones: {sample(table, profile)}; "
+        f"{whiskers(profile)}. Mixed speakers have two of the trained conditions at once."
     )
     return describe(figure, caption, "WER on conditions seen and not seen in training.", count(table))
 

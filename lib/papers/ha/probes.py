@@ -172,7 +172,7 @@ def cohorts_by_prosody(study: Recordings) -> pd.DataFrame:
     """Does prosody tell the cohorts apart? Logistic regression on `prosody_of`, learned on training speakers.
 
     One row per cohort and one for all: utterances of never-seen speakers, the share told right, and chance, the
-    share of the commonest cohort.
+    share of the commonest cohort. With one cohort nothing is told apart.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -181,6 +181,8 @@ def cohorts_by_prosody(study: Recordings) -> pd.DataFrame:
     trained = study.select("adaptation", "train")
     cohorts = sorted({item.condition for item in trained})
     tested = [item for item in study.select("never_seen", "test") if item.condition in cohorts]
+    if len(cohorts) < 2:
+        return pd.DataFrame({"cohort": cohorts, "utterances": len(tested)})
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(prosody_of(study, trained), [item.condition for item in trained])
     truth = np.array([item.condition for item in tested])

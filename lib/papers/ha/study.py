@@ -59,6 +59,9 @@ class Study(Systems):
 
     def measure(self, name: str, seed: int) -> Measured:
         system, run = self.system(name), self.run_id(name, seed)
+        if (out := system.get("without")) and out not in {item.condition for item in self.utterances}:
+            none = {"metric": "recordings", "value": 0.0, "unit": "count"}
+            return Measured(pd.DataFrame([none]), facts={"missing": f"{self.corpus.name} has no speaker with {out}"})
         model = None if system["method"] == "none" else self.restore(name, seed)
         began = time.time()
         items, texts = measure.recognise(self, system, model)

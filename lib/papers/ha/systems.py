@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,13 +63,6 @@ class Systems(Recordings):
         if system["method"] == "hyper":
             system = {"conditioning": "whisper", "embedding": "utterance", "hidden": None} | system
         return system
-
-    def train(self, name: str, seed: int) -> Path:
-        """As in `lib.study.protocol`; the first of several processes makes corpus and states before the others."""
-        if parallel.size() > 1:
-            with parallel.in_turn():
-                self.fill()
-        return super().train(name, seed)
 
     def part(self, name: str, seed: int) -> Part:
         """A system's adaptations. Raises AsrError for bad settings or data."""

@@ -1,0 +1,144 @@
+"""Recorded atypical speech as the source: speakers, conditions and the whole study on stand-ins for two corpora."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import standins
+
+from lib import study
+from lib.corpora import published
+from lib.corpora.corpus import Corpus, Utterance
+from lib.papers.ha import figures, probes
+from lib.papers.ha import source as sources
+from lib.papers.ha.source import AsrError
+from lib.papers.ha.study import Study
+
+PROMPTS = [f"Number {word} is here." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
+TORGO = ("F01", "F03", "F04", "M01", "M04", "FC01", "FC02", "FC03")
+UASPEECH = ("M04", "M05", "F05", "M11", "CM04", "CM12")
+SYSTEMS = {
+    "whisper_0": {"method": "none"},
+    "lora_w1": {"method": "lora", "targets": ["decoder.W1"], "rank": 1},
+    "hyper": {"method": "hyper", "targets": ["decoder.W1"], "rank": 1},
+    "hyper_without_stuttering": {"method": "hyper", "targets": ["decoder.W1"], "rank": 1, "without": "stuttering"},
+}
+
+
+def torgo(root: Path) -> Path:
+    for speaker in TORGO:
+        session = root / speaker.rstrip("0123456789") / speaker / "Session1"
+        for number, prompt in enumerate(PROMPTS):
+            standins.note(session / "prompts" / f"{number:04}.txt", prompt)
+            standins.sound(session / "wav_headMic" / f"{number:04}.wav", 0.4 + 0.05 * number)
+    return root
+
+
+def uaspeech(root: Path) -> Path:
+    base = root / "UASpeech"
+    for speaker in UASPEECH:
+        names = [f"{speaker}_B1_C{number}_M5" for number, _ in enumerate(PROMPTS)]
+        words = [prompt.split()[1].upper() for prompt in PROMPTS]
+        entries = "".join(f'"*/{name}.lab"\n{word}\n.\n' for name, word in zip(names, words, strict=True))
+        standins.note(base / "mlf" / speaker / f"{speaker}_word.mlf", "#!MLF!#\n" + entries)
+        for number, name in enumerate(names):
+            standins.sound(base / "audio" / "original" / speaker / f"{name}.wav", 0.4 + 0.05 * number)
+    return root
+
+
+@pytest.fixture(scope="module", params=[torgo, uaspeech], ids=["torgo", "uaspeech"])
+def prepared(request, tmp_path_factory) -> Corpus:
+    place = tmp_path_factory.mktemp(request.param.__name__)
+    return published.prepare(request.param.__name__, request.param(place / "source"), place / "built", cores=1)
+
+
+@pytest.fixture(scope="module")
+def heard(prepared, tmp_path_factory):
+    """The study on the corpus, three systems run."""
+    place, patch = tmp_path_factory.mktemp("study"), pytest.MonkeyPatch()
+    patch.setenv("STUDY_RESULTS", str(place / "results"))
+    patch.setenv("STUDY_CACHE", str(place / "cache"))
+    changes = {"corpus": {"source": str(prepared.root)}, "train": {"steps": 1}}
+    profile = study.load_profile("smoke", {"ha": changes})
+    profile["ha"]["systems"] = SYSTEMS
+    made = Study(profile, "cpu", 1).ensure()
+    yield made
+    patch.undo()
+
+
+def test_speakers_who_are_tested_as_never_seen_are_not_trained_on(heard, prepared):
+    trained = {u.speaker for u in heard.select("adaptation")}
+    tested = {u.speaker for u in heard.select("never_seen", "test")}
+    assert tested == set(prepared.speakers("never_seen")) and not trained & tested
+    groups = heard.training_groups(heard.system("hyper"))
+    assert {u.speaker for items in groups.values() for u in items} <= trained
+
+
+def test_the_corpus_says_what_cohorts_and_severities_there_are(heard):
+    rows = study.read_rows(heard.profile, "HA")
+    assert set(rows["cohort"].dropna()) == {"dysarthria", "typical"}
+    assert set(rows["severity"].dropna()) == {u.recipe["severity"] for u in heard.utterances if "severity" in u.recipe}
+    assert set(rows["role"].dropna()) == {"adaptation", "never_seen"}
+    assert set(rows.loc[rows["metric"] == "wer", "system"]) == {"whisper_0", "lora_w1", "hyper"}
+
+
+def test_a_condition_that_the_corpus_has_not_leaves_a_row_that_says_so(heard):
+    rows = study.read_rows(heard.profile, "HA")
+    mine = rows[rows["system"] == "hyper_without_stuttering"]
+    assert mine[["metric", "value"]].to_numpy().tolist() == [["recordings", 0.0]]
+    manifest = study.read_manifests(heard.profile)["ha-hyper_without_stuttering-s0"]
+    assert "no speaker with stuttering" in manifest["missing"] and manifest["corpus"] == heard.corpus.name
+
+
+@pytest.mark.parametrize("name", ["ha_severity", "ha_ceiling", "ha_budget", "ha_cohorts", "ha_unseen", "ha_probes"])
+def test_figures_are_drawn_and_name_the_corpus(heard, prepared, name):
+    shown = figures.draw(name, study.read_rows(heard.profile, "HA"), heard.profile)
+    assert prepared.root.name in shown.caption and "simulated" not in shown.caption
+
+
+def test_prosody_tells_the_corpuss_cohorts_apart(heard):
+    assert list(probes.cohorts_by_prosody(heard)["cohort"]) == ["dysarthria", "typical", "all"]
+
+
+def spoken(speaker: str, condition: str, split: str = "train", role: str = "adaptation") -> Utterance:
+    text = f"A {split} sentence."
+    return Utterance(f"{speaker}_{split}", speaker, text, "", (), role, split, condition, f"{speaker}_{split}.wav", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said"),
+    [
+        ({"a": "dysarthria"}, r"own has one speaker \(a\): who is tested must not be trained on"),
+        ({"a": "typical", "b": "typical"}, "own names no condition but typical: give a CSV with the column condition"),
+        ({"a": "dysarthria", "b": "typical"}, "own has too few speakers"),
+    ],
+)
+def test_a_corpus_that_holds_nobody_out_is_refused(monkeypatch, tmp_path, speakers, said):
+    items = [spoken(name, kind, split) for name, kind in speakers.items() for split in ("train", "test")]
+    monkeypatch.setattr(sources, "open_corpus", lambda named, cores: Corpus(tmp_path, "own", "0" * 12, items))
+    with pytest.raises(AsrError, match=said):
+        sources.recorded("own")
+
+
+def test_without_never_seen_speakers_some_of_each_condition_are_held_out(monkeypatch, tmp_path):
+    items = [spoken(f"{kind}{n}", kind, split) for kind in ("dysarthria", "typical") for n in range(3)
+             for split in ("train", "test")]  # fmt: skip
+    monkeypatch.setattr(sources, "open_corpus", lambda named, cores: Corpus(tmp_path, "own", "0" * 12, items))
+    corpus = sources.recorded("own")
+    held, trained = corpus.speakers("never_seen"), corpus.speakers("adaptation")
+    assert {name[:-1] for name in held} == {name[:-1] for name in trained} == {"dysarthria", "typical"}
+    assert not set(held) & set(trained) and corpus.hash != "0" * 12
+
+
+def test_a_corpus_in_another_language_has_no_usable_utterance(heard):
+    foreign = [replace(u, text="Привет, как дела?") for u in heard.corpus.utterances[:1]]
+    other = Study(heard.profile, "cpu", 1)
+    other.corpus = replace(heard.corpus, utterances=foreign)
+    with pytest.raises(AsrError, match="no utterance can be used: .* is not English"):
+        _ = other.examples
+
+
+def test_a_source_that_is_nowhere_is_named(heard):
+    profile = study.merge(heard.profile, {"ha": {"corpus": {"source": "nowhere"}}})
+    with pytest.raises(ValueError, match="nowhere: no prepared corpus and no folder of that name"):
+        _ = Study(profile, "cpu", 1).corpus
