@@ -9,9 +9,9 @@ import yaml
 from synthetic_study import PROFILE, write_run
 
 from lib import study
+from lib.__main__ import main
 from lib.study import StudyError
 from lib.study.provenance import ROOT, portable
-from lib.__main__ import main
 
 ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
 

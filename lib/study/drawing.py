@@ -21,7 +21,7 @@ from lib import study
 from lib.files import replace_file, write_json
 from lib.study.claims import interval_options, select
 from lib.study.palette import colour
-from lib.study.statistics import Estimate, interval
+from lib.study.statistics import Estimate, interval, paired_difference
 
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
 RC |= {"font.size": 10.8, "axes.labelsize": 10.8, "legend.fontsize": 9.9, "xtick.labelsize": 9.9}
@@ -101,11 +101,6 @@ def present(rows: pd.DataFrame, systems) -> list[str]:
     return [system for system in systems if system in there]
 
 
-def settings(profile: dict) -> dict:
-    """Options of `lib.study.statistics.interval` from a profile."""
-    return interval_options(profile)
-
-
 def sample(table: pd.DataFrame, what: str = "test utterances") -> str:
     """How much a figure rests on: utterances, speakers, seeds."""
     speakers, seeds = table["speaker"].nunique(), table["seed"].nunique()
@@ -118,7 +113,7 @@ def count(table: pd.DataFrame) -> int:
 
 
 def whiskers(profile: dict) -> str:
-    return f"bars are {100 * settings(profile)['level']:g} % intervals over seeds, speakers and sentences"
+    return f"bars are {100 * interval_options(profile)['level']:g} % intervals over seeds, speakers and sentences"
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,12 @@ class Dot:
 
 def estimate(table: pd.DataFrame, profile: dict) -> Estimate | None:
     """The mean of rows with its interval; None where there are none."""
-    return interval(table, **settings(profile)) if len(table) else None
+    return interval(table, **interval_options(profile)) if len(table) else None
+
+
+def gain(mine: pd.DataFrame, other: pd.DataFrame, profile: dict, **pairing) -> Estimate | None:
+    """The mean of mine - other over pairs (`lib.study.statistics.paired_difference`); None where one has no rows."""
+    return paired_difference(mine, other, **pairing, **interval_options(profile)) if len(mine) and len(other) else None
 
 
 def mark(axis: Axes, x: float, estimate: Estimate, tone: str, vertical: bool = True, **style) -> None:

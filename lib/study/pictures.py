@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from lib import pitch
 from lib.models.mel import MelDims, log_mel
 from lib.study.drawing import canvas, describe
-from lib.study.palette import BLUE, RED, ROLES, SKY, label
+from lib.study.palette import BLUE, RED, ROLES, SKY
 from lib.text import PHONES
 
 DARK_FIRST = "magma"
@@ -68,14 +68,14 @@ def f0_track(wave: np.ndarray, dims: MelDims) -> np.ndarray:
 
 
 def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: str) -> Figure:
-    """One sentence by several systems, each a wave `(samples,)`: log-mels with F0 drawn over them."""
+    """One sentence by several systems, waves `(samples,)` by their names for people: log-mels, F0 drawn over them."""
     mels = {system: log_mel(torch.from_numpy(wave)[None], dims)[0].numpy() for system, wave in waves.items()}
     f0 = {system: f0_track(wave, dims) for system, wave in waves.items()}
     figure, axes = canvas(1, 9.0, 1.55 * len(mels) + 0.8, rows=len(mels), sharex=True, squeeze=False)
     top = 1.6 * np.nanpercentile(np.concatenate([*f0.values(), [150.0]]), 95)
     for axis, (system, mel) in zip(axes[:, 0], mels.items(), strict=True):
         show_mel(axis, mel, dims)
-        axis.set_title(label("HT", system), loc="left", fontsize="small", pad=2)
+        axis.set_title(system, loc="left", fontsize="small", pad=2)
         right = axis.twinx()
         right.grid(False)
         times = (np.arange(len(f0[system])) + 0.5) * dims.hop / dims.rate

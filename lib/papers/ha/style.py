@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 
 from lib.study import drawing, palette
 from lib.study.claims import select
-from lib.study.drawing import Dot, PlotError, estimate, intervals, present, settings
-from lib.study.statistics import Estimate, paired_difference
+from lib.study.drawing import Dot, PlotError, estimate, intervals, present
+from lib.study.statistics import Estimate
 
 COHORTS = {
     "stuttering": "Stuttering",
@@ -75,7 +75,7 @@ def differences(rows: pd.DataFrame, a: str, b: str, profile: dict, **where) -> E
     shared = set(first["seed"]) & set(second["seed"])
     several = len(shared) > 1 and set(first["seed"]) == set(second["seed"])
     on = ("seed", "speaker", "utterance") if several else ("speaker", "utterance")
-    return paired_difference(first, second, on=on, **settings(profile))
+    return drawing.gain(first, second, profile, on=on)
 
 
 def dots(rows: pd.DataFrame, systems: Sequence[str], profile: dict, look: dict | None = None, **where) -> list[Dot]:

@@ -6,8 +6,8 @@ import pandas as pd
 
 from lib.papers.ha.style import COHORTS, errors, label, usable
 from lib.study.claims import select
-from lib.study.drawing import PlotError, settings
-from lib.study.statistics import Estimate, interval
+from lib.study.drawing import PlotError, estimate
+from lib.study.statistics import Estimate
 
 METHODS = (
     *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora"),
@@ -26,7 +26,7 @@ def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd
         line = {"method": label(system)}
         for cohort, name in COHORTS.items():
             mine = errors(rows, [system], role=role, cohort=cohort, empty=True)
-            line[name] = _cell(interval(mine, **settings(profile)), median(mine)) if len(mine) else "–"
+            line[name] = _cell(estimate(mine, profile), median(mine)) if len(mine) else "–"
         table.append(line)
     return pd.DataFrame(table)
 

@@ -5,9 +5,9 @@ from functools import partial
 import pandas as pd
 
 from lib.study import drawing, palette
-from lib.study.drawing import Dot, settings
+from lib.study.drawing import Dot
 from lib.study.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK
-from lib.study.statistics import Estimate, paired_difference
+from lib.study.statistics import Estimate
 
 FAMILIES = {"Recordings": BLACK, "TTS-0": GREY, "AdapterTTS": ORANGE, "HyperTTS": BLUE, "TTS-FT": GREEN}
 FAMILIES |= {"Other conditioning": PINK}
@@ -36,7 +36,7 @@ def difference(rows: pd.DataFrame, a: str, b: str, profile: dict, metric="cos", 
     first, second = tested(rows, metric, [a], role), tested(rows, metric, [b], role)
     seedless = {a, b} & {"tts_0", "reference", "reference_vocoded"}
     on = ("speaker", "utterance") if seedless else ("seed", "speaker", "utterance")
-    return paired_difference(first, second, on=on, **settings(profile))
+    return drawing.gain(first, second, profile, on=on)
 
 
 def gains(rows: pd.DataFrame, pairs: list[tuple[str, str]], profile: dict, tones: list[str], **options) -> list[Dot]:

@@ -20,6 +20,7 @@ from lib.papers.sp.style import (
     against,
     block,
     colour,
+    gained,
     has,
     label,
     learned,
@@ -42,10 +43,8 @@ from lib.study.drawing import (
     intervals,
     mark,
     sample,
-    settings,
     whiskers,
 )
-from lib.study.statistics import Estimate, paired_difference
 from lib.study.units import axis as axis_of
 from lib.study.units import change
 
@@ -126,7 +125,8 @@ def systems(rows: pd.DataFrame, profile: dict) -> Figure:
     metrics = [metric for metric in COMPARED if has(table, metric, [BASELINE])]
     figure, axes = canvas(len(metrics), 2.3 * len(metrics) + 2.2, 0.3 * len(pairs) + 1.3, sharey=True, squeeze=False)
     for metric, axis in zip(metrics, axes[0], strict=True):
-        lines = [Dot(_difference(table, metric, *pair, profile), colour(pair[0])) for pair in pairs]
+        mine = select(table, {"metric": metric})
+        lines = [Dot(gained(mine, *pair, profile), colour(pair[0])) for pair in pairs]
         hollow = [_published_gain(metric, system) for system, _ in pairs]
         intervals(axis, [label(system) for system, _ in pairs], lines, change(metric), zero=True, hollow=hollow)
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -137,11 +137,6 @@ def systems(rows: pd.DataFrame, profile: dict) -> Figure:
         "SECS × 100, CER). Right is better for COS and MOS, left for CER and the log-mel error."
     )
     return describe(figure, caption, f"Paired differences of {len(pairs)} systems to the dense model.", count(drawn))
-
-
-def _difference(table: pd.DataFrame, metric: str, system: str, dense: str, profile: dict) -> Estimate | None:
-    a, b = (select(table, {"metric": metric, "system": name}) for name in (system, dense))
-    return None if a.empty or b.empty else paired_difference(a, b, **settings(profile))
 
 
 def _published_gain(metric: str, system: str) -> float | None:

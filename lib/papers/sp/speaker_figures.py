@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.sp.style import BASELINE, colour, dots, has, label, learned, measured
+from lib.papers.sp.style import BASELINE, colour, dots, gained, has, label, learned, measured
 from lib.study.claims import select
 from lib.study.drawing import (
     Dot,
@@ -16,10 +16,8 @@ from lib.study.drawing import (
     legend,
     mark,
     sample,
-    settings,
     whiskers,
 )
-from lib.study.statistics import paired_difference
 from lib.study.units import axis as axis_of
 
 PHASES = {"dp_r45_phase20": 0.5, "dp_r45": 1.0, "dp_r45_phase60": 1.5}
@@ -62,7 +60,7 @@ def seen(rows: pd.DataFrame, profile: dict) -> Figure:
     names = [ROLES[role] for role in roles]
     levels = [dots(table, [BASELINE, *chosen], profile) for table in tables]
     intervals(left, names, levels, axis_of("cos"), step=0.22)
-    changes = [[Dot(_gained(table, system, profile), colour(system)) for system in chosen] for table in tables]
+    changes = [[Dot(gained(table, system, BASELINE, profile), colour(system)) for system in chosen] for table in tables]
     intervals(right, names, changes, "COS gained over the dense model (points)", zero=True, step=0.22)
     legend(figure, {label(system): colour(system) for system in [BASELINE, *chosen]})
     drawn = select(found, {"system": [BASELINE, *chosen], "role": roles})
@@ -71,12 +69,6 @@ def seen(rows: pd.DataFrame, profile: dict) -> Figure:
         "Right: paired differences."
     )
     return describe(figure, caption, "COS by role of the speakers, and its change by pruning.", count(drawn))
-
-
-def _gained(table: pd.DataFrame, system: str, profile: dict):
-    """What a system gains over the dense model, paired by utterance; None where it has no rows."""
-    mine, dense = (select(table, {"system": name}) for name in (system, BASELINE))
-    return paired_difference(mine, dense, **settings(profile)) if len(mine) and len(dense) else None
 
 
 def by_mismatch(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -90,7 +82,7 @@ def by_mismatch(rows: pd.DataFrame, profile: dict) -> Figure:
     for system in chosen:
         points = []
         for speaker, distance in distances.sort_values().items():
-            gain = _gained(select(table, {"speaker": speaker}), system, profile)
+            gain = gained(select(table, {"speaker": speaker}), system, BASELINE, profile)
             points += [(distance, gain.value)] if gain is not None else []
         axis.plot(*zip(*points, strict=True), "o-", color=colour(system), label=label(system), markersize=5, lw=1)
     axis.axhline(0, color=colour(BASELINE), lw=1.2, ls="--")

@@ -7,7 +7,8 @@ import pandas as pd
 
 from lib.study import drawing, palette
 from lib.study.claims import select
-from lib.study.drawing import PlotError
+from lib.study.drawing import PlotError, gain
+from lib.study.statistics import Estimate
 
 BASELINE = "baseline"
 LAYERS = ("d0", "d1", "d2", "d3")
@@ -57,6 +58,11 @@ def against(table: pd.DataFrame) -> list[tuple[str, str]]:
         if system != dense and dense in there:
             pairs.append((system, dense))
     return pairs
+
+
+def gained(table: pd.DataFrame, system: str, other: str, profile: dict) -> Estimate | None:
+    """What a system gains over another, paired by utterance; None where one has no rows."""
+    return gain(*(select(table, {"system": name}) for name in (system, other)), profile)
 
 
 def means(axis, table: pd.DataFrame, system: str, by: str = "layer", **look) -> None:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from lib.papers.ha.style import TRAINED
 from lib.papers.sp.style import against
-from lib.study.claims import select
-from lib.study.drawing import PlotError, settings
+from lib.study.claims import interval_options, select
+from lib.study.drawing import PlotError
 from lib.study.palette import label
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share_of_gain
 
@@ -98,7 +98,7 @@ def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
         trained = sizes["trained"].get(system, 0.0)
         if system == scale.ceiling or not trained > 0 or str(system).startswith(SKIPPED):
             continue
-        estimate = share_of_gain(group, base, ceiling, ON, scale.better, **settings(profile))
+        estimate = share_of_gain(group, base, ceiling, ON, scale.better, **interval_options(profile))
         method, less = str(group["method"].iloc[0]), sizes["generated"].get(system)
         found.append(Gain(scale.paper, system, label(scale.paper, system), method, estimate, trained, less))
     return sorted(found, key=lambda gain: (gain.trained, gain.system))
@@ -108,7 +108,7 @@ def ceiling_gain(rows: pd.DataFrame, profile: dict, scale: Scale) -> Estimate:
     """What the ceiling itself gains over the unadapted system, in the metric's unit (negative: fewer errors)."""
     table = measured(rows, scale.paper, scale.where)
     a, b = (table[table["system"].eq(name)] for name in (scale.ceiling, scale.base))
-    return paired_difference(a, b, on=ON, **settings(profile))
+    return paired_difference(a, b, on=ON, **interval_options(profile))
 
 
 def weights(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -141,14 +141,14 @@ def unseen_gains(rows: pd.DataFrame, profile: dict) -> list[Gain]:
     for system, group in table.groupby("system") if len(base) else ():
         trained = sizes["trained"].get(system, 0.0)
         if trained > 0:
-            estimate = paired_difference(group, base, on=ON, **settings(profile))
+            estimate = paired_difference(group, base, on=ON, **interval_options(profile))
             facts = (str(group["method"].iloc[0]), estimate, trained, sizes["generated"].get(system))
             found.append(Gain("HT", system, label("HT", system), *facts))
     table = measured(rows, "SP", where | {"variant": "zero_shot"})
     for system, dense in against(table):
         group, other = (table[table["system"].eq(name)] for name in (system, dense))
         several = set(group["seed"]) <= set(other["seed"])
-        estimate = paired_difference(group, other, on=("seed", *ON) if several else ON, **settings(profile))
+        estimate = paired_difference(group, other, on=("seed", *ON) if several else ON, **interval_options(profile))
         found.append(Gain("SP", system, label("SP", system), "pruned", estimate, 100.0))
     return sorted(found, key=lambda gain: (gain.trained, gain.paper, gain.system))
 
@@ -176,7 +176,7 @@ def effects(rows: pd.DataFrame, metric: str, profile: dict) -> dict[str, Estimat
     names = [(m, v) for m in ("hypernetwork", "adapter") for v in ("dense", "pruned")]
     if lacking := [" ".join(name) for name in names if name not in found]:
         raise PlotError(f"the factorial experiment lacks {', '.join(lacking)}: run it")
-    options = settings(profile)
+    options = interval_options(profile)
     joined = pair({" ".join(name): found[name] for name in names})
     hd, hp, ad, ap = (joined[" ".join(name)] for name in names)
     values = {
