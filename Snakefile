@@ -16,7 +16,7 @@ sys.path.insert(0, workflow.basedir)
 
 from lib.workflow.code import code_digest
 from lib.papers.common.real_source import since
-from lib.study import SHARED_SECTIONS, expected_runs, load_profile, results_root
+from lib.study import expected_runs, load_profile, results_root
 from lib.workflow.warm import Warm
 from lib.workflow.steps import long_runs, paper_sections, settings, trained_runs
 
@@ -38,8 +38,8 @@ HOURS = {"smoke": 1, "demo": 2, "full": 12}.get(NAME, 7 * 24)
 LARGE = {"gpu": GPU, "mem_mb": 32000 if GPU else 16000, "runtime": 60 * HOURS}
 
 TRAINED = trained_runs(PROFILE)
-CLUSTERED = [f"ht-{system}-s{seed}" for system in PROFILE["evaluate"]["clustered_systems"] for seed in PROFILE["seeds"]]
-ROWS = [*sorted(expected_runs(PROFILE, "HT")), "ht-generated_parameters-s0"]
+CLUSTERED = [f"ht-{s}-s{seed}" for s in PROFILE["ht"]["evaluate"]["clustered_systems"] for seed in PROFILE["ht"]["seeds"]]
+ROWS = sorted(expected_runs(PROFILE, "HT"))
 CHAPTERS = (
     "00_corpus",
     "01_hypertts_train",
@@ -170,7 +170,7 @@ rule corpus_notebook:
         notebook=EXECUTED["00_corpus"],
     log: f"{R}/logs/00_corpus.log"
     params:
-        profile=settings(PROFILE, *SHARED_SECTIONS),
+        profile=settings(PROFILE, "corpus", "features"),
         code=code_digest("notebooks/00_corpus.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -187,7 +187,7 @@ rule metric_audit:
         notebook=EXECUTED["05_metric_audit"],
     log: f"{R}/logs/05_metric_audit.log"
     params:
-        profile=settings(PROFILE, *SHARED_SECTIONS, "statistics"),
+        profile=settings(PROFILE, "corpus", "features", "statistics"),
         device=DEVICE,
         code=code_digest("notebooks/05_metric_audit.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
@@ -203,13 +203,13 @@ rule backbone:
         f"{R}/checkpoints/ht-backbone-s0.json",
     log: f"{R}/logs/train/ht-backbone-s0.log"
     params:
-        profile=settings(PROFILE, "features", "backbone", "pretrain"),
+        profile=settings(PROFILE, "features", "ht.backbone", "ht.pretrain"),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.study", "lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.systems", "lib.corpora.source"),
     threads: ALL_CORES
     resources: **LARGE
     priority: 30
-    shell: MODULE + " lib.papers.ht.study --profile {NAME} --system backbone --seed 0 --device {DEVICE} --threads {threads}"
+    shell: STEP + " train ht backbone --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule train:
@@ -222,24 +222,24 @@ rule train:
         f"{R}/checkpoints/ht-{{system}}-s{{seed}}.json",
     log: f"{R}/logs/train/ht-{{system}}-s{{seed}}.log"
     params:
-        profile=lambda wildcards: settings(PROFILE, "adapt", f"systems.{wildcards.system}"),
+        profile=lambda wildcards: settings(PROFILE, "ht.adapt", f"ht.systems.{wildcards.system}"),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.study", "lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.systems", "lib.corpora.source"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.papers.ht.study --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        STEP + " train ht {wildcards.system} --profile {NAME} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
 
 
 rule train_notebook:
     message: "HyperTTS: training"
-    input: f"{R}/checkpoints/ht-hypertts_d-s0.safetensors", notebook=chapter("01_hypertts_train")
+    input: f"{R}/rows/ht-hypertts_d-s0.parquet", f"{R}/manifests/ht-hypertts_d-s0.json", notebook=chapter("01_hypertts_train")
     output: notebook=EXECUTED["01_hypertts_train"]
     log: f"{R}/logs/01_hypertts_train.log"
     params:
-        profile=settings(PROFILE, *SHARED_SECTIONS, "systems"),
+        profile=settings(PROFILE, "corpus", "features", "ht"),
         code=code_digest("notebooks/01_hypertts_train.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -262,16 +262,14 @@ rule score:
         f"{R}/manifests/ht-{{system}}-s{{seed}}.json",
     log: f"{R}/logs/score/ht-{{system}}-s{{seed}}.log"
     params:
-        profile=lambda wildcards: settings(
-            PROFILE, *SHARED_SECTIONS, "vocoder", f"systems.{wildcards.system}"
-        ),
+        profile=lambda wildcards: paper_sections(PROFILE, "ht", wildcards.system),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.measure", "lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.study", "lib.corpora.source"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.papers.ht.measure --profile {NAME} --system {wildcards.system} --seed {wildcards.seed}"
+        STEP + " run ht {wildcards.system} --profile {NAME} --seed {wildcards.seed}"
         " --device {DEVICE} --threads {threads}"
 
 
@@ -309,14 +307,14 @@ rule generated_parameters:
         f"{R}/manifests/ht-generated_parameters-s0.json",
     log: f"{R}/logs/score/ht-generated_parameters-s0.log"
     params:
-        profile=settings(PROFILE, *SHARED_SECTIONS),
+        profile=paper_sections(PROFILE, "ht"),
         device=DEVICE,
-        code=code_digest("lib.papers.ht.measure", "lib.corpora.embedded"),
+        code=code_digest("lib.papers.ht.study", "lib.corpora.embedded"),
     threads: ONE_JOB
     resources: **LARGE
     priority: 10
     shell:
-        MODULE + " lib.papers.ht.measure --profile {NAME} --system generated_parameters --device {DEVICE} --threads {threads}"
+        STEP + " run ht generated_parameters --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 ruleorder: corpus_notebook > backbone > train > generated_parameters > score
@@ -332,7 +330,7 @@ rule evaluate:
     output: notebook=EXECUTED["02_hypertts_evaluate"]
     log: f"{R}/logs/02_hypertts_evaluate.log"
     params:
-        profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
+        profile=settings(PROFILE, "ht", "statistics"),
         code=code_digest("notebooks/02_hypertts_evaluate.ipynb", "lib.corpora.embedded", prose=True),
     threads: ONE_JOB
     resources: gpu=GPU
@@ -350,7 +348,7 @@ use rule evaluate as ablations with:
     output: notebook=EXECUTED["03_hypertts_ablations"]
     log: f"{R}/logs/03_hypertts_ablations.log"
     params:
-        profile=settings(PROFILE, "evaluate", "statistics", "headline", "seeds"),
+        profile=settings(PROFILE, "ht", "statistics"),
         code=code_digest("notebooks/03_hypertts_ablations.ipynb", "lib.corpora.embedded", prose=True),
 
 
@@ -437,22 +435,22 @@ rule paper_chapter:
 rule real_voice:
     message: "real voice: fetch, prepare, align"
     input: f"{R}/corpus.json"
-    output: f"{R}/prepared/other_corpus.json"
+    output: f"{R}/prepared/real.json"
     log: f"{R}/logs/real/prepare.log"
     params:
         profile=settings(PROFILE, "corpus", "features", "real"),
         device=DEVICE,
-        found=since(PROFILE, Path(f"{R}/prepared/other_corpus.json")),
-        code=code_digest("lib.papers.common.real_speech", "lib.corpora.source"),
+        found=since(PROFILE, Path(f"{R}/prepared/real.json")),
+        code=code_digest("lib.papers.common.real_voice", "lib.corpora.source"),
     threads: ALL_CORES
     resources: **LARGE
-    shell: MODULE + " lib.papers.common.real_speech prepare --profile {NAME} --device {DEVICE} --threads {threads}"
+    shell: STEP + " prepare real --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 rule real_speech:
     message: "real voice: {wildcards.paper}"
     input:
-        f"{R}/prepared/other_corpus.json",
+        f"{R}/prepared/real.json",
         lambda wildcards: (
             [f"{R}/checkpoints/{run}.safetensors" for run in ["ht-backbone-s0", *TRANSFERRED]]
             if wildcards.paper == "ht"
@@ -464,13 +462,13 @@ rule real_speech:
     log: f"{R}/logs/real/{{paper}}.log"
     wildcard_constraints: paper="ht|ha"
     params:
-        profile=settings(PROFILE, "adapt", "vocoder", "seeds", "headline", "real"),
+        profile=settings(PROFILE, "ht.adapt", "vocoder", "ht.seeds", "ht.headline", "real"),
         device=DEVICE,
-        code=code_digest("lib.papers.common.real_speech", "lib.corpora.source"),
+        code=lambda wildcards: code_digest(f"lib.papers.{wildcards.paper}.real", "lib.corpora.source"),
     threads: ONE_JOB
     resources: **LARGE
     shell:
-        MODULE + " lib.papers.common.real_speech run --profile {NAME} --paper {wildcards.paper} --device {DEVICE} --threads {threads}"
+        STEP + " run {wildcards.paper} other_corpus --profile {NAME} --device {DEVICE} --threads {threads}"
 
 
 ruleorder: real_speech > score
@@ -481,7 +479,7 @@ ruleorder: paper_long_run > paper_run
 rule real_chapter:
     message: "chapter 04_real_speech"
     input:
-        f"{R}/prepared/other_corpus.json",
+        f"{R}/prepared/real.json",
         expand(f"{R}/rows/{{run}}.parquet", run=REAL.values()),
         notebook=chapter("04_real_speech"),
     output: notebook=EXECUTED["04_real_speech"]
@@ -503,7 +501,7 @@ rule claims:
     output: f"{R}/claims.json"
     log: f"{R}/logs/claims.log"
     params:
-        profile=settings(PROFILE, "statistics", "headline", "seeds"),
+        profile=settings(PROFILE, "statistics", "ht.headline", "ht.seeds"),
         code=code_digest("lib.study.claims"),
     shell: STEP + " claims --profile {NAME}"
 

@@ -18,7 +18,7 @@ from lib import cli
 if TYPE_CHECKING:
     from lib.study.protocol import Study
 
-SHARED = ("corpus", "vocoder", "aligner")  # what `prepare` makes beside the papers
+SHARED = ("corpus", "vocoder", "aligner", "real")  # what `prepare` makes beside the papers
 DOCUMENTS = ("methods", "reference", "benchmarks", "examples")  # what `report` writes beside the papers' pages
 
 
@@ -39,6 +39,10 @@ def prepare(options: argparse.Namespace) -> None:
         from lib.papers.common.alignment import Aligning
 
         print(Aligning(profile, options.device, options.threads).told())
+    elif options.paper == "real":
+        from lib.papers.common.real_voice import RealVoice
+
+        RealVoice(profile, options.device, options.threads).prepare()
     else:
         _kind(options.paper)(profile, options.device, options.threads).prepare()
 

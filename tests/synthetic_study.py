@@ -29,12 +29,13 @@ WEIGHTS = {"tts_ft": 2_000_000, "hypertts_evd": 30_000, "hypertts_d": 12_000, "a
 SEEDS = (0, 1, 2, 3)
 PROFILE = {
     "name": "tiny",
-    "seeds": [*SEEDS],
-    "headline": ["hypertts_d"],
-    "systems": {"tts_0": {}, "hypertts_d": {}},
+    "ht": {"seeds": [*SEEDS], "headline": ["hypertts_d"], "systems": {"tts_0": {}, "hypertts_d": {}}},
     "statistics": {"level": 0.95},
 }
 FACTS = {"corpus": "embedded", "data_hash": "0123456789ab", "vocoder": "griffin-lim", "device": "cpu"}
+
+
+OTHER_PROFILE = PROFILE | {"ht": PROFILE["ht"] | {"adapt": {"steps": 99}}}  # other shared parameters
 
 
 def write_run(run_id, rows, profile=PROFILE, seed=0, **facts):

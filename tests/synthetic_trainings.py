@@ -25,19 +25,22 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import ARRAYS, Features
 from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.ha.study import Study as Recognisers
-from lib.papers.ht import study as tts
+from lib.papers.ht.study import Study as HyperTTS
 from lib.papers.ld import data as latents_data
 from lib.papers.ld import train as latents
 from lib.papers.ld.clap import clap_of
 from lib.papers.ld.posterior import decoder_of, encode_all, encoder_of
 from lib.papers.sp.study import Study as Pruned
+from lib.study import protocol
 from lib.training import parallel
 from lib.training.loop import TrainConfig
 
 STEPS = {"steps": 4, "batch_size": 3, "eps": 1e-3, "checkpoint_every": 2}
 SPEECH = {
-    "pretrain": STEPS | {"learning_rate": 0.003, "schedule": "constant", "accumulate": 2},
-    "adapt": STEPS | {"learning_rate": 0.003},
+    "ht": {
+        "pretrain": STEPS | {"learning_rate": 0.003, "schedule": "constant", "accumulate": 2},
+        "adapt": STEPS | {"learning_rate": 0.003},
+    }
 }
 ASR = {
     "context": 5,
@@ -107,7 +110,7 @@ def prepare(data: Path) -> None:
     encode(lab)
 
 
-def speech(data: Path, kind: type[tts.Bench], profile: dict) -> tts.Bench:
+def speech(data: Path, kind: type[protocol.Study], profile: dict) -> protocol.Study:
     bench = kind(profile, "cpu", 1)
     bench.corpus = Corpus(data, "synthetic", "0123456789ab", utterances())
     bench.features = Features(data / "features", pd.read_parquet(data / "features" / "index.parquet"), {})
@@ -132,7 +135,7 @@ def train(data: Path, runs: list[str]) -> None:
     """Train some of `RUNS`, and what they start from, into the folder that STUDY_RESULTS names."""
     aligner = {"train": STEPS, "dims": {"embedding": 16, "shared": 8}}
     profile = study.load_profile("smoke", SPEECH) | {"real": {"aligner": aligner}}
-    spoken, aligning = speech(data, tts.Bench, profile), speech(data, Aligning, profile)
+    spoken, aligning = speech(data, HyperTTS, profile), speech(data, Aligning, profile)
     rate = STEPS | {"learning_rate": 0.003}
     pruned = ZERO_SHOT | {"name": "smoke", "sp": ZERO_SHOT["sp"] | {"train": rate, "dense": rate}}
     pruned = speech(data, Pruned, pruned)
@@ -144,7 +147,7 @@ def train(data: Path, runs: list[str]) -> None:
         "ld-decoder": lambda: decoder_of(lab),
     }
     by_paper = {
-        "ht": lambda name: tts.train(spoken, name, 0),
+        "ht": lambda name: spoken.train(name, 0),
         "sp": lambda name: pruned.train(name, 0),
         "ha": lambda name: heard.train(name, 0),
         "ld": lambda name: latents.diffusion_of(lab, name, 0),

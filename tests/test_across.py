@@ -16,7 +16,6 @@ from lib import study
 from lib.corpora.corpus import Corpus, Utterance
 from lib.methods.sparse_attention import SparseSettings
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
-from lib.papers.ht import study as tts
 from lib.papers.ht.systems import TTSError, assemble
 from lib.papers.xp import effects as across
 from lib.papers.xp import figures as across_plots
@@ -24,6 +23,7 @@ from lib.papers.xp import study as across_runs
 from lib.papers.xp import systems as across_systems
 from lib.papers.xp.weights import Cloud, cloud_of, cloud_rows
 from lib.study.drawing import PlotError
+from lib.study.protocol import Study
 from lib.study.report import index as report
 
 SIZES = {"hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "filter": 16, "kernels": [3, 1]}
@@ -33,12 +33,14 @@ PROFILE = {
     "name": "tiny",
     "corpus": {},
     "features": {},
-    "backbone": SIZES,
-    "pretrain": {"steps": 2, **TRAINING},
-    "adapt": {"steps": 2, **TRAINING},
     "vocoder": {"hifigan": None, "iterations": 2, "momentum": 0.9},
     "statistics": {"level": 0.95},
-    "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
+    "ht": {
+        "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
+        "backbone": SIZES,
+        "pretrain": {"steps": 2, **TRAINING},
+        "adapt": {"steps": 2, **TRAINING},
+    },
     "xp": {
         "systems": {
             "factorial": {"method": "factorial"},
@@ -175,8 +177,8 @@ def bench_at(root, patch) -> None:
     utterances = [replace(u, role="adaptation") if u.speaker == "new_c" else u for u in make_utterances()]
     features = make_features(root / "features", utterances)
     corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
-    patch.setattr(tts.Bench, "corpus", corpus)
-    patch.setattr(tts.Bench, "features", features)
+    patch.setattr(Study, "corpus", corpus)
+    patch.setattr(Study, "features", features)
 
 
 def test_every_cell_is_measured_and_the_unadapted_backbones_once(finished):

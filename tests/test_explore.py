@@ -8,8 +8,8 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.models.fft_block import FFTBlock, SelfAttention
 from lib.models.mel import MelDims
 from lib.papers.ht import lab as explore
-from lib.papers.ht import study as tts
 from lib.papers.ht import widget
+from lib.papers.ht.study import Study
 from lib.study import heard, widgets
 from lib.study.heard import ExploreError, Note
 
@@ -17,14 +17,16 @@ DIMS = MelDims()
 WAVE = 0.3 * np.sin(2 * np.pi * 150 * np.arange(8000) / 16000).astype(np.float32)
 PROFILE = {
     "name": "demo",
-    "seeds": [0],
-    "systems": {
-        "reference": {"method": "recording"},
-        "tts_0": {"method": "none"},
-        "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 8},
-        "hypertts_d_ds2": {"method": "hypernetwork", "modules": "d", "d_s": 2},
-        "hypertts_d_nolayer": {"method": "hypernetwork", "modules": "d", "d_s": 8, "layer_embedding": False},
-        "adaptertts_d": {"method": "adapter", "modules": "d"},
+    "ht": {
+        "seeds": [0],
+        "systems": {
+            "reference": {"method": "recording"},
+            "tts_0": {"method": "none"},
+            "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 8},
+            "hypertts_d_ds2": {"method": "hypernetwork", "modules": "d", "d_s": 2},
+            "hypertts_d_nolayer": {"method": "hypernetwork", "modules": "d", "d_s": 8, "layer_embedding": False},
+            "adaptertts_d": {"method": "adapter", "modules": "d"},
+        },
     },
 }
 
@@ -37,7 +39,7 @@ def utterance(name="a-0", speaker="a", text="A map.", split="test"):
 def bench(tmp_path, monkeypatch):
     """A bench of a profile in which nothing has been trained, with two sentences of one speaker."""
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
-    made = tts.Bench(PROFILE, "cpu", cores=1)
+    made = Study(PROFILE, "cpu", cores=1)
     made.corpus = Corpus(tmp_path, "two", "0", [utterance(), utterance("a-1", text="A lake.")])
     return made
 
@@ -72,10 +74,10 @@ def test_attention_with_a_prefix_has_its_keys_first():
 
 
 def test_d_s_is_chosen_among_systems_that_differ_in_nothing_else():
-    assert explore.sizes(PROFILE, "hypertts_d") == [2, 8] and explore.sizes(PROFILE, "adaptertts_d") == []
-    assert explore.with_d_s(PROFILE, "hypertts_d", 2) == "hypertts_d_ds2"
+    assert explore.sizes(Study(PROFILE), "hypertts_d") == [2, 8] and explore.sizes(Study(PROFILE), "adaptertts_d") == []
+    assert explore.with_d_s(Study(PROFILE), "hypertts_d", 2) == "hypertts_d_ds2"
     with pytest.raises(ExploreError, match="d_s = 5: choose one of 2, 8"):
-        explore.with_d_s(PROFILE, "hypertts_d", 5)
+        explore.with_d_s(Study(PROFILE), "hypertts_d", 5)
 
 
 def test_what_has_not_been_trained_is_said_in_one_sentence(bench):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from synthetic_study import PROFILE, write_run
+from synthetic_study import OTHER_PROFILE, PROFILE, write_run
 
 from lib import study
 from lib.__main__ import main
@@ -121,7 +121,7 @@ def test_runs_on_different_data_or_parameters_are_not_mixed():
     write_run("ht-tts_ft-s0", [ROW], data_hash="ffffffffffff")
     with pytest.raises(StudyError, match="ht-tts_0-s0 and ht-tts_ft-s0 cannot be compared: their data hash"):
         study.read_rows("tiny")
-    write_run("ht-tts_ft-s0", [ROW], profile=PROFILE | {"adapt": {"steps": 99}})
+    write_run("ht-tts_ft-s0", [ROW], profile=OTHER_PROFILE)
     with pytest.raises(StudyError, match="their profile hash differs.*run it again"):
         study.read_rows("tiny")
 
@@ -160,7 +160,7 @@ def test_portable_keeps_units_and_addresses():
 
 def test_status_tells_finished_stale_unfinished_and_missing():
     write_run("ht-tts_0-s0", [ROW])
-    write_run("ht-hypertts_d-s0", [ROW], profile=PROFILE | {"adapt": {"steps": 99}})
+    write_run("ht-hypertts_d-s0", [ROW], profile=OTHER_PROFILE)
     study.write_rows([ROW], "ht-extra-s0", PROFILE)
     states = {entry["run"]: entry["state"] for entry in study.status(PROFILE)}
     assert states == {

@@ -2,7 +2,7 @@
 
 Each class takes the backbone's decoder sites and a budget in trainable parameters, chooses its one free size so
 that it comes as near the budget as that size allows, and offers `hooks(speaker)` like `lib.methods.hypertts`.
-LoRA is PEFT's own (`lib.papers.ht.study` injects it) and only its rank is computed here.
+LoRA is PEFT's own (`lib.papers.ht.systems` injects it) and only its rank is computed here.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,6 @@
 from lib.study.profile import (
     PER_RUN,
     PROFILES,
-    SHARED_SECTIONS,
     StudyError,
     expected_runs,
     load_profile,
@@ -28,7 +27,6 @@ from lib.study.rows import (
 __all__ = [
     "PER_RUN",
     "PROFILES",
-    "SHARED_SECTIONS",
     "StudyError",
     "expected_runs",
     "load_profile",

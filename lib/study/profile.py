@@ -10,7 +10,6 @@ import yaml
 from lib.files import ROOT, fingerprint
 
 PROFILES = ROOT / "notebooks" / "profiles"
-SHARED_SECTIONS = ("corpus", "features", "backbone", "pretrain", "adapt", "evaluate")
 PER_RUN = ("systems", "headline", "seeds")  # keys of a paper's section that say which runs there are
 
 
@@ -21,7 +20,7 @@ class StudyError(ValueError):
 def load_profile(name: str, overrides: dict | None = None) -> dict:
     """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
 
-    HyperTTS's parameters are sections of these files. Another paper's are one section, "ha" for example: what
+    These files hold what all papers share. A paper's own parameters are one section, "ha" for example: what
     papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it.
 
     Raises StudyError for a profile that does not exist and for an override of a section no profile has.
@@ -63,20 +62,16 @@ def results_root(profile: dict | str) -> Path:
 
 def profile_hash(profile: dict, paper: str = "HT") -> str:
     """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring."""
-    section = profile.get(paper.lower())
-    if section is None:
-        return fingerprint({name: profile.get(name) for name in SHARED_SECTIONS})
+    section = profile.get(paper.lower()) or {}
     shared = {key: value for key, value in section.items() if key not in PER_RUN}
     return fingerprint({"corpus": profile.get("corpus"), "features": profile.get("features"), paper.lower(): shared})
 
 
 def expected_runs(profile: dict, paper: str | None = None) -> set[str]:
     """Run ids of a paper's systems (None: of all papers): headline systems with every seed, others with the first."""
-    sections = {"ht": profile} | {name: profile[name] for name in paper_settings() if name in profile}
     runs = set()
-    for name, section in sections.items():
-        if paper is not None and paper.lower() != name:
-            continue
+    for name in paper_settings() if paper is None else [paper.lower()]:
+        section = profile.get(name) or {}
         seeds, headline = section.get("seeds") or [0], section.get("headline") or []
         for system in section.get("systems") or {}:
             runs |= {f"{name}-{system}-s{seed}" for seed in (seeds if system in headline else seeds[:1])}

@@ -76,6 +76,11 @@ class Estimate:
     def half_width(self) -> float | None:
         return None if self.ci_low is None else (self.ci_high - self.ci_low) / 2
 
+    def told(self, digits: int = 2) -> str:
+        """The value with its interval: "64.00 [63.12, 64.90]"."""
+        ends = "" if self.ci_low is None else f" [{self.ci_low:.{digits}f}, {self.ci_high:.{digits}f}]"
+        return f"{self.value:.{digits}f}{ends}"
+
 
 def interval(table: pd.DataFrame, *, level: float = 0.95, largest: float | None = None) -> Estimate:
     """Mean of `table.value` with its interval.

@@ -72,6 +72,7 @@ METRICS = {
     "adapter_change": Metric("%", "Change by the adapter", "%"),
     # cost
     **dict.fromkeys(("trainable_parameters", "generated_parameters", "backbone_parameters", "steps"), Metric("count")),
+    "backbone_changed": Metric("0 or 1"),
     **dict.fromkeys(("trainable_share", "generated_share"), Metric("%")),
     **dict.fromkeys(("seconds_trained", "seconds_per_step", "attention_seconds"), Metric("s")),
     "attention_peak": Metric("MiB"),

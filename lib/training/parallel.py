@@ -1,6 +1,6 @@
 """One training in several processes, with the result that one process has at the same batches.
 
-    torchrun --nproc-per-node 8 -m lib.papers.ht.study --profile full --system backbone --device cuda
+    torchrun --nproc-per-node 8 -m lib train ht backbone --profile full --device cuda
 
 Each process takes its rows of a batch through the model and then sees the outputs of all, so that a loss and what it
 is divided by are those of the whole batch. Random numbers are drawn for the whole batch, the same in every process, of

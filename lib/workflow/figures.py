@@ -5,7 +5,6 @@ from types import ModuleType
 import pandas as pd
 
 from lib import study
-from lib.papers.common import real_figures as real_plots
 from lib.study.drawing import PlotError
 from lib.study.registry import paper, papers
 from lib.study.statistics import StatisticsError
@@ -19,8 +18,7 @@ def draw_all(profile: dict, only: str | None = None) -> None:
         if rows.empty:
             print(f"{each.id} has no rows in profile {profile['name']}")
             continue
-        for module in (each.room("figures"), *([real_plots] if each.id == "HT" else [])):
-            _draw(module, rows, profile)
+        _draw(each.room("figures"), rows, profile)
 
 
 def _draw(module: ModuleType, rows: pd.DataFrame, profile: dict) -> None:

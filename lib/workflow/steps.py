@@ -19,7 +19,7 @@ from lib.files import ROOT, replace_file, write_json
 from lib.workflow import warm
 
 PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
-UNTRAINED = ("none", "recording", "vocoded_recording")  # methods
+UNTRAINED = ("none", "recording", "vocoded_recording", "generated")  # methods
 DIFFUSIONS = ("palette", "i2sb")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
@@ -31,7 +31,7 @@ def trained_runs(profile: dict) -> list[str]:
     """Those of a profile's runs whose system has weights of its own, sorted."""
     from lib import study
 
-    runs, systems = study.expected_runs(profile, "HT"), profile["systems"]
+    runs, systems = study.expected_runs(profile, "HT"), profile["ht"]["systems"]
     return sorted(run for run in runs if systems[run.split("-")[1]]["method"] not in UNTRAINED)
 
 

@@ -32,8 +32,7 @@ from lib.corpora.embedded import build as kokoro
 from lib.corpora.features import features_of
 from lib.models.mel import MelDims
 from lib.papers.ha.study import Study as Recognisers
-from lib.papers.ht import measure as scoring
-from lib.papers.ht import study as tts
+from lib.papers.ht.study import Study
 from lib.papers.ld import study as latents
 from lib.study import claims
 from lib.study.report import index as report
@@ -41,14 +40,16 @@ from lib.study.report import index as report
 READY = ".ready"  # a file that a stage writes when its own work begins
 NOTEBOOK, EXECUTED = "notebooks/small.ipynb", "results/executed.ipynb"
 SYSTEM = "hypertts_d"
-RUN = tts.run_id(SYSTEM, 0)
+RUN = f"ht-{SYSTEM}-s0"
 TIMES = ("seconds_trained", "seconds_per_step")  # metrics that no two runs share
 
 SMALL = {
-    "pretrain": {"steps": 12, "checkpoint_every": 2},
-    "adapt": {"steps": 6, "checkpoint_every": 2},
+    "ht": {
+        "pretrain": {"steps": 12, "checkpoint_every": 2},
+        "adapt": {"steps": 6, "checkpoint_every": 2},
+        "evaluate": {"recognised_systems": [], "sentences": {"adaptation": 1, "pretraining": 0, "never_seen": 1}},
+    },
     "vocoder": {"iterations": 4},
-    "evaluate": {"recognised_systems": [], "sentences": {"adaptation": 1, "pretraining": 0, "never_seen": 1}},
 }
 SAMPLED = {"sampling": {"steps": 2}, "evaluate": {"guidance": [0.0, 2.0], "styles": ["high_lively"], "players": 1}}
 JUDGED = synthetic_study.PROFILE | {"statistics": {"level": 0.95}}
@@ -72,16 +73,16 @@ RECIPE = {
 PASSED = {"wer": 0.0, "mos": 4.0, "reason": None}
 
 
-class SmallBench(tts.Bench):
-    """A bench on the synthetic corpus of a folder."""
+class Small(Study):
+    """HyperTTS on the synthetic corpus of a folder."""
 
     @cached_property
     def corpus(self) -> Corpus:
         return Corpus.load(Path(os.environ["STUDY_RESULTS"]).parent / "corpus")
 
 
-def bench() -> SmallBench:
-    return SmallBench(study.load_profile("smoke", SMALL), "cpu", cores=1)
+def small() -> Small:
+    return Small(study.load_profile("smoke", SMALL), "cpu", cores=1)
 
 
 def ready() -> None:
@@ -112,12 +113,12 @@ def compute_features(folder: Path) -> None:
 
 def train(folder: Path) -> None:
     ready()
-    tts.train(bench(), SYSTEM, 0)
+    small().train(SYSTEM, 0)
 
 
 def score(folder: Path) -> None:
     ready()
-    scoring.score(bench(), SYSTEM, 0)
+    small().run(SYSTEM, 0)
 
 
 def recognise(folder: Path) -> None:

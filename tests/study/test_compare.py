@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from synthetic_study import PROFILE, write_run
+from synthetic_study import OTHER_PROFILE, write_run
 
 from lib.files import write_json
 from lib.study import StudyError, compare
@@ -42,7 +42,7 @@ def test_a_changed_verdict_and_changed_parameters_are_listed(runs):
     write_json(f"{runs[1]}/claims.json", [{"id": "HT1", "verdict": "inconclusive", "value": 1.0}])
     (entry,) = compare.verdicts(*runs)
     assert (entry["claim"], entry["verdict a"], entry["verdict b"]) == ("HT1", "reproduced", "inconclusive")
-    write_run("ht-tts_0-s0", [ROW | {"value": 70.0}], profile=PROFILE | {"adapt": {"steps": 99}})
+    write_run("ht-tts_0-s0", [ROW | {"value": 70.0}], profile=OTHER_PROFILE)
     assert "profile_hash" in {entry["what"] for entry in compare.provenance(*runs)}
 
 

@@ -30,7 +30,7 @@ def how_to_get(profile: dict) -> str:
 def since(profile: dict, record: Path) -> str:
     """Whether the recordings came after they had been found missing: a parameter of the steps that read them.
 
-    record: what `lib.papers.common.real_speech.prepare` wrote.
+    record: what `lib.papers.common.real_voice.RealVoice.prepare` wrote.
     """
     try:
         known = json.loads(record.read_text())

@@ -6,11 +6,13 @@ study goes on without it. The profile's section `real` says where the recordings
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from lib.corpora import durations as aligned
 from lib.corpora.corpus import Corpus, CorpusError, Utterance
@@ -20,11 +22,11 @@ from lib.corpora.recorded import read as recorded
 from lib.corpora.recorded.clip import Clip
 from lib.files import ROOT, cache_root, fingerprint
 from lib.papers.common.alignment import ALIGNER, Aligning
-from lib.papers.common.real_source import STAND_IN, here, how_to_get, source
-from lib.papers.ht import study as tts
+from lib.papers.common.real_source import STAND_IN, here, how_to_get, since, source
+from lib.study import protocol
 from lib.training.weights import load_weights, metadata
 
-ROLE = "other_corpus"
+ROLE = "other_corpus"  # of its rows, and the name of the runs on it
 
 
 def fetch(profile: dict) -> str:
@@ -38,30 +40,65 @@ def fetch(profile: dict) -> str:
     return ""
 
 
-@dataclass
-class RealBench(tts.Bench):
-    """The bench of the real voice: the same models, vocoder and metrics on other recordings.
+class RealVoice(protocol.Study):
+    """The voice's recordings, their durations and features; `aligning` has the embedded corpus.
 
-    `base` is the bench of the embedded corpus. Raises CorpusError where the recordings are not there.
+    Raises CorpusError where the recordings are not there.
     """
 
-    @cached_property
-    def base(self) -> tts.Bench:
-        return tts.Bench(self.profile, self.device, self.cores)
+    paper = "real"
+    error = CorpusError
 
     @cached_property
     def aligning(self) -> Aligning:
         return Aligning(self.profile, self.device, self.cores)
 
     @property
-    def settings(self) -> dict:
-        return self.profile["real"]
+    def record(self) -> Path:
+        """What `prepare` writes."""
+        return self.root / "prepared" / f"{self.paper}.json"
+
+    def shared(self) -> dict:
+        """Fetch the recordings where they are not there, prepare and align them; says what came of it."""
+        late, missing = since(self.profile, self.record) == "later", fetch(self.profile)
+        if missing:
+            print(missing)
+            return {"late": late, "corpus": None, "missing": missing}
+        self.features  # noqa: B018 - computed here, once, for all runs
+        sizes = {"utterances": len(self.corpus.utterances), "held_out": len(self.held_out())}
+        facts = {"late": late, "missing": "", "corpus": self.corpus.hash, "set_aside": self.corpus.set_aside}
+        return facts | sizes | self.boundary_error
+
+    def found(self) -> dict:
+        """What `prepare` wrote; it is done now where it has not been."""
+        if not self.record.exists():
+            self.prepare()
+        try:
+            return json.loads(self.record.read_text())
+        except ValueError:
+            raise CorpusError(f"{self.record.name} is damaged: delete it and run again") from None
+
+    def absent(self) -> dict:
+        """Why there are no recordings and the line that gets them, for a manifest; nothing where they are there."""
+        missing = self.found()["missing"]
+        return {"missing": missing, "get_them": how_to_get(self.profile)} if missing else {}
+
+    def told(self) -> str:
+        """In a sentence, what `prepare` found: the voice, or why it is missing and the line that gets it."""
+        record = self.found()
+        if record["missing"]:
+            return record["missing"]
+        return (
+            f"{record['utterances']} recordings with durations by the aligner, {record['held_out']} of them held out "
+            f"of training. On the embedded corpus, where boundaries are known, the aligner misses them by "
+            f"{record['boundary_error_ms']:.1f} ms (median)."
+        )
 
     @cached_property
     def recordings(self) -> Corpus:
         """The prompts with their texts, without durations."""
         name = self.settings["corpus"]["name"]
-        clips = _stand_in(self.base.corpus) if name == STAND_IN else asterisk.clips(source(self.profile))
+        clips = _stand_in(self.aligning.corpus) if name == STAND_IN else asterisk.clips(source(self.profile))
         known = [clip for clip in clips if not clip.machine]
         corpus = recorded.prepare(known, name, cores=self.cores)
         longest = self.settings["corpus"]["longest"]
@@ -86,7 +123,7 @@ class RealBench(tts.Bench):
     def features(self) -> Features:
         """The voice's features, its pitch and energy in the units that the backbone was pre-trained in."""
         own = features_of(self.corpus, self.cache, self.mel, self.cores)
-        return Rescaled(own.root, own.index, own.statistics, self.base.features.statistics)
+        return Rescaled(own.root, own.index, own.statistics, self.aligning.features.statistics)
 
     @property
     def boundary_error(self) -> dict[str, float]:
@@ -127,3 +164,8 @@ def _stand_in(corpus: Corpus) -> list[Clip]:
         Clip(item.utterance, item.speaker, item.text, corpus.root / item.path)
         for item in corpus.select(role="adaptation")
     ]
+
+
+def without_recordings() -> pd.DataFrame:
+    """The row of a run that had no recordings."""
+    return pd.DataFrame([{"metric": "recordings", "value": 0.0, "unit": "count", "system": "recordings"}])

@@ -4,7 +4,7 @@
     python -m lib run ha hyper --seed 0                 train one system, let it transcribe, measure it
     torchrun --nproc-per-node 8 -m lib train ha hyper --profile full --device cuda
 
-Metrics are by test utterance, speakers and sentences unseen unless the role is adaptation (speakers of the training
+The run `other_corpus` is that on a real voice. Metrics are by test utterance, speakers and sentences unseen unless the role is adaptation (speakers of the training
 set, unseen sentences).
 """
 
@@ -15,7 +15,9 @@ import time
 import pandas as pd
 
 from lib.methods.hyperlora import TARGETS
+from lib.papers.common.real_voice import ROLE, RealVoice
 from lib.papers.ha import measure, probes
+from lib.papers.ha.real import other_corpus
 from lib.papers.ha.systems import EVERYBODY, LARGEST_RANK, Systems
 from lib.study.profile import StudyError
 from lib.study.protocol import Measured
@@ -58,6 +60,9 @@ class Study(Systems):
         }
 
     def measure(self, name: str, seed: int) -> Measured:
+        if name == ROLE:
+            rows, facts = other_corpus(self, RealVoice(self.profile, self.device, self.cores))
+            return Measured(rows, facts=facts)
         system, run = self.system(name), self.run_id(name, seed)
         if (out := system.get("without")) and out not in {item.condition for item in self.utterances}:
             none = {"metric": "recordings", "value": 0.0, "unit": "count"}
@@ -85,6 +90,8 @@ class Study(Systems):
         return Measured(rows, waves, facts)
 
     def factors(self, name: str, seed: int) -> dict:
+        if name == ROLE:  # its rows have those of several systems
+            return {}
         system = self.system(name)
         modules = ", ".join(system.get("targets", [])) or system.get("side")
         return {"method": system["method"], "system": name, "seed": seed, "modules": modules}
@@ -94,7 +101,7 @@ class Study(Systems):
         return {item.utterance: item.text for item in measure.chosen_for_players(self)}
 
     def is_listened(self, name: str, seed: int) -> bool:
-        return self.system(name)["method"] == "none" and super().is_listened(name, seed)
+        return name != ROLE and self.system(name)["method"] == "none" and super().is_listened(name, seed)
 
     def facts(self) -> dict:
         return {"pretrained": {"whisper": self.model.pretrained.manifest()}, "set_aside": self.set_aside}

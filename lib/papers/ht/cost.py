@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lib import text
-from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims, loss
-from lib.papers.ht.systems import UNTRAINED, assemble, system_of
+from lib.models.fastspeech2 import FastSpeech2, loss
+from lib.papers.ht.systems import BACKBONE, Systems, assemble
 from lib.study.cost import Stage, kinds, seconds_of, speech_batch
-from lib.training.loop import TrainConfig
 
 
 def stages(profile: dict) -> Iterator[Stage]:
-    dims = FastSpeech2Dims.from_dict({"n_symbols": len(text.SYMBOLS), **profile["backbone"]})
+    study = Systems(profile)
 
-    def build(system: dict, role: str):
+    def build(name: str, role: str):
         def make(device: str, size: int):
-            model = assemble(FastSpeech2(dims), system).to(device).train()
-            batch = speech_batch(size, seconds_of(profile, role), dims.n_mels, device)
+            model = assemble(FastSpeech2(study.dims), study.system(name)).to(device).train()
+            batch = speech_batch(size, seconds_of(profile, role), study.dims.n_mels, device)
             return model, lambda: loss(model(batch), batch)["total"]
 
         return make
 
     def method(name: str) -> str | None:
-        used = profile["systems"][name]["method"]
-        return None if used in UNTRAINED else used
+        return study.system(name)["method"] if study.has_weights(name) else None
 
-    backbone = TrainConfig.from_dict(profile["pretrain"])
-    yield Stage("HT", "backbone", 1, backbone, build({"name": "backbone", "method": "backbone"}, "pretraining"))
-    adapt = TrainConfig.from_dict({k: v for k, v in profile["adapt"].items() if k != "learning_rates"})
+    yield Stage("HT", BACKBONE, 1, study.train_config(BACKBONE, 0), build(BACKBONE, "pretraining"))
     for kind, name, runs in kinds(profile, "HT", method):
-        yield Stage("HT", kind, runs, adapt, build(system_of(profile, name), "adaptation"))
+        yield Stage("HT", kind, runs, study.train_config(name, 0), build(name, "adaptation"))

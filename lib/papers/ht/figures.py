@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.papers.ht.ablation_figures import ablations, conditionings, cos_against_ds
+from lib.papers.ht.real_figures import other_corpus
 from lib.papers.ht.style import (
     MAIN,
     SWEEP,
@@ -236,6 +237,7 @@ FIGURES = {
     "never_seen": Drawing(never_seen, "02_hypertts_evaluate", "HT7"),
     "mcd_audit": Drawing(mcd_audit, "02_hypertts_evaluate", "HT10"),
     "naturalness": Drawing(naturalness, "02_hypertts_evaluate", "naturalness"),
+    "other_corpus": Drawing(other_corpus, "04_real_speech", "HT8"),
     "ablations": Drawing(ablations, "03_hypertts_ablations", "HT4"),
     "cos_against_ds": Drawing(cos_against_ds, "03_hypertts_ablations", "HT5"),
     "conditionings": Drawing(conditionings, "03_hypertts_ablations", "HT9"),

@@ -21,30 +21,29 @@ from lib.metrics import is_silent
 from lib.metrics.cos import SHORTEST, against
 from lib.models import vocoder
 from lib.models.fastspeech2 import FastSpeech2
-from lib.papers.ht import study as tts
-from lib.papers.ht.study import Bench
+from lib.papers.ht.speech import enrolment
 from lib.papers.ht.style import label
-from lib.papers.ht.systems import UNTRAINED, Adapted, assemble, system_of
+from lib.papers.ht.systems import BACKBONE, RECORDED, Adapted, Systems, assemble
 from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
 from lib.training.weights import load_weights
 
-RECORDED = ("recording", "vocoded_recording")  # methods that read the recording of a sentence and can say no other
 
-
-def trained(bench: Bench) -> list[str]:
+def trained(study: Systems) -> list[str]:
     """The systems that can speak: those with a checkpoint, and all in smoke, where they are trained if asked."""
-    names = [name for name, entry in bench.profile["systems"].items() if entry["method"] not in RECORDED]
-    return [name for name in names if not missing(bench, name, bench.profile["seeds"][0])]
+    return [name for name in study.settings["systems"] if not missing(study, name, study.settings["seeds"][0])]
 
 
-def missing(bench: Bench, name: str, seed: int) -> str:
+def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot speak yet, in one sentence, or "". Raises TTSError for a system that there is not."""
-    if system_of(bench.profile, name)["method"] in RECORDED:
+    method = study.system(name)["method"]
+    if method in RECORDED:
         return f"{name} is no model, it reads the recordings: choose a system that speaks"
-    needed = [("backbone", 0)] + [(name, seed)] * (system_of(bench.profile, name)["method"] not in UNTRAINED)
-    profile = bench.profile["name"]
+    if method == "generated":
+        return f"{name} is no model, it measures what hypernetworks generate: choose a system that speaks"
+    needed = [(BACKBONE, 0)] + [(name, seed)] * study.has_weights(name)
+    profile = study.profile["name"]
     for each in needed:
-        if profile != "smoke" and not bench.checkpoint(tts.run_id(*each)).exists():
+        if profile != "smoke" and not study.checkpoint(*each).exists():
             return (
                 f"{each[0]}, seed {each[1]}, has not been trained in the profile {profile}: "
                 f"run ./run_all.sh --profile {profile} first, or choose another system"
@@ -52,51 +51,49 @@ def missing(bench: Bench, name: str, seed: int) -> str:
     return ""
 
 
-def load(bench: Bench, name: str, seed: int) -> Adapted:
+def load(study: Systems, name: str, seed: int) -> Adapted:
     """A system as its checkpoint holds it, in evaluation mode; trained now in the smoke profile only.
 
-    Raises ExploreError for a system that has not been trained, TTSError for a checkpoint of another model.
+    Raises ExploreError for a system that has not been trained, WeightsError for a checkpoint of another model.
     """
-    if reason := missing(bench, name, seed):
+    if reason := missing(study, name, seed):
         raise ExploreError(reason)
-    if bench.profile["name"] == "smoke":
-        return tts.restore(bench, name, seed)
-    system, start = system_of(bench.profile, name), Adapted(FastSpeech2(bench.dims))
-    load_weights(start, bench.checkpoint(tts.run_id("backbone", 0)))
-    model = assemble(start.backbone.to(bench.device), system).to(bench.device)
-    if system["method"] not in UNTRAINED:
-        load_weights(model, bench.checkpoint(tts.run_id(name, seed)))
-    return model.eval()
+    if study.profile["name"] == "smoke":
+        return study.restore(name, seed)
+    start = Adapted(FastSpeech2(study.dims))
+    load_weights(start, study.checkpoint(BACKBONE, 0))
+    model = assemble(start.backbone, study.system(name))
+    if study.has_weights(name):
+        load_weights(model, study.checkpoint(name, seed))
+    return model.to(study.device).eval()
 
 
-def with_d_s(profile: dict, name: str, d_s: int) -> str:
+def with_d_s(study: Systems, name: str, d_s: int) -> str:
     """The system that differs from a hypernetwork's in d_s alone. Raises ExploreError where there is none."""
-    wanted = {**system_of(profile, name), "d_s": d_s}
-    for other, entry in profile["systems"].items():
+    wanted = {**study.system(name), "d_s": d_s}
+    for other, entry in study.settings["systems"].items():
         if {**entry, "name": name} == wanted:
             return other
-    raise ExploreError(
-        f"there is no {name} with d_s = {d_s}: choose one of {', '.join(map(str, sizes(profile, name)))}"
-    )
+    raise ExploreError(f"there is no {name} with d_s = {d_s}: choose one of {', '.join(map(str, sizes(study, name)))}")
 
 
-def sizes(profile: dict, name: str) -> list[int]:
+def sizes(study: Systems, name: str) -> list[int]:
     """The d_s of all hypernetworks that differ from this one in d_s alone; nothing for another method."""
-    mine = {key: value for key, value in system_of(profile, name).items() if key not in ("name", "d_s")}
-    same = [e for e in profile["systems"].values() if {k: v for k, v in e.items() if k != "d_s"} == mine]
+    mine = {key: value for key, value in study.system(name).items() if key not in ("name", "d_s")}
+    same = [e for e in study.settings["systems"].values() if {k: v for k, v in e.items() if k != "d_s"} == mine]
     return sorted(entry["d_s"] for entry in same) if mine["method"] == "hypernetwork" else []
 
 
-def voice(bench: Bench, speaker: str, other: str | None = None, share: float = 0.0) -> Tensor:
+def voice(study: Systems, speaker: str, other: str | None = None, share: float = 0.0) -> Tensor:
     """A speaker's enrolment embedding `(256,)`, or a voice between two: `share` of the other's, unit norm."""
     if other is None or share == 0:
-        return tts.enrolment(bench, [speaker])[0]
-    one, two = tts.enrolment(bench, [speaker, other])
+        return enrolment(study, [speaker])[0]
+    one, two = enrolment(study, [speaker, other])
     return torch.nn.functional.normalize((1 - share) * one + share * two, dim=0)
 
 
 def speak_hypertts(
-    bench: Bench, system: str, seed: int, utterance: Utterance, other: str | None = None, share: float = 0.0
+    study: Systems, system: str, seed: int, utterance: Utterance, other: str | None = None, share: float = 0.0
 ) -> Heard:
     """A sentence in its speaker's voice, or in a voice that is `share` of the way to another speaker's.
 
@@ -104,37 +101,37 @@ def speak_hypertts(
     that the system adds: of a hypernetwork those made for this voice and how they differ from the mean over all
     speakers. Raises ExploreError for a system that has not been trained.
     """
-    model, embedding = load(bench, system, seed), voice(bench, utterance.speaker, other, share)
+    model, embedding = load(study, system, seed), voice(study, utterance.speaker, other, share)
     symbols = torch.tensor(text.encode(utterance.phonemes))[None]
     inputs = (symbols, torch.tensor([symbols.shape[1]]), embedding[None])
     with watched({f"decoder block {i + 1}": b.attention for i, b in enumerate(model.backbone.decoder)}) as seen:
-        mel, frames = model.synthesise(*(tensor.to(bench.device) for tensor in inputs))
-    wave = vocoder.load(bench.profile["vocoder"], bench.mel, bench.device)(mel, frames)[0]
+        mel, frames = model.synthesise(*(tensor.to(study.device) for tensor in inputs))
+    wave = vocoder.load(study.profile["vocoder"], study.mel, study.device)(mel, frames)[0]
     named = utterance.speaker if share == 0 or other is None else f"{utterance.speaker}, {100 * share:.0f} % {other}"
-    panels = [[speech_panel(wave, bench.mel, f"{label(system)} as {named}")]]
-    beside = {"recording": bench.corpus.wave(utterance)} if utterance.seconds else {}
-    panels += [[speech_panel(beside["recording"], bench.mel, f"recording of {utterance.speaker}")]] if beside else []
-    panels += [attention_panels(seen, 1 / bench.mel.frames_per_second), *weight_panels(bench, model, embedding)]
+    panels = [[speech_panel(wave, study.mel, f"{label(system)} as {named}")]]
+    beside = {"recording": study.corpus.wave(utterance)} if utterance.seconds else {}
+    panels += [[speech_panel(beside["recording"], study.mel, f"recording of {utterance.speaker}")]] if beside else []
+    panels += [attention_panels(seen, 1 / study.mel.frames_per_second), *weight_panels(study, model, embedding)]
     return Heard(
         title=f"{label(system)}, seed {seed}, in the voice of {named}",
         wave=wave,
         text=utterance.text,
         panels=[row for row in panels if row],
-        transcripts=[transcript(wave, utterance.text, device=bench.device)],
+        transcripts=[transcript(wave, utterance.text, device=study.device)],
         beside=beside,
-        facts=_facts(bench, model, wave, embedding),
-        mel=bench.mel,
+        facts=_facts(study, model, wave, embedding),
+        mel=study.mel,
     )
 
 
 @torch.no_grad()
-def _facts(bench: Bench, model: Adapted, wave: np.ndarray, embedding: Tensor) -> dict[str, str]:
-    facts = {"length": f"{len(wave) / bench.mel.rate:.2f} s"}
+def _facts(study: Systems, model: Adapted, wave: np.ndarray, embedding: Tensor) -> dict[str, str]:
+    facts = {"length": f"{len(wave) / study.mel.rate:.2f} s"}
     if len(wave) >= SHORTEST and not is_silent(wave):
         unit = torch.nn.functional.normalize(embedding, dim=0)[None].numpy()
-        facts["COS to the voice asked for"] = f"{against([wave], unit, bench.device)[0]:.1f}"
+        facts["COS to the voice asked for"] = f"{against([wave], unit, study.device)[0]:.1f}"
     if isinstance(model.adapter, HyperAdapters):
-        facts["weights made for the voice"] = str(model.adapter.generated(embedding[None].to(bench.device)).shape[1])
+        facts["weights made for the voice"] = str(model.adapter.generated(embedding[None].to(study.device)).shape[1])
     return facts
 
 
@@ -174,7 +171,7 @@ def self_attention(module: nn.Module, x: Tensor, mask: Tensor, prefix: tuple[Ten
 
 
 @torch.no_grad()
-def weight_panels(bench: Bench, model: Adapted, embedding: Tensor) -> list[list[Panel]]:
+def weight_panels(study: Systems, model: Adapted, embedding: Tensor) -> list[list[Panel]]:
     """The down-projections W_d that a system adds, one picture per layer; of a hypernetwork their deviation as well.
 
     The deviation is from the mean of what it makes for every speaker of the corpus. Nothing for other methods.
@@ -184,12 +181,12 @@ def weight_panels(bench: Bench, model: Adapted, embedding: Tensor) -> list[list[
         return [[_matrix(f"W_d, {site_name(site)}, all voices", adapter.down.weight.T) for site, adapter in sites]]
     if not isinstance(model.adapter, HyperAdapters):
         return []
-    everybody = tts.enrolment(bench, bench.corpus.speakers()).to(bench.device)
+    everybody = enrolment(study, study.corpus.speakers()).to(study.device)
     rows: list[list[Panel]] = []
     for module, network in model.adapter.networks.items():
         sites = model.adapter.site_names[module][-4:]
         first = network.layers - len(sites)
-        mine = network(embedding[None].to(bench.device))["down"][0, first:]
+        mine = network(embedding[None].to(study.device))["down"][0, first:]
         mean = network(everybody)["down"].mean(0)[first:]
         rows.append([_matrix(f"W_d, {site_name(site)}", weights) for site, weights in zip(sites, mine, strict=True)])
         parts = zip(sites, mine - mean, strict=True)

@@ -18,7 +18,7 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.files import write_json
 from lib.metrics import cos
 from lib.papers.ht import measure as scoring
-from lib.papers.ht import study as tts
+from lib.papers.ht.speech import synthesise
 from lib.papers.ht.systems import TTSError
 from lib.papers.xp.systems import (
     AcrossBench,
@@ -85,7 +85,7 @@ def test_utterances(bench: AcrossBench) -> list[Utterance]:
 def _measured(bench: AcrossBench, cell: str | None, attention: str, seed: int) -> pd.DataFrame:
     """COS, log-mel L1 and the change that each adapter makes, of one model."""
     model, utterances = restore(bench, cell, attention, seed), test_utterances(bench)
-    waves = tts.synthesise(bench, model, utterances)
+    waves = synthesise(bench, model, utterances)
     recorded = bench.features.embeddings(bench.features.rows(utterances))
     values = {"cos": cos.against(waves, recorded, bench.device)}
     forced = teacher_forced(bench, model, utterances)
@@ -148,7 +148,7 @@ def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.Data
 
 def _backbones(bench: AcrossBench) -> str:
     """The fingerprints of all backbones of the experiment."""
-    paths = [bench.checkpoint(run_id(f"backbone_{attention}", 0)) for attention in bench.settings["attention"]]
+    paths = [bench.checkpoint(f"backbone_{attention}", 0) for attention in bench.settings["attention"]]
     return " ".join(metadata(path)["fingerprint"] for path in paths)
 
 

@@ -10,6 +10,7 @@ adapters never see a soft mask. A trained model is a safetensors file with the f
 import json
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +24,25 @@ from lib.methods.sparse_attention import Rule, SparseSelfAttention, SparseSettin
 from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks, length_mask
-from lib.papers.ht import study as tts
+from lib.papers.ht.study import Study
 from lib.papers.ht.systems import Adapted, TTSError, assemble
+from lib.study import protocol
 from lib.training.loop import BucketedBatches, TrainConfig, fit, seed_everything
 from lib.training.weights import load_weights, metadata, saved_state
 
 
-class AcrossBench(tts.Bench):
-    """HyperTTS's bench; `settings` is the profile's section xp."""
+class AcrossBench(protocol.Study):
+    """`settings` is the profile's section xp, `ht` the study whose backbone it goes on from."""
+
+    paper = "xp"
+
+    @cached_property
+    def ht(self) -> Study:
+        return Study(self.profile, self.device, self.cores)
 
     @property
-    def settings(self) -> dict:
-        return self.profile["xp"]
+    def dims(self) -> FastSpeech2Dims:
+        return self.ht.dims
 
     def rule(self, attention: str) -> SparseSettings:
         """A rule of attention by its name in the profile. Raises TTSError for one that is not there."""
@@ -102,14 +110,14 @@ def train_backbone(bench: AcrossBench, attention: str) -> Path:
 
     The backbone that it goes on from is trained first if need be.
     """
-    rule, path = bench.rule(attention), bench.checkpoint(run_id(f"backbone_{attention}", 0))
-    start = tts.train(bench, "backbone", 0)
+    rule, path = bench.rule(attention), bench.checkpoint(f"backbone_{attention}", 0)
+    start = bench.ht.train("backbone", 0)
     mark = _mark(bench, file_hash(start), bench.settings["backbone"], rule.to_dict())
     if path.exists() and metadata(path).get("fingerprint") == mark:
         return path
     seed_everything(0)
     model = PrunedFastSpeech2(bench.dims, rule)
-    model.load_state_dict(tts.load_backbone(bench).state_dict(), strict=False)
+    model.load_state_dict(bench.ht.backbone().state_dict(), strict=False)
     model.to(bench.device).train()
     config = TrainConfig.from_dict(bench.settings["backbone"], seed=0)
 
@@ -139,7 +147,7 @@ def load_backbone(bench: AcrossBench, attention: str) -> PrunedFastSpeech2:
 
 def train_cell(bench: AcrossBench, cell: str, attention: str, seed: int) -> Path:
     """A cell's adapters on a frozen backbone, trained or found; returns their safetensors file."""
-    path = bench.checkpoint(run_id(f"{cell}_{attention}", seed))
+    path = bench.checkpoint(f"{cell}_{attention}", seed)
     start = file_hash(train_backbone(bench, attention))
     mark = _mark(bench, start, bench.settings["adapt"], bench.settings["cells"][cell], seed)
     if path.exists() and metadata(path).get("fingerprint") == mark:
@@ -174,7 +182,7 @@ def restore(bench: AcrossBench, cell: str | None, attention: str, seed: int) -> 
 
 def facts_of(bench: AcrossBench, name: str, seed: int) -> dict:
     """What training wrote beside the weights."""
-    return json.loads(bench.checkpoint(run_id(name, seed)).with_suffix(".json").read_text())
+    return json.loads(bench.checkpoint(name, seed).with_suffix(".json").read_text())
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ import torch
 from lib.corpora.corpus import Corpus, Utterance
 from lib.papers.ha.systems import Systems as Recognisers
 from lib.papers.ht import measure as scoring
-from lib.papers.ht import study as tts
+from lib.papers.ht.study import Study
 from lib.papers.ht.systems import TTSError
 from lib.study.pictures import tsne
 from lib.study.units import unit
@@ -62,10 +62,10 @@ def cloud_of(profile: dict, run: str, device: str) -> Cloud:
 
 def _tts_cloud(profile: dict, system: str, seed: int, device: str) -> Cloud:
     """HyperTTS: test and validation utterances; never-seen speakers have test utterances only."""
-    bench = tts.Bench(profile, device)
-    if tts.system_of(profile, system)["method"] != "hypernetwork":
+    bench = Study(profile, device)
+    if bench.system(system)["method"] != "hypernetwork":
         raise TTSError(f"{system} has no hypernetwork: name one that has")
-    model = tts.restore(bench, system, seed)
+    model = bench.restore(system, seed)
     roles, splits = profile["xp"]["map_roles"], ("test", "validation")
     chosen = [u for role in roles for split in splits for u in bench.corpus.select(role=role, split=split)]
     embeddings = bench.features.embeddings(bench.features.rows(chosen))

@@ -1,29 +1,29 @@
-"""Figure and tables of the real voice, from rows alone."""
+"""The real voice (HT8): its figure and table, from rows alone, and its players."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.common.real_speech import COHORT
+from lib import audio
 from lib.papers.common.real_voice import ROLE
+from lib.papers.ht.real import folder
 from lib.papers.ht.style import colour, difference, label, tested
+from lib.papers.ht.systems import OTHER, Systems
 from lib.study.claims import select
 from lib.study.drawing import (
     Dot,
     PlotError,
-    Shown,
     canvas,
     count,
     describe,
     estimate,
     intervals,
     sample,
-    save,
     whiskers,
 )
+from lib.study.listen import Grid
+from lib.study.rows import read_manifests
 from lib.study.units import METRICS as UNITS
 
 METRICS = ("cos", "mcd", "ffe")
@@ -44,7 +44,7 @@ def other_corpus(rows: pd.DataFrame, profile: dict) -> Figure:
     systems = [name for name in dict.fromkeys(table["system"]) if name not in ("tts_0", "reference_vocoded")]
     if not systems or "tts_0" not in set(table["system"]):
         raise PlotError(
-            "the real voice needs rows of TTS-0 and of an adapted system: run lib.papers.common.real_speech"
+            "the real voice needs rows of TTS-0 and of an adapted system: python -m lib run ht other_corpus makes them"
         )
     figure, axes = canvas(len(METRICS), 10.5, 1.4 + 0.34 * len(systems), sharey=True)
     for axis, metric in zip(axes, METRICS, strict=True):
@@ -65,32 +65,23 @@ def speech_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
     for system in dict.fromkeys(select(rows, {"role": ROLE})["system"].dropna()):
         mine = select(rows, {"role": ROLE, "system": system})
         cells = {m: select(mine, {"metric": m}) for m in (*METRICS, "wer", "mos_predicted")}
-        lines.append({"system": named(system)} | {m: _cell(c, profile) for m, c in cells.items()})
+        told = {m: "–" if c.empty else estimate(c, profile).told() for m, c in cells.items()}
+        lines.append({"system": named(system)} | told)
     return pd.DataFrame(lines)
 
 
-def word_errors(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
-    """WER of every recogniser on the voice with its interval, as text."""
-    mine = select(rows, {"role": ROLE, "cohort": COHORT, "metric": "wer"})
-    return pd.DataFrame(
-        {"recogniser": name, "WER": _cell(select(mine, {"system": name}), profile, 3), "prompts": count(mine)}
-        for name in dict.fromkeys(mine["system"].dropna())
-    )
-
-
-def _cell(table: pd.DataFrame, profile: dict, digits: int = 2) -> str:
-    if table.empty:
-        return "–"
-    found = estimate(table, profile)
-    ends = "" if found.ci_low is None else f" [{found.ci_low:.{digits}f}, {found.ci_high:.{digits}f}]"
-    return f"{found.value:.{digits}f}{ends}"
-
-
-FIGURES: dict[str, Callable[[pd.DataFrame, dict], Figure]] = {"other_corpus": other_corpus}
-
-
-def draw(name: str, rows: pd.DataFrame, profile: dict) -> Shown | None:
-    """Draw, save and show one of FIGURES; nothing where the voice's recordings are not there."""
-    if select(rows, {"role": ROLE}).empty:
-        return None
-    return save(FIGURES[name](rows, profile), name, profile, "04_real_speech", "HT8")
+def prompts(study: Systems) -> Grid:
+    """A row of players for each prompt whose audio was kept; no rows where the recordings are not there."""
+    manifest = read_manifests(study.profile, "HT").get(study.run_id(OTHER, 0), {})
+    places = {each.name: each for each in sorted(folder(study).glob("*/"))}
+    first = ("recording", "reference_vocoded", "tts_0")
+    order = [name for name in first if name in places] + [name for name in places if name not in first]
+    rows = {}
+    for utterance, sentence in (manifest.get("texts") or {}).items():
+        files = {name: places[name] / f"{utterance}.wav" for name in order}
+        rows[sentence] = {
+            "Recording" if name == "recording" else named(name): audio.read(file)
+            for name, file in files.items()
+            if file.exists()
+        }
+    return Grid(rows)

@@ -1,0 +1,156 @@
+"""Systems end to end on the smoke corpus: trained, restored, spoken, scored; the same rows after a kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.files import replace_file
+from lib.papers.ht.speech import synthesise
+from lib.papers.ht.study import Study
+from lib.papers.ht.systems import TTSError, assemble
+from lib.study import StudyError, load_profile, read_rows
+from lib.training.weights import WeightsError, load_weights
+
+SMALL = {"ht": {"pretrain": {"steps": 6}, "adapt": {"steps": 4}}, "vocoder": {"iterations": 4}}
+
+
+@pytest.fixture(scope="module")
+def ht(tmp_path_factory, smoke_corpus):
+    torch.set_num_threads(1)
+    os.environ["STUDY_RESULTS"] = str(tmp_path_factory.mktemp("results"))
+    yield Study(load_profile("smoke", SMALL))
+    del os.environ["STUDY_RESULTS"]
+
+
+def test_a_frozen_backbone_is_left_bit_for_bit_as_it_was(ht):
+    for name in ("hypertts_evd", "lora_d", "cln_d"):
+        ht.train(name, 0)
+        assert ht.trained(name, 0)["backbone_changed"] == 0
+    backbone = ht.backbone().state_dict()
+    adapted = ht.restore("hypertts_evd", 0).backbone.state_dict()
+    assert all(torch.equal(backbone[name], adapted[name]) for name in backbone)
+
+
+def test_fine_tuning_changes_every_weight_matrix(ht):
+    ht.train("tts_ft", 0)
+    before, after = ht.backbone(), ht.restore("tts_ft", 0).backbone
+    names = [n for n, p in before.named_parameters() if p.ndim > 1 and "embedding" not in n]
+    assert all(not torch.equal(before.get_parameter(n), after.get_parameter(n)) for n in names)
+
+
+@pytest.mark.parametrize("name", ["adaptertts_evd", "hypertts_d", "concat_d", "cln_d", "lora_d", "prefix_d"])
+def test_a_restored_system_speaks_as_the_trained_one(ht, name):
+    path = ht.train(name, 0)
+    utterances = ht.corpus.select(role="adaptation", split="test")[:1]
+    first = synthesise(ht, ht.restore(name, 0), utterances)[0]
+    path.unlink()
+    ht.train(name, 0)
+    assert np.array_equal(first, synthesise(ht, ht.restore(name, 0), utterances)[0])
+    zero = synthesise(ht, ht.restore("tts_0", 0), utterances)[0]
+    assert first.shape != zero.shape or not np.array_equal(first, zero)
+
+
+def test_alternatives_have_the_budget_of_the_hypernetwork(ht):
+    budget = ht.trained("hypertts_d", 0)["trainable_parameters"]
+    for name in ("concat_d", "cln_d", "lora_d", "prefix_d"):
+        assert ht.trained(name, 0)["trainable_parameters"] == pytest.approx(budget, rel=0.05)
+
+
+def test_a_trained_system_is_not_trained_again(ht):
+    path = ht.train("adaptertts_e", 0)
+    written = path.stat().st_mtime_ns
+    assert ht.train("adaptertts_e", 0).stat().st_mtime_ns == written
+
+
+def test_a_damaged_checkpoint_is_trained_again(ht):
+    path = ht.train("adaptertts_e", 0)
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    assert ht.train("adaptertts_e", 0).read_bytes() == good
+
+
+def test_weights_of_another_configuration_are_refused_in_a_sentence(ht):
+    path = ht.train("adaptertts_e", 0)
+    model = ht.restore("hypertts_d", 0)
+    with pytest.raises(WeightsError, match="belongs to another configuration .*delete it"):
+        load_weights(model, path)
+
+
+def test_recordings_against_themselves_show_the_metric_audit(ht):
+    rows = ht.run("reference", 0)
+    by_metric = rows.groupby("metric")["value"]
+    assert by_metric.get_group("mcd").abs().max() < 1e-6
+    assert by_metric.get_group("cos").min() > 99.99
+    assert by_metric.get_group("ffe").abs().max() < 1e-6
+    assert by_metric.get_group("mcd_as_released").min() > 1
+
+
+def test_scoring_twice_gives_the_same_rows(ht):
+    first, second = (ht.run("hypertts_d", 0) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    stored = read_rows(ht.profile)
+    assert set(stored["run_id"]) >= {"ht-hypertts_d-s0"}
+
+
+def test_unknown_system_names_those_that_exist(ht):
+    with pytest.raises(TTSError, match="there is no system 'hyper' in this profile: choose one of reference"):
+        ht.system("hyper")
+
+
+def test_a_method_is_refused_where_it_has_nothing_to_change(ht):
+    for method, modules in (("lora", "evd"), ("prefix", "v"), ("layer_norm", "e")):
+        system = {"name": "x", "method": method, "modules": modules, "bottleneck": 4, "d_s": 2}
+        with pytest.raises(TTSError, match=f"x: {method} cannot change .*: choose from"):
+            assemble(ht.backbone(), system)
+
+
+def test_a_flipped_byte_is_noticed_and_the_system_trained_again(ht):
+    path = ht.train("adaptertts_e", 0)
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert ht.train("adaptertts_e", 0).read_bytes() == good
+
+
+def test_what_is_generated_has_rows_of_every_hypernetwork(ht):
+    rows = ht.run("generated_parameters", 0)
+    assert set(rows["system"]) == set(ht.settings["evaluate"]["clustered_systems"])
+    assert set(rows["metric"]) == {"silhouette", "generated_parameters"} and set(rows["method"]) == {"hypernetwork"}
+
+
+def test_no_gpu_is_one_clear_sentence():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(StudyError, match="run with --device cpu"):
+        Study({"ht": {}}, "cuda")
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
+    path = tmp_path / "weights.bin"
+    path.write_text("old")
+    with pytest.raises(OSError, match="the disk is full"), replace_file(path):
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_killed_training_then_the_same_command_gives_the_same_rows(ht, tmp_path):
+    def rows_after(folder: str, kill: bool) -> bytes:
+        env = os.environ | {"STUDY_RESULTS": str(tmp_path / folder), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "lib", "train", "ht", "hypertts_d", "--profile", "smoke", "--device", "cpu"]
+        checkpoint = tmp_path / folder / "smoke" / "checkpoints" / "ht-backbone-s0.resume.pt"
+        if kill:
+            with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                while not checkpoint.exists() and process.poll() is None:
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGKILL)
+            assert process.returncode == -signal.SIGKILL
+        subprocess.run(command, env=env, check=True, capture_output=True)
+        return (tmp_path / folder / "smoke" / "checkpoints" / "ht-hypertts_d-s0.safetensors").read_bytes()
+
+    assert rows_after("killed", kill=True) == rows_after("whole", kill=False)
