@@ -166,7 +166,7 @@ def test_status_tells_finished_stale_unfinished_and_missing():
     assert states == {
         "ht-tts_0-s0": "finished",
         "ht-hypertts_d-s0": "stale",
-        "ht-hypertts_d-s1": "missing",
+        **{f"ht-hypertts_d-s{seed}": "missing" for seed in (1, 2, 3)},
         "ht-extra-s0": "unfinished",
     }
 

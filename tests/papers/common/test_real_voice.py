@@ -31,7 +31,7 @@ def test_without_the_recordings_it_is_said_how_to_get_them(profile):
     voice = RealVoice(profile)
     voice.prepare()
     assert voice.told().startswith("the recordings are not here: ") and "no apt-get" in voice.told()
-    assert voice.absent()["get_them"].startswith("python -m lib.corpora fetch asterisk --to")
+    assert voice.absent()["get_them"].startswith("python -m lib corpora fetch asterisk --to")
 
 
 def test_a_record_that_is_damaged_is_told_in_a_sentence(profile):

@@ -61,7 +61,7 @@ def test_without_the_recordings_the_run_says_so_and_the_claim_is_not_tested(prof
     assert real_figures.speech_table(rows, profile).empty and not real_figures.prompts(ht).rows
     records = claims.judge(claims.load_claims(), rows, manifests, profile)
     (record,) = [each for each in records if each["id"] == "HT8"]
-    assert record["verdict"] == "not tested" and "python -m lib.corpora fetch asterisk" in record["reason"]
+    assert record["verdict"] == "not tested" and "python -m lib corpora fetch asterisk" in record["reason"]
 
 
 def test_the_claim_reads_the_rows_of_the_voice_and_the_figure_shows_them(profile):
@@ -73,7 +73,7 @@ def test_the_claim_reads_the_rows_of_the_voice_and_the_figure_shows_them(profile
     assert record["verdict"] == "reproduced" and record["value"] == pytest.approx(4.0, abs=0.5)
     assert [part["verdict"] for part in record["parts"]] == ["reproduced"] * 5
     shown = figures.draw("other_corpus", rows, profile)
-    assert "n = 12 test utterances of 1 speakers" in shown.caption
+    assert "n = 12 test utterances of one voice" in shown.caption
     table = real_figures.speech_table(rows, profile)
     assert table["system"].iloc[-1].endswith("adapted anew") and table["wer"].tolist() == ["–"] * 4
 
