@@ -27,13 +27,14 @@ from lib.methods.latent_diffusion import LatentDiffusion, Palette
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models import fastspeech2
 from lib.models.denoiser import DenoiserDims
-from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
+from lib.models.fastspeech2 import FastSpeech2
 from lib.models.mel import log_mel
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.models.whisper import model as whisper
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, mean_states, prepare
 from lib.models.whisper.training import loss as whisper_loss
 from lib.papers.ha.systems import StatesRead
+from lib.papers.ht.systems import Systems as HyperTTS
 from lib.papers.ht.systems import assemble
 from lib.study import load_profile
 from lib.text import SYMBOLS
@@ -61,10 +62,8 @@ class Task:
 
 def hypertts(speech: Speech, device: str) -> Comparison:
     """HyperTTS on all modules of the demo profile's backbone, which is frozen."""
-    profile, folder = load_profile("demo"), tempfile.TemporaryDirectory()
-    dims = FastSpeech2Dims.from_dict({"n_symbols": len(SYMBOLS), **profile["backbone"]})
-    system = {"name": "hypertts_evd", **profile["systems"]["hypertts_evd"]}
-    model = assemble(FastSpeech2(dims), system).to(device).train()
+    study, folder = HyperTTS(load_profile("demo")), tempfile.TemporaryDirectory()
+    model = assemble(FastSpeech2(study.dims), study.system("hypertts_evd")).to(device).train()
     model.backbone.eval()
     batch_at = _batches(speech, Path(folder.name))
     task = Task(model, lambda batch: fastspeech2.loss(model(batch), batch), batch_at)
