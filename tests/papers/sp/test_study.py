@@ -219,6 +219,15 @@ def test_the_figure_of_phase_one_leaves_out_what_only_some_systems_were_measured
     assert [each.get_ylabel() for each in figure.axes] == [axis("cos")]
 
 
+def test_quality_against_r_takes_systems_that_were_run_with_another_r(finished):
+    bench, rows = finished
+    changed = rows[rows["system"] == "dp_r45"].assign(system="dp_r45_ratio_0p35", x=0.35)
+    figure = zero_shot_plots.FIGURES["sp_quality"].draw(pd.concat([rows, changed]), bench.profile)
+    assert "DP R=0.45, ratio 0.35" in [text.get_text() for text in figure.legends[0].get_texts()]
+    places = [container[0].get_xdata()[0] for container in figure.axes[0].containers]
+    assert 0.35 in places and 0.45 in places
+
+
 @pytest.mark.parametrize("profile", ["smoke", "demo", "full", "paper"])
 def test_every_system_of_a_profile_can_be_built(profile, tmp_path):
     section = study.load_profile(profile)["sp"]

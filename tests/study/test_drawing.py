@@ -1,0 +1,74 @@
+"""The plot of intervals, what is found among rows, and legends."""
+
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from lib.study import drawing
+from lib.study.drawing import Dot
+from lib.study.statistics import Estimate
+
+
+def level(value, half=0.5):
+    return Estimate(value, value - half, value + half, level=0.95, n=8, speakers=4, seeds=1, dz=None, fixed=())
+
+
+def drawn(axis):
+    """(x, y) of every point that has an interval."""
+    return [tuple(container[0].get_xydata()[0]) for container in axis.containers]
+
+
+def test_names_stand_from_the_top_down_with_their_intervals():
+    _, axis = drawing.canvas()
+    drawing.intervals(axis, ["a", "b"], [Dot(level(1.0), "#112233"), Dot(level(2.0), "#445566")], "COS")
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"] and axis.yaxis_inverted()
+    assert drawn(axis) == [(1.0, 0), (2.0, 1)] and axis.get_xlabel() == "COS"
+    assert [to_hex(each[0].get_color()) for each in axis.containers] == ["#112233", "#445566"]
+
+
+def test_several_intervals_of_a_name_stand_beside_each_other_and_what_was_not_measured_leaves_its_place():
+    _, axis = drawing.canvas()
+    drawing.intervals(axis, ["a"], [[Dot(level(v) if v else None, "k") for v in (1.0, 0.0, 3.0)]], "COS", step=0.2)
+    assert drawn(axis) == [(1.0, pytest.approx(-0.2)), (3.0, pytest.approx(0.2))]
+
+
+def test_published_values_are_hollow_and_differences_have_a_line_at_zero():
+    _, axis = drawing.canvas()
+    drawing.intervals(axis, ["a", "b"], [Dot(level(1.0), "k")] * 2, "COS", zero=True, hollow=[None, 0.7])
+    hollow = [line for line in axis.lines if line.get_marker() == "D"]
+    assert [tuple(line.get_xydata()[0]) for line in hollow] == [(0.7, 1.0)]
+    assert hollow[0].get_markerfacecolor() == "none"
+    assert any(list(line.get_xdata()) == [0, 0] for line in axis.lines)
+
+
+def test_names_may_stand_on_the_other_axis():
+    _, axis = drawing.canvas()
+    drawing.intervals(axis, ["a", "b"], [Dot(level(1.0), "k"), Dot(level(2.0), "k")], "COS", vertical=True)
+    assert drawn(axis) == [(0, 1.0), (1, 2.0)] and axis.get_ylabel() == "COS"
+
+
+def test_rows_that_are_not_there_are_named():
+    rows = pd.DataFrame({"metric": ["cos"], "system": ["a"], "role": ["never_seen"], "value": [1.0]})
+    assert len(drawing.found(rows, "cos", system=["a", "b"])) == 1
+    with pytest.raises(drawing.PlotError, match="no cos rows of b, c and adaptation"):
+        drawing.found(rows, "cos", system=["b", "c"], role="adaptation")
+
+
+def test_a_gain_is_paired_and_is_nothing_without_rows():
+    facts = {"seed": 0, "speaker": ["s", "s", "t", "t"], "utterance": list("abcd")}
+    low, high = (pd.DataFrame(facts | {"value": values}) for values in ([1, 2, 3, 4], [2.0, 3.1, 4.0, 5.1]))
+    assert drawing.gain(high, low, {}).value == pytest.approx(1.05)
+    assert drawing.gain(high, low.iloc[:0], {}) is None and drawing.estimate(low.iloc[:0], {}) is None
+
+
+def test_a_legend_tells_colours_marks_and_published_values():
+    figure, _ = drawing.canvas()
+    drawing.legend(figure, {"A": "#112233", "B": ("#445566", "s")}, hollow=True)
+    handles = figure.legends[0].legend_handles
+    assert [each.get_label() for each in handles] == ["A", "B", "Published"]
+    assert [each.get_marker() for each in handles] == ["o", "s", "D"]
+
+
+def test_nearly_equal_sizes_are_put_side_by_side():
+    places = drawing.apart(pd.Series({"a": 100.0, "b": 101.0, "c": 1000.0}))
+    assert places["b"] / places["a"] > 1.05 and places["c"] == 1000.0
