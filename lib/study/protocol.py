@@ -156,12 +156,18 @@ class Study:
         return f"{self.paper}-{name}-s{seed}" if self.paper else f"{name}-s{seed}"
 
     def checkpoint(self, name: str, seed: int) -> Path:
-        """The file of a part's weights; of other settings than the profile's own, named by their fingerprint."""
+        """The file of a part's weights; of other settings than the profile's own, named by their fingerprint.
+
+        What a changed system trains as the system that it was made from does has that one's weights.
+        """
         path = self.root / "checkpoints" / f"{self.run_id(name, seed)}.safetensors"
-        if self.own is None or name in self.settings["systems"] and name not in self.own.settings["systems"]:
+        if self.own is None:
             return path
-        mark = self.mark(self.part(name, seed))
-        return path if self.own.mark(self.own.part(name, seed)) == mark else path.with_stem(f"{path.stem}-{mark}")
+        added = name in self.settings["systems"] and name not in self.own.settings["systems"]
+        mark, like = self.mark(self.part(name, seed)), self.changed.get("of", name) if added else name
+        if self.own.mark(self.own.part(like, seed)) == mark:
+            return self.own.checkpoint(like, seed)
+        return path if added else path.with_stem(f"{path.stem}-{mark}")
 
     def mark(self, part: Part) -> str:
         return fingerprint(*part.depends)

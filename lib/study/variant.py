@@ -166,5 +166,7 @@ def _nested(settings: dict) -> dict:
 
 def _short(value: object) -> str:
     """A key or a value as a run id can hold it: 0.35 is 0p35."""
+    if isinstance(value, list):
+        return "_".join(map(_short, value))
     text = str(value).replace(".", "p" if isinstance(value, float) else "_")
     return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")

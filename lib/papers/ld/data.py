@@ -7,21 +7,17 @@ own ("sampled", as in the paper). Each sentence is one file of the cache, named 
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import zipfile
 import zlib
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from lib import audio, study, text
+from lib import audio, text
 from lib.corpora.embedded.recipe import read_sentences
 from lib.corpora.styled import styles
 from lib.corpora.world import Analysis
@@ -29,11 +25,13 @@ from lib.files import cache_root, fingerprint, replace_file
 from lib.models.mel import log_mel
 from lib.models.vits import model as vits
 from lib.models.vits.model import Vits
-from lib.study.protocol import resolve_device
-from lib.workers import end_with_parent
+from lib.study import protocol
+from lib.training import parallel
+from lib.workers import map_in_processes
 
 FORMAT = 2  # raise it when the code makes other data from the same settings
 SPEAKER = "joe"
+SPLITS = ("train", "validation", "test")
 PAIRS = ("shared", "sampled")
 TRUTHS = ("f0_mean", "f0_range", "energy_mean", "rate", "pause_share")
 CHUNK = 4  # sentences of a worker's job
@@ -54,58 +52,36 @@ class Sentence:
     phonemes: str
 
 
-@dataclass
-class Lab:
-    """What every run of a profile shares: settings, device, the frozen voice and the cached data."""
+@dataclass(frozen=True)
+class Restyled:
+    """The corpus of the study: sentences by joe, each in every style. `settings` is the profile's ld.data."""
 
-    profile: dict
-    device: str = "cpu"
-    cores: int | None = None
-    kept: dict = field(default_factory=dict, repr=False)  # what was computed once, by name
-
-    def __post_init__(self):
-        self.device = resolve_device(self.device)
-        self.cores = self.cores or len(os.sched_getaffinity(0))
-
-    @property
-    def settings(self) -> dict:
-        return self.profile["ld"]
-
-    @property
-    def root(self) -> Path:
-        return study.results_root(self.profile)
+    settings: dict
+    name = "joe, restyled"
 
     @cached_property
     def hash(self) -> str:
         """Names the data by all that decides them."""
         sentences = [(s.name, s.text) for s in self.sentences()]
-        return fingerprint(FORMAT, self.settings["data"], sentences, vits.find().sha256)
-
-    @property
-    def folder(self) -> Path:
-        return cache_root() / f"latents-{self.hash}"
-
-    @property
-    def encoder_mark(self) -> str:
-        """Names the posterior encoder by all that decides it."""
-        return fingerprint(self.hash, self.settings["posterior"], self.device.split(":")[0])
-
-    @property
-    def encoded(self) -> Path:
-        return self.folder / f"encoded-{self.encoder_mark}"
+        return fingerprint(FORMAT, self.settings, sentences, vits.find().sha256)
 
     @cached_property
-    def vits(self) -> Vits:
-        return vits.load(device=self.device)
+    def root(self) -> Path:
+        return cache_root() / f"latents-{self.hash}"
 
     @property
     def styles(self) -> list[str]:
         """The styles that z_audio exists in, the neutral one first."""
-        return list(self.settings["data"]["trained"])
+        return list(self.settings["trained"])
+
+    @property
+    def voices(self) -> list[str]:
+        """The other speakers, made by a warped envelope."""
+        return list(self.settings["speakers"])
 
     def levels(self, style: str) -> dict[str, str]:
         """The levels a style names. Raises LatentError for a style that the profile does not have."""
-        known = self.settings["data"]["styles"]
+        known = self.settings["styles"]
         if style not in known:
             raise LatentError(f"There is no style {style!r}: choose one of {', '.join(known)}.")
         return known[style]
@@ -116,24 +92,44 @@ class Lab:
 
     def sentences(self, *splits: str) -> list[Sentence]:
         """The sentences of some splits, or of all."""
-        return [
-            s for s in _sentences(tuple(self.settings["data"]["sentences"].items())) if s.split in (splits or SPLITS)
-        ]
+        return [s for s in _sentences(tuple(self.settings["sentences"].items())) if s.split in (splits or SPLITS)]
 
     def spoken(self, sentence: Sentence) -> dict[str, np.ndarray]:
         """A sentence's arrays, see `speak`. Raises LatentError when its file is missing or damaged (then deleted)."""
-        return _load(self.folder / f"{sentence.name}.npz")
-
-    def latents(self, sentence: Sentence) -> dict[str, np.ndarray]:
-        """z_audio `(latent, frames)` of a sentence by style or other speaker, made by the posterior encoder."""
-        return _load(self.encoded / f"{sentence.name}.npz")
+        return read(self.root / f"{sentence.name}.npz")
 
     def wave(self, sentence: Sentence, style: str) -> np.ndarray:
         """The restyled recording at the voice's rate, float32."""
         return floats(self.spoken(sentence)[f"wave_{style}"])
 
+    def make(self, cores: int = 1) -> Restyled:
+        """Speak and restyle every sentence that has no file yet; returns itself."""
+        missing = [s for s in self.sentences() if not (self.root / f"{s.name}.npz").is_file()]
+        chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
+        work = partial(_make, data=self.settings, folder=self.root)
+        workers = min(cores, len(chunks) // 2)  # starting processes for less costs more than they save
+        list(map_in_processes(work, chunks, workers, threads=1, label="styled speech", size=len))
+        return self
 
-SPLITS = ("train", "validation", "test")
+
+class Styled(protocol.Study):
+    """The study's data: restyled speech, and the frozen voice that speaks it; `settings` is the profile's section ld."""
+
+    paper = "ld"
+    error = LatentError
+
+    @cached_property
+    def corpus(self) -> Restyled:
+        with parallel.in_turn():
+            return Restyled(self.settings["data"]).make(self.cores)
+
+    @cached_property
+    def vits(self) -> Vits:
+        return vits.load(device=self.device)
+
+    def heard(self, sentence: Sentence, style: str) -> np.ndarray:
+        """The restyled recording as every metric hears it: 16 kHz."""
+        return heard(self.corpus.wave(sentence, style), self.vits.dims.rate)
 
 
 @lru_cache(maxsize=8)
@@ -148,7 +144,8 @@ def _sentences(counts: tuple[tuple[str, int], ...]) -> tuple[Sentence, ...]:
 
 
 @lru_cache(maxsize=512)
-def _load(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file. Raises LatentError when it is missing or damaged (then deleted)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -174,32 +171,15 @@ def heard(wave: np.ndarray, rate: int) -> np.ndarray:
     return audio.resample(np.asarray(wave, np.float32), rate, audio.RATE)
 
 
-def make(lab: Lab) -> None:
-    """Speak and restyle every sentence that has no file yet, on all cores."""
-    missing = [s for s in lab.sentences() if not (lab.folder / f"{s.name}.npz").is_file()]
-    if not missing:
-        return
-    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    workers = min(lab.cores, len(chunks) // 2)
-    if workers < 2:  # starting processes costs more than they save
-        return _work(missing, lab.settings["data"], lab.folder)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        jobs = [pool.submit(_work, chunk, lab.settings["data"], lab.folder) for chunk in chunks]
-        for job in tqdm(jobs, desc="styled speech", mininterval=2):
-            job.result()
-
-
-def _one_thread() -> None:
-    """Results do not depend on the number of cores."""
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def _work(sentences: list[Sentence], data: dict, folder: Path) -> None:
+def _make(sentences: list[Sentence], data: dict, folder: Path) -> None:
     for sentence in sentences:
-        arrays = speak(sentence, data, _voice())
-        with replace_file(folder / f"{sentence.name}.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        write(folder / f"{sentence.name}.npz", speak(sentence, data, _voice()))
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by rename."""
+    with replace_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 @lru_cache(maxsize=1)
@@ -289,17 +269,21 @@ def _f0_of_frames(analysis: Analysis, change: styles.Change, frames: int, second
 def _as_heard(name, styled, analysis, change, vowels: int, pause: float, rate: int) -> dict[str, np.ndarray]:
     """mel_name and truth_name of a restyled wave."""
     wave = heard(styled, rate)
-    f0 = styles.restyled_f0(analysis.f0, change)
+    mel = log_mel(torch.from_numpy(np.ascontiguousarray(wave)).unsqueeze(0))[0].numpy()
+    truth = truths(wave, styles.restyled_f0(analysis.f0, change), vowels, pause)
+    return {f"mel_{name}": mel.astype(np.float16), f"truth_{name}": truth}
+
+
+def truths(wave: np.ndarray, f0: np.ndarray, vowels: int, pause: float) -> np.ndarray:
+    """The values of `TRUTHS` for a 16 kHz wave with F0 in Hz (0 unvoiced), so many vowels and seconds of pause."""
     semitones = 12 * np.log2(f0[f0 > 0] / 100) if (f0 > 0).any() else np.zeros(1)
     level = 10 * np.log10((audio.fit(wave, len(wave) // 160 * 160).reshape(-1, 160) ** 2).mean(1) + 1e-10)
     sounding = level > level.max() - 25
-    seconds = len(wave) / audio.RATE
-    truth = (
+    values = (
         semitones.mean(),
         np.subtract(*np.percentile(semitones, [95, 5])),
         level[sounding].mean(),
         vowels / (sounding.sum() * 0.01 + pause),
-        pause / seconds,
+        pause / (len(wave) / audio.RATE),
     )
-    mel = log_mel(torch.from_numpy(np.ascontiguousarray(wave)).unsqueeze(0))[0].numpy()
-    return {f"mel_{name}": mel.astype(np.float16), f"truth_{name}": np.array(truth, np.float32)}
+    return np.array(values, np.float32)

@@ -24,10 +24,9 @@ from lib import audio
 from lib.corpora.styled.styles import intonation
 from lib.files import fingerprint, write_json
 from lib.metrics import MetricError, cos, prosody, wer
-from lib.papers.ld.clap import clap_of, conditions
-from lib.papers.ld.data import SPEAKER, Lab, Sentence, heard
-from lib.papers.ld.posterior import decoder_of
-from lib.papers.ld.train import diffusion_of, keep_content, system_of
+from lib.papers.ld.clap import conditions
+from lib.papers.ld.data import SPEAKER, Sentence, heard
+from lib.papers.ld.systems import Systems
 from lib.study.units import unit
 
 FEATURES = ("f0_median", "f0_spread", "energy_mean", "hnr")
@@ -35,16 +34,17 @@ MEASURED = ("energy_mean", "hnr", "energy_range", "rate", "jitter", "shimmer", "
 UNTRAINED = ("recording", "none", "posterior")
 
 
-def measure(waves: list[np.ndarray], words: list[str], neutral: list[np.ndarray], device: str) -> pd.DataFrame:
+def measures(waves: list[np.ndarray], words: list[str], neutral: list[np.ndarray], device: str) -> pd.DataFrame:
     """Per wave (16 kHz): cer, wer, cos to the neutral recording, `MEASURED` (NaN where it has no voice), voiced."""
-    audible = [wave if np.abs(wave).max() >= audio.SILENCE else quiet(wave) for wave in waves]
     rates = wer.score(waves, words, device=device)
-    found = {"cer": rates["cer"], "wer": rates["wer"], "cos": cos.score(audible, neutral, device=device)["cos"]}
+    found = {"cer": rates["cer"], "wer": rates["wer"], "cos": cos.score([audible(wave) for wave in waves], neutral, device=device)["cos"]}
     return pd.DataFrame(found).join(prosody_of(waves, device))
 
 
-def quiet(wave: np.ndarray) -> np.ndarray:
-    """A stand-in for silence that metrics of sound accept: faint noise of the same length."""
+def audible(wave: np.ndarray) -> np.ndarray:
+    """The wave, or for silence a stand-in that metrics of sound accept: faint noise of the same length."""
+    if np.abs(wave).max() >= audio.SILENCE:
+        return wave
     return np.random.default_rng(0).standard_normal(len(wave)).astype(np.float32) * 10 * audio.SILENCE
 
 
@@ -61,118 +61,124 @@ def prosody_of(waves: list[np.ndarray], device: str = "cpu") -> pd.DataFrame:
     return pd.DataFrame([dict.fromkeys((*MEASURED, *FEATURES[:2]), np.nan) | {"voiced": 0.0}])
 
 
-def baseline(lab: Lab) -> dict[str, pd.DataFrame]:
+def baseline(study: Systems) -> dict[str, pd.DataFrame]:
     """Measures of the test sentences before any change: unmoved (z_text decoded) and the recording in every style.
 
     By "text" and the style's name, in the order of the test sentences; computed once per data set.
     """
-    wanted = list(dict.fromkeys(["neutral", *lab.settings["evaluate"]["styles"]]))
-    path = lab.folder / f"baseline-{fingerprint(wanted)}.json"
+    wanted = list(dict.fromkeys(["neutral", *study.settings["evaluate"]["styles"]]))
+    path = study.corpus.root / f"baseline-{fingerprint(wanted)}.json"
     if path.is_file():
         return {name: pd.DataFrame(columns) for name, columns in json.loads(path.read_text()).items()}
-    sentences = lab.sentences("test")
-    words, neutral = [s.text for s in sentences], recordings(lab, "neutral")
-    found = {"text": measure(text_waves(lab), words, neutral, lab.device)}
+    words, neutral = [s.text for s in study.corpus.sentences("test")], recordings(study, "neutral")
+    found = {"text": measures(text_waves(study), words, neutral, study.device)}
     for style in wanted:
-        found[style] = measure(recordings(lab, style), words, neutral, lab.device)
+        found[style] = measures(recordings(study, style), words, neutral, study.device)
     write_json(path, {name: table.to_dict("list") for name, table in found.items()})
     return found
 
 
-def recordings(lab: Lab, style: str) -> list[np.ndarray]:
+def recordings(study: Systems, style: str) -> list[np.ndarray]:
     """The test recordings in a style at 16 kHz."""
-    return [heard(lab.wave(s, style), lab.vits.dims.rate) for s in lab.sentences("test")]
+    return [study.heard(s, style) for s in study.corpus.sentences("test")]
 
 
-def text_latents(lab: Lab) -> tuple[Tensor, Tensor]:
+def text_latents(study: Systems) -> tuple[Tensor, Tensor]:
     """z_text of the test sentences, with sampled durations: `(batch, latent, frames)`, padded, and their frames."""
-    latents = [torch.from_numpy(lab.spoken(s)["sampled_0"]) for s in lab.sentences("test")]
+    latents = [torch.from_numpy(study.corpus.spoken(s)["sampled_0"]) for s in study.corpus.sentences("test")]
     frames = torch.tensor([z.shape[1] for z in latents])
     padded = nn.utils.rnn.pad_sequence([z.T for z in latents], batch_first=True).transpose(1, 2)
-    return padded.contiguous().to(lab.device), frames.to(lab.device)
+    return padded.contiguous().to(study.device), frames.to(study.device)
 
 
 @torch.no_grad()
-def decode(lab: Lab, z: Tensor, frames: Tensor, decoder: nn.Module | None = None) -> list[np.ndarray]:
+def decode(study: Systems, z: Tensor, frames: Tensor, decoder: nn.Module | None = None) -> list[np.ndarray]:
     """16 kHz waves of padded latents, each decoded alone: faster on a CPU than a padded batch."""
-    decoder = decoder or lab.vits.decoder
+    decoder = decoder or study.vits.decoder
     waves = [decoder(item[None, :, : int(n)], None)[0].cpu().numpy() for item, n in zip(z, frames, strict=True)]
-    return [heard(wave, lab.vits.dims.rate) for wave in waves]
+    return [heard(wave, study.vits.dims.rate) for wave in waves]
 
 
-def text_waves(lab: Lab) -> list[np.ndarray]:
-    return decode(lab, *text_latents(lab))
+def text_waves(study: Systems) -> list[np.ndarray]:
+    return decode(study, *text_latents(study))
 
 
-def condition_of(lab: Lab, style: str, count: int) -> Tensor:
+def decoder_of(study: Systems, name: str) -> nn.Module | None:
+    """The decoder of a system that has one of its own."""
+    return study.decoder if study.system(name).get("decoder") == "trainable" else None
+
+
+def condition_of(study: Systems, style: str, count: int) -> Tensor:
     """The condition of a style's prompt, `(count, size)`."""
-    model = clap_of(lab)
-    return conditions(model, model.embed_text([lab.prompt(style)])).expand(count, -1).to(lab.device)
+    embedded = study.clap.embed_text([study.corpus.prompt(style)])
+    return conditions(study.clap, embedded).expand(count, -1).to(study.device)
 
 
-def sample(lab: Lab, name: str, seed: int, style: str, guidance: float) -> tuple[Tensor, Tensor]:
+def sampling(study: Systems, seed: int, guidance: float) -> dict:
+    """The options of `LatentDiffusion.trajectory`."""
+    return {"guidance": guidance, "seed": seed, **study.settings["sampling"]}
+
+
+def sample(study: Systems, name: str, seed: int, style: str, guidance: float) -> tuple[Tensor, Tensor]:
     """A system's z for the test sentences in a style, `(batch, latent, frames)`, and the valid frames."""
-    model, projection = diffusion_of(lab, name, seed)
-    z_text, frames = text_latents(lab)
-    options = {"guidance": guidance, "seed": seed, **lab.settings["sampling"]}
-    z = model.sample(z_text, frames, condition_of(lab, style, len(frames)), **options)
-    return (z if projection is None else keep_content(projection, z_text, z)), frames
+    z_text, frames = text_latents(study)
+    condition = condition_of(study, style, len(frames))
+    z = study.diffusion(name, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
+    return study.kept_content(name, z_text, z), frames
 
 
-def spoken(lab: Lab, system: dict, seed: int) -> Iterator[tuple[float | None, list[str], list[np.ndarray]]]:
+def guidances(study: Systems, name: str) -> list[float]:
+    """The guidance scales that a system is measured at, its own or the profile's."""
+    own = study.system(name).get("guidance", study.settings["evaluate"]["guidance"])
+    return own if isinstance(own, list) else [own]
+
+
+def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None, list[str], list[np.ndarray]]]:
     """What a system says: guidance (None where it has none), the styles it stands for, and the test waves."""
-    wanted, settings = lab.settings["evaluate"]["styles"], lab.settings
-    decoder = decoder_of(lab, 0) if system.get("decoder") == "trainable" else None
-    if system["method"] == "none":
-        yield None, wanted, text_waves(lab)
-        return
-    if system["method"] in UNTRAINED:
+    method, wanted = study.system(name)["method"], study.settings["evaluate"]["styles"]
+    decoder = decoder_of(study, name)
+    if method == "none":
+        yield None, wanted, text_waves(study)
+    elif method == "recording":
         for style in wanted:
-            yield None, [style], _unsampled(lab, system["method"], style, decoder)
-        return
-    for guidance in system.get("guidance", settings["evaluate"]["guidance"]):
-        if guidance == 0:  # the condition plays no part
-            yield guidance, wanted, decode(lab, *sample(lab, system["name"], seed, wanted[0], 0.0), decoder)
-            continue
+            yield None, [style], recordings(study, style)
+    elif method == "posterior":
         for style in wanted:
-            yield guidance, [style], decode(lab, *sample(lab, system["name"], seed, style, guidance), decoder)
+            latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.corpus.sentences("test")]
+            waves = [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
+            yield None, [style], waves
+    else:
+        for guidance in guidances(study, name):  # at 0 the condition plays no part: one sample is for all styles
+            for styles in [wanted] if guidance == 0 else [[style] for style in wanted]:
+                z, frames = sample(study, name, seed, styles[0], guidance)
+                yield guidance, styles, decode(study, z, frames, decoder)
 
 
-def _unsampled(lab: Lab, method: str, style: str, decoder: nn.Module | None) -> list[np.ndarray]:
-    if method == "recording":
-        return recordings(lab, style)
-    latents = [torch.from_numpy(lab.latents(s)[style]).unsqueeze(0).to(lab.device) for s in lab.sentences("test")]
-    return [decode(lab, z, torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
-
-
-def evaluate(lab: Lab, name: str, seed: int) -> pd.DataFrame:
-    """Rows of a system: every metric of every test sentence, style (variant) and guidance scale (x)."""
-    system, sentences = system_of(lab.profile, name), lab.sentences("test")
-    before, tables = baseline(lab), []
-    neutral, words = recordings(lab, "neutral"), [s.text for s in sentences]
-    for guidance, wanted, waves in spoken(lab, system, seed):
-        measured = measure(waves, words, neutral, lab.device)
-        similar = clap_of(lab).embed_audio([_embeddable(wave) for wave in waves]).cpu()
-        for style in wanted:
-            values = measured.assign(clap_similarity=100 * (similar @ condition_unit(lab, style)).numpy())
-            values = judged(lab, values, before, style)
+def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Rows of a system, every metric of every test sentence, style (variant) and guidance scale (x); and its waves."""
+    sentences = study.corpus.sentences("test")
+    before, tables, kept = baseline(study), [], {}
+    neutral, words = recordings(study, "neutral"), [s.text for s in sentences]
+    for guidance, styles, waves in spoken(study, name, seed):
+        measured = measures(waves, words, neutral, study.device)
+        similar = study.clap.embed_audio([audible(wave) for wave in waves]).cpu()
+        for style in styles:
+            prompt = study.clap.embed_text([study.corpus.prompt(style)])[0].cpu()
+            values = measured.assign(clap_similarity=100 * (similar @ prompt).numpy())
+            values = judged(study, values, before, style)
             tables.append(tidy(values, sentences, style).assign(x=np.nan if guidance is None else guidance))
-            keep(lab, name, seed, style, guidance, waves)
-    return pd.concat(tables, ignore_index=True)
+            kept |= {player(s, style, guidance): wave for s, wave in zip(sentences, waves, strict=True)}
+    return pd.concat(tables, ignore_index=True), kept
 
 
-def condition_unit(lab: Lab, style: str) -> Tensor:
-    """The unit-norm embedding `(size,)` of a style's prompt."""
-    return clap_of(lab).embed_text([lab.prompt(style)])[0].cpu()
+def player(sentence: Sentence, style: str, guidance: float | None) -> str:
+    """The name of a wave that may be kept."""
+    return f"{sentence.name}-{style}" + ("" if guidance is None else f"-x{guidance:g}")
 
 
-def _embeddable(wave: np.ndarray) -> np.ndarray:
-    return wave if np.abs(wave).max() >= audio.SILENCE else quiet(wave)
-
-
-def judged(lab: Lab, measured: pd.DataFrame, before: dict[str, pd.DataFrame], style: str) -> pd.DataFrame:
+def judged(study: Systems, measured: pd.DataFrame, before: dict[str, pd.DataFrame], style: str) -> pd.DataFrame:
     """`measured` with cer_added, content_broken, style_moved, style_moved_intact and style_distance."""
-    settings = lab.settings["evaluate"]
+    settings = study.settings["evaluate"]
     scales = np.array([settings["scales"][name] for name in FEATURES])
 
     def point(table: pd.DataFrame) -> np.ndarray:
@@ -199,15 +205,3 @@ def tidy(values: pd.DataFrame, sentences: list[Sentence], style: str) -> pd.Data
     named = values.assign(utterance=[f"{s.name}-{style}" for s in sentences])
     long = named.melt(id_vars="utterance", var_name="metric", value_name="value").dropna()
     return long.assign(unit=long["metric"].map(unit), speaker=SPEAKER, split="test", variant=style)
-
-
-def keep(lab: Lab, name: str, seed: int, style: str, guidance: float | None, waves: list[np.ndarray]) -> None:
-    """Write some audio for the players: the first test sentences at the nominal and the largest guidance scale."""
-    settings = lab.settings["evaluate"]
-    scales = (None, settings["nominal"], max(settings["guidance"]))
-    if seed != lab.settings["seeds"][0] or guidance not in scales:
-        return
-    folder = lab.root / "audio" / f"ld-{name}-s{seed}"
-    for sentence, wave in list(zip(lab.sentences("test"), waves, strict=True))[: settings["players"]]:
-        file = f"{sentence.name}-{style}" + ("" if guidance is None else f"-x{guidance:g}")
-        audio.write(folder / f"{file}.wav", _embeddable(wave))

@@ -6,44 +6,39 @@ import torch
 from matplotlib.figure import Figure
 
 from lib.metrics.dtw import warp
-from lib.papers.ld.data import Lab
-from lib.papers.ld.diagnostics import frames_of
-from lib.papers.ld.measure import condition_of, sample, text_latents
-from lib.papers.ld.study import weights
 from lib.papers.ld.style import colour, label
-from lib.papers.ld.train import diffusion_of, keep_content
-from lib.study.drawing import PlotError, canvas, describe
+from lib.papers.ld.measure import condition_of, sample, sampling, text_latents
+from lib.papers.ld.systems import Systems
+from lib.study.drawing import canvas, describe
 
 LIMIT = 3.0  # standard deviations at the ends of the colour scale
 
 
-def scale_of(lab: Lab) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scale_of(study: Systems) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and deviation of every channel over the neutral training latents, and the channels in order of similarity.
 
     The channels of z have no order; sorted along their first principal component, related ones stand together.
     """
-    if "scale" not in lab.kept:
-        every = np.concatenate([frames_of(lab, s, "neutral", "z") for s in lab.sentences("train")])
-        mean, deviation = every.mean(0), every.std(0) + 1e-6
-        loadings = np.linalg.svd((every - mean) / deviation, full_matrices=False)[2][0]
-        lab.kept["scale"] = mean, deviation, np.argsort(loadings)
-    return lab.kept["scale"]
+    every = np.concatenate([study.latents(s)["neutral"].T for s in study.corpus.sentences("train")])
+    mean, deviation = every.mean(0), every.std(0) + 1e-6
+    loadings = np.linalg.svd((every - mean) / deviation, full_matrices=False)[2][0]
+    return mean, deviation, np.argsort(loadings)
 
 
-def image(lab: Lab, z: np.ndarray) -> np.ndarray:
+def image(study: Systems, z: np.ndarray) -> np.ndarray:
     """`(channels, frames)` in standard deviations, channels sorted."""
-    mean, deviation, order = scale_of(lab)
+    mean, deviation, order = scale_of(study)
     return ((z - mean[:, None]) / deviation[:, None])[order]
 
 
-def images(lab: Lab, panels: dict[str, np.ndarray], caption: str) -> Figure:
+def images(study: Systems, panels: dict[str, np.ndarray], caption: str) -> Figure:
     """Latents `(latent, frames)` as images on one colour scale, by title."""
     figure, axes = canvas(1, 9.0, 1.5 * len(panels) + 0.8, rows=len(panels), sharex=True, squeeze=False)
-    rate = lab.vits.dims.frames_per_second
+    rate = study.vits.dims.frames_per_second
     for axis, (title, z) in zip(axes[:, 0], panels.items(), strict=True):
         extent = (0, z.shape[1] / rate, 0, z.shape[0])
         look = {"aspect": "auto", "origin": "lower", "cmap": "RdBu_r", "vmin": -LIMIT, "vmax": LIMIT}
-        drawn = axis.imshow(image(lab, z), extent=extent, interpolation="nearest", **look)
+        drawn = axis.imshow(image(study, z), extent=extent, interpolation="nearest", **look)
         axis.set_ylabel(title, fontsize="small")
         axis.set_yticks([])
         axis.grid(visible=False)
@@ -53,34 +48,34 @@ def images(lab: Lab, panels: dict[str, np.ndarray], caption: str) -> Figure:
     return describe(figure, f"{caption} {note}", f"Latents as images: {', '.join(panels)}.", len(panels))
 
 
-def translation(lab: Lab, systems: list[str], style: str, seed: int = 0, guidance: float = 2.0) -> Figure:
+def translation(study: Systems, systems: list[str], style: str, seed: int = 0, guidance: float = 2.0) -> Figure:
     """z_text, z_audio of the restyled recording, and what each system makes of z_text: one test sentence."""
-    sentence = lab.sentences("test")[0]
-    panels = {"z_text": lab.spoken(sentence)["sampled_0"], f"z_audio\n{style}": lab.latents(sentence)[style]}
+    sentence = study.corpus.sentences("test")[0]
+    panels = {"z_text": study.corpus.spoken(sentence)["sampled_0"], f"z_audio\n{style}": study.latents(sentence)[style]}
     for name in systems:
-        z, frames = sample(lab, name, seed, style, guidance)
+        z, frames = sample(study, name, seed, style, guidance)
         panels[label(name)] = z[0, :, : int(frames[0])].cpu().numpy()
-    return images(lab, panels, f'"{sentence.text}" as latents; guidance {guidance:g}.')
+    return images(study, panels, f'"{sentence.text}" as latents; guidance {guidance:g}.')
 
 
-def pairs(lab: Lab, style: str) -> Figure:
+def pairs(study: Systems, style: str) -> Figure:
     """z_text with sampled and with shared durations, and z_audio in the neutral and in another style."""
-    sentence = lab.sentences("test")[0]
-    spoken, latents = lab.spoken(sentence), lab.latents(sentence)
+    sentence = study.corpus.sentences("test")[0]
+    spoken, latents = study.corpus.spoken(sentence), study.latents(sentence)
     panels = {"z_text\nsampled": spoken["sampled_0"], "z_text\nshared": spoken["shared_0"]}
     panels |= {"z_audio\nneutral": latents["neutral"], f"z_audio\n{style}": latents[style]}
-    return images(lab, panels, f'"{sentence.text}": latents of the text and of the recording.')
+    return images(study, panels, f'"{sentence.text}": latents of the text and of the recording.')
 
 
-def path(lab: Lab) -> Figure:
+def path(study: Systems) -> Figure:
     """DTW paths between z_text and the neutral z_audio for sampled and shared durations, test sentences."""
-    mean, deviation, _ = scale_of(lab)
+    mean, deviation, _ = scale_of(study)
     figure, axes = canvas(2, 8.4, 3.8, sharey=True)
-    frame = 1 / lab.vits.dims.frames_per_second
+    frame = 1 / study.vits.dims.frames_per_second
     for axis, kind in zip(axes, ("sampled", "shared"), strict=True):
-        for sentence in lab.sentences("test"):
-            audio = torch.from_numpy((frames_of(lab, sentence, "neutral", "z") - mean) / deviation).double()
-            given = torch.from_numpy((lab.spoken(sentence)[f"{kind}_0"].T - mean) / deviation).double()
+        for sentence in study.corpus.sentences("test"):
+            audio = torch.from_numpy((study.latents(sentence)["neutral"].T - mean) / deviation).double()
+            given = torch.from_numpy((study.corpus.spoken(sentence)[f"{kind}_0"].T - mean) / deviation).double()
             found = warp(torch.cdist(given, audio)[None], *(torch.tensor([len(x)]) for x in (given, audio)))
             steps = int(found.length[0])
             i, j = (part[0, :steps].numpy() * frame for part in (found.rows, found.columns))
@@ -88,26 +83,24 @@ def path(lab: Lab) -> Figure:
         axis.axhline(0, color="0.4", lw=1, ls="--")
         axis.set(title=f"{kind.capitalize()} durations", xlabel="Time in z_text (s)")
     axes[0].set_ylabel("z_audio later by (ms)")
-    count = len(lab.sentences("test"))
+    count = len(study.corpus.sentences("test"))
     caption = f"Where the matching frame of z_audio lies, along the DTW path: n = {count} test sentences, a line each."
     return describe(figure, caption, "Time offset between z_text and z_audio along the DTW path.", count)
 
 
-def trajectory(lab: Lab, system: str, style: str, seed: int = 0, guidance: float = 2.0, shown: int = 4) -> Figure:
+def trajectory(study: Systems, system: str, style: str, seed: int = 0, guidance: float = 2.0, shown: int = 4) -> Figure:
     """x_t and the estimate of x_0 along a sampling of one test sentence."""
-    model, projection = diffusion_of(lab, system, seed)
-    z_text, frames = text_latents(lab)
+    z_text, frames = text_latents(study)
     z_text, frames = z_text[:1, :, : int(frames[0])], frames[:1]
-    options = {"guidance": guidance, "seed": seed, **lab.settings["sampling"]}
-    steps = list(model.trajectory(z_text, frames, condition_of(lab, style, 1), **options))
-    if projection is not None:
-        steps = [(t, x, keep_content(projection, z_text, estimate)) for t, x, estimate in steps]
+    options = sampling(study, seed, guidance)
+    taken = study.diffusion(system, seed).trajectory(z_text, frames, condition_of(study, style, 1), **options)
+    steps = [(t, x, study.kept_content(system, z_text, estimate)) for t, x, estimate in taken]
     chosen = [steps[i] for i in np.linspace(0, len(steps) - 1, min(shown, len(steps))).round().astype(int)]
     figure, axes = canvas(2, 10.0, 1.4 * len(chosen) + 0.7, rows=len(chosen), sharex=True, sharey=True, squeeze=False)
     look = {"aspect": "auto", "origin": "lower", "cmap": "RdBu_r", "vmin": -LIMIT, "vmax": LIMIT}
     for row, (t, x, estimate) in zip(axes, chosen, strict=True):
         for axis, z in zip(row, (x, estimate), strict=True):
-            axis.imshow(image(lab, z[0].cpu().numpy()), interpolation="nearest", **look)
+            axis.imshow(image(study, z[0].cpu().numpy()), interpolation="nearest", **look)
             axis.set_yticks([])
             axis.grid(visible=False)
         row[0].set_ylabel(f"t = {t}", fontsize="small")
@@ -119,15 +112,11 @@ def trajectory(lab: Lab, system: str, style: str, seed: int = 0, guidance: float
     return describe(figure, caption, "Latents along a sampling, from the start to the result.", len(chosen))
 
 
-def learning(lab: Lab, systems: list[str], seed: int = 0) -> Figure:
-    """Training loss of the posterior encoder, mini-CLAP and the diffusions, smoothed."""
+def learning(study: Systems, systems: list[str], seed: int = 0) -> Figure:
+    """Training losses of diffusions, smoothed."""
     curves = {}
     for name in systems:
-        history = weights(lab, name, seed).get("history")
-        if history:
-            curves[name] = pd.DataFrame(history)
-    if not curves:
-        raise PlotError("none of these systems trains anything: choose others")
+        curves[name] = pd.DataFrame(study.trained(study.trained_as(name), seed)["history"])
     figure, axis = canvas(1, 7.6, 3.6)
     for name, curve in curves.items():
         smooth = curve["total"].rolling(9, min_periods=1, center=True).mean()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.corpora.styled.styles import DEFAULTS, PHRASES
 from lib.papers.ld import lab
-from lib.papers.ld.data import Lab
+from lib.papers.ld.systems import Systems
 from lib.study.heard import Heard, Note
 from lib.study.widgets import field, menu, panel, slider, unavailable
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ipywidgets import Widget
 
 
-def laboratory(study: Lab) -> Widget | Note:
+def laboratory(study: Systems) -> Widget | Note:
     """Latent diffusion: system, sentence, a level of each factor of style or a prompt in own words, guidance."""
     systems = lab.trained(study, study.settings["seeds"][0])
     if reason := unavailable() or (not systems and lab.missing(study, "palette", 0)):
         return Note(reason)
-    texts = [(sentence.text, place) for place, sentence in enumerate(study.sentences("test"))]
+    texts = [(sentence.text, place) for place, sentence in enumerate(study.corpus.sentences("test"))]
     controls = {
         "system": menu("system", systems),
         "seed": menu("seed", study.settings["seeds"]),

@@ -1,0 +1,121 @@
+"""What z and the CLAP know of acted styles: real speakers, beside the one voice whose styles WORLD made.
+
+The profile names a prepared corpus or a folder of recordings as `ld.probes: {source: ravdess}`; its manifest says the
+style of every recording. Fitted on its training sentences and measured on its test sentences, of the speakers of the
+role adaptation, at most `utterances` of each. Nothing is known of timing, so there are no phones and no exact split of
+the variance. F0 is YIN's, and pauses are what lies between sounding frames. Rows have the role acted, the
+corpus as target, and a variant of their own: acted_style, acted_f0_mean and so on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib import audio, text
+from lib.corpora.corpus import Corpus, Utterance
+from lib.corpora.source import open_corpus
+from lib.metrics import prosody
+from lib.papers.ld import clap
+from lib.papers.ld.data import TRUTHS, LatentError, truths
+from lib.papers.ld.posterior import encode
+from lib.papers.ld.probes import Items, every, explained, frame_probes, item, label_probe, rate_probe, scale_of
+from lib.papers.ld.systems import Systems
+from lib.pitch import yin
+
+MOST = 400  # utterances of a split
+STEP = 0.01  # seconds between frames of F0
+
+
+def corpus_of(study: Systems) -> Corpus | None:
+    """The corpus of acted styles, or None where the profile names none. Raises LatentError for one without styles."""
+    source = (study.settings.get("probes") or {}).get("source")
+    if not source:
+        return None
+    corpus = open_corpus(source, cores=study.cores)
+    if not all(u.recipe.get("style") for u in corpus.utterances):
+        raise LatentError(f"{corpus.name} does not say the style of its recordings: name ravdess, esd, emovdb or expresso.")
+    return corpus
+
+
+def chosen(study: Systems, corpus: Corpus, split: str) -> list[Utterance]:
+    """The utterances of a split that are probed, spread over all of them."""
+    found, most = corpus.select("adaptation", split), study.settings["probes"].get("utterances", MOST)
+    if not found:
+        raise LatentError(f"{corpus.name} has no {split} sentences: the probes of acted styles need train and test.")
+    return [found[place] for place in np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))]
+
+
+def f0_of(wave: np.ndarray) -> np.ndarray:
+    """F0 in Hz of a 16 kHz wave every 10 ms, 0 where unvoiced."""
+    return yin(torch.from_numpy(wave).unsqueeze(0), f0_min=50.0, f0_max=500.0)[0][0].numpy()
+
+
+def vowels_of(utterance: Utterance) -> int:
+    return sum(symbol in text.VOWELS for symbol in text.phonemize(utterance.text))
+
+
+@torch.no_grad()
+def items_of(study: Systems, corpus: Corpus, split: str) -> Items:
+    """The recordings of a split, an utterance each."""
+    rate, hop, found = study.vits.dims.rate, study.vits.dims.hop, {}
+    for utterance in chosen(study, corpus, split):
+        heard = corpus.wave(utterance)
+        wave = audio.resample(heard, audio.RATE, rate)
+        z = encode(study.vits, study.encoder, torch.from_numpy(wave)[None].to(study.device))[0].cpu().numpy()
+        frames = z.shape[1]
+        places = np.round((np.arange(frames) + 0.5) * hop / rate / STEP).astype(int)
+        f0 = f0_of(heard)
+        arrays = {
+            "f0_acted": f0[np.minimum(places, len(f0) - 1)],
+            "energy_acted": 10 * np.log10((wave[: frames * hop].reshape(-1, hop) ** 2).mean(1) + 1e-8),
+        }
+        labels = {"style": utterance.recipe["style"], "speaker": utterance.speaker}
+        spoken = vowels_of(utterance) * study.vits.dims.frames_per_second / frames
+        found[utterance.utterance] = {"acted": item(z, wave, study, arrays, "acted", labels=labels, rate=spoken)}
+    return found
+
+
+def latent_rows(study: Systems) -> list[dict]:
+    """Rows variance_explained and probe_skill of acted speech, as `lib.papers.ld.probes` makes them of restyled."""
+    corpus = corpus_of(study)
+    if corpus is None:
+        return []
+    train, test = items_of(study, corpus, "train"), items_of(study, corpus, "test")
+    names = {label: sorted({item.labels[label] for item in every(train)}) for label in ("style", "speaker")}
+    scale, rows = scale_of(train), []
+    for factor in ("prosody", "style", "speaker"):
+        rows += explained(train, test, factor, names.get(factor, []), scale)
+    for layer in ("z", "mel"):
+        rows += frame_probes(train, test, layer) + rate_probe(train, test, layer)
+        for label, known in names.items():
+            rows += label_probe(train, test, label, known, layer)
+    return named(pd.DataFrame(rows), corpus).to_dict("records")
+
+
+def clap_rows(study: Systems) -> list[pd.DataFrame]:
+    """The rows of `lib.papers.ld.clap.probe` for acted speech: no table where the profile names no corpus."""
+    corpus = corpus_of(study)
+    if corpus is None:
+        return []
+    return [named(clap.probe(*(_embedded(study, corpus, split) for split in ("train", "test"))), corpus)]
+
+
+def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
+    """The rows as those of a corpus of acted speech."""
+    speakers = {u.utterance: u.speaker for u in corpus.utterances}
+    shared = {"role": "acted", "target": corpus.name, "speaker": rows["utterance"].map(speakers)}
+    return rows.assign(variant="acted_" + rows["variant"], **shared)
+
+
+def _embedded(study: Systems, corpus: Corpus, split: str) -> pd.DataFrame:
+    """Audio embeddings of a split with the values of `TRUTHS`, as they are heard."""
+    lines = []
+    for u in chosen(study, corpus, split):
+        wave = corpus.wave(u)
+        pause = float(prosody.timing([wave], device=study.device)["pause_seconds"][0])
+        known = dict(zip(TRUTHS, truths(wave, f0_of(wave), vowels_of(u), pause).tolist(), strict=True))
+        embedding = study.clap.embed_audio([wave])[0].cpu().numpy()
+        lines.append({"utterance": u.utterance, "speaker": u.speaker, **known, "embedding": embedding})
+    return pd.DataFrame(lines)

@@ -1,0 +1,232 @@
+"""What the latent study trains: the parts that its systems share, and the diffusions between latents.
+
+    posterior   the encoder of recordings into z, whose means are z_audio
+    clap        mini-CLAP, where the profile does not take LAION's
+    decoder     the voice's decoder, trained on
+    the rest    a diffusion on pairs (z_text, z_audio, condition)
+
+Pairs are cut from the same frames of both latents. With shared durations these frames say the same; with sampled
+durations, as in the paper, they drift apart along the utterance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.files import file_hash, fingerprint, read_array, write_array
+from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
+from lib.models import clap
+from lib.models.clap import Clap
+from lib.models.denoiser import DenoiserDims
+from lib.models.vits.model import PosteriorEncoder
+from lib.papers.ld.clap import clap_part, conditions, text_tower
+from lib.papers.ld.data import PAIRS, LatentError, Sentence, Styled, read, write
+from lib.papers.ld.posterior import decoder_part, encode, encoder_part, training
+from lib.study.protocol import Part
+from lib.training import parallel
+
+POSTERIOR, CLAP, DECODER = "posterior", "clap", "decoder"
+TRAINED = ("method", "pairs", "content")  # keys of a system that its weights depend on
+
+
+class Systems(Styled):
+    """What of the latent study is trained."""
+
+    def part(self, name: str, seed: int) -> Part:
+        if name == POSTERIOR:
+            return encoder_part(self)
+        if name == CLAP:
+            return clap_part(self)
+        if name == DECODER:
+            return decoder_part(self, self.encoder, file_hash(self.train(POSTERIOR, 0)), seed)
+        return self._diffusion_part(name, seed)
+
+    @cached_property
+    def encoder(self) -> PosteriorEncoder:
+        """The posterior encoder, trained now if it is not there."""
+        return self.restore(POSTERIOR, 0).requires_grad_(False)
+
+    @cached_property
+    def decoder(self) -> nn.Module:
+        """The decoder that was trained on."""
+        return self.restore(DECODER, 0).requires_grad_(False)
+
+    @cached_property
+    def clap(self) -> Clap:
+        """The profile's CLAP: LAION's from its checkpoint, or mini-CLAP, trained now if it is not there."""
+        section = self.settings["clap"]
+        if section["model"] == "laion":
+            return clap.load_laion(section["checkpoint"], self.device)
+        return self.restore(CLAP, 0).requires_grad_(False)
+
+    @cached_property
+    def clap_hash(self) -> str:
+        """Names the CLAP's weights in the fingerprints of what was trained with it."""
+        section = self.settings["clap"]
+        return file_hash(section["checkpoint"] if section["model"] == "laion" else self.train(CLAP, 0))
+
+    def clap_source(self) -> str:
+        """Which CLAP conditions the runs, for manifests."""
+        section = self.settings["clap"]
+        if section["model"] == "laion":
+            return f"LAION-CLAP, {Path(section['checkpoint']).name}"
+        return f"mini-CLAP, trained by this study, {self.start_of(CLAP, 0)}, text tower {text_tower(section)}"
+
+    @cached_property
+    def encoded(self) -> Path:
+        """Where z_audio of every sentence in every style and other speaker is, a file each; missing ones are made."""
+        encoder, folder = self.encoder, self.corpus.root / f"encoded-{self.mark(self.part(POSTERIOR, 0))}"
+        missing = [s for s in self.corpus.sentences() if not (folder / f"{s.name}.npz").is_file()]
+        with parallel.in_turn(), torch.no_grad():
+            for sentence in missing:
+                found = {}
+                for name in self.corpus.styles + self.corpus.voices:
+                    wave = torch.from_numpy(self.corpus.wave(sentence, name)).unsqueeze(0).to(self.device)
+                    found[name] = encode(self.vits, encoder, wave)[0].cpu().numpy()
+                write(folder / f"{sentence.name}.npz", found)
+        return folder
+
+    def latents(self, sentence: Sentence) -> dict[str, np.ndarray]:
+        """z_audio `(latent, frames)` of a sentence by style or other speaker, made by the posterior encoder."""
+        return read(self.encoded / f"{sentence.name}.npz")
+
+    @cached_property
+    def conditions(self) -> Tensor:
+        """Conditions `(train sentences, styles, size)` of the restyled recordings, kept in the cache."""
+        path = self.corpus.root / f"conditions-{fingerprint(self.clap_hash, self.device.split(':')[0])}.table"
+        table = read_array(path)
+        if table is None:
+            sentences, model = self.corpus.sentences("train"), self.clap
+            rows = [[model.embed_audio([self.heard(s, style)]) for style in self.corpus.styles] for s in sentences]
+            table = torch.stack([conditions(model, torch.cat(row)) for row in rows]).cpu().numpy()
+            write_array(path, table)
+        return torch.from_numpy(table)
+
+    @cached_property
+    def projection(self) -> Tensor:
+        """P `(latent, latent)` onto the directions in which z tells phones apart (claim LD9), see `projection_of`."""
+        spoken = [self.corpus.spoken(s) for s in self.corpus.sentences("train")]
+        z = np.concatenate([arrays["z"].T for arrays in spoken]).astype(np.float64)
+        phones = np.concatenate([arrays["phones"] for arrays in spoken])
+        return projection_of(z, phones, self.settings["content_directions"])
+
+    @cached_property
+    def mels(self) -> dict[tuple[str, str], np.ndarray]:
+        """Log-mels of recordings that were computed once, by sentence and style."""
+        return {}
+
+    @cached_property
+    def _diffusions(self) -> dict[tuple[str, int], LatentDiffusion]:
+        return {}
+
+    def trained_as(self, name: str) -> str:
+        """The system whose weights a system has: its own, or with `weights_of` another's that is trained alike."""
+        system, of = self.system(name), self.system(name).get("weights_of", name)
+        return of if all(system.get(key) == self.system(of).get(key) for key in TRAINED) else name
+
+    def diffusion(self, name: str, seed: int) -> LatentDiffusion:
+        """A system's diffusion, trained now if need be."""
+        key = self.trained_as(name), seed
+        if key not in self._diffusions:
+            self._diffusions[key] = self.restore(*key)
+        return self._diffusions[key]
+
+    def kept_content(self, name: str, z_text: Tensor, z: Tensor) -> Tensor:
+        """z with the content of z_text, where the system is one that keeps it; z itself elsewhere."""
+        if self.system(self.trained_as(name)).get("content") != "kept":
+            return z
+        return keep_content(self.projection.to(z.device), z_text, z)
+
+    def _diffusion_part(self, name: str, seed: int) -> Part:
+        system, s = self.system(name), self.settings
+        if system["method"] not in PROCESSES:
+            raise LatentError(f"The system {name} has no diffusion to train: choose palette or i2sb.")
+        process = PROCESSES[system["method"]](**s["processes"][system["method"]])
+        dims = DenoiserDims(latent=self.vits.dims.latent, condition=self.clap.size, **s["denoiser"])
+        section = s["diffusion"]
+        config = training(section, seed, "frames")
+
+        def start(model: LatentDiffusion):
+            pairs = Pairs(self, name, config.batch_size, section["frames"], seed)
+            every = [self.latents(sentence)[style] for sentence in pairs.sentences for style in self.corpus.styles]
+            model.set_scale([torch.from_numpy(z).to(self.device) for z in every])
+            return pairs, lambda batch: parallel.mean(model.loss, batch, batch["frames"].float())
+
+        shared = {k: system.get(k) for k in TRAINED}
+        described = (s["processes"], s["denoiser"], s["drop_condition"], section)
+        encoder = self.mark(self.part(POSTERIOR, 0))
+        depends = (encoder, self.clap_hash, shared, described, s["content_directions"], seed)
+        return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start)
+
+
+@dataclass
+class Pairs:
+    """Training batches of a system, a function of the seed and the step."""
+
+    study: Systems
+    name: str
+    batch_size: int
+    frames: int
+    seed: int
+
+    def __post_init__(self):
+        self.kind = self.study.system(self.name)["pairs"]
+        if self.kind not in PAIRS:
+            raise LatentError(f"Pairs can be {' or '.join(PAIRS)}, not {self.kind!r}.")
+        self.sentences, self.styles = self.study.corpus.sentences("train"), self.study.corpus.styles
+        self.takes, self.conditions = self.study.corpus.settings["takes"], self.study.conditions
+
+    def pair(self, sentence: Sentence, style: str, take: int) -> tuple[Tensor, Tensor]:
+        """z_text and z_audio `(latent, frames)` of a sentence, cut to the shorter of the two."""
+        z_text = self.study.corpus.spoken(sentence)[f"{self.kind}_{take}"]
+        z_audio = self.study.latents(sentence)[style]
+        frames = min(z_text.shape[1], z_audio.shape[1])
+        z_text, z_audio = (torch.from_numpy(z[:, :frames]) for z in (z_text, z_audio))
+        return z_text, self.study.kept_content(self.name, z_text, z_audio)
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """A batch of random stretches; one shorter than `frames` is padded."""
+        random = np.random.default_rng([self.seed, step, 2])
+        z = torch.zeros(2, self.batch_size, self.study.vits.dims.latent, self.frames)
+        frames, conditions = [], []
+        for row in range(self.batch_size):
+            place, style, take = (int(random.integers(n)) for n in (len(self.sentences), len(self.styles), self.takes))
+            both = torch.stack(self.pair(self.sentences[place], self.styles[style], take))
+            start = int(random.integers(max(1, both.shape[2] - self.frames + 1)))
+            both = both[:, :, start : start + self.frames]
+            z[:, row, :, : both.shape[2]] = both
+            frames.append(both.shape[2])
+            conditions.append(self.conditions[place, style])
+        batch = {"z_text": z[0], "z_audio": z[1], "frames": torch.tensor(frames)}
+        return batch | {"condition": torch.stack(conditions)}
+
+
+def projection_of(z: np.ndarray, phones: np.ndarray, directions: int) -> Tensor:
+    """P `(latent, latent)` for frames z `(frames, latent)` that say phones `(frames,)`.
+
+    B holds the leading `directions` singular vectors of the phones' mean latents, weighted by their frames, and W is
+    the covariance within phones: P = B (B' W^-1 B)^-1 B' W^-1, so what is left, (I - P) z, is uncorrelated with P z
+    within a phone.
+    """
+    centred, means, counts = z.copy(), [], []
+    for phone in np.unique(phones):
+        mine = phones == phone
+        means.append(z[mine].mean(0))
+        counts.append(mine.sum())
+        centred[mine] -= means[-1]
+    within = centred.T @ centred / len(z) + 1e-3 * np.eye(z.shape[1])
+    offsets = (np.stack(means) - z.mean(0)) * np.sqrt(counts)[:, None]
+    basis = np.linalg.svd(offsets, full_matrices=False)[2][:directions].T
+    solved = np.linalg.solve(within, basis)
+    return torch.from_numpy(basis @ np.linalg.solve(basis.T @ solved, solved.T)).float()
+
+
+def keep_content(projection: Tensor, z_text: Tensor, z: Tensor) -> Tensor:
+    """P z_text + (I - P) z for latents `(..., latent, frames)`: content of z_text, the rest of z."""
+    return z + projection @ (z_text - z)
