@@ -26,10 +26,7 @@ from lib.corpora.features import ARRAYS, Features
 from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.ha.study import Study as Recognisers
 from lib.papers.ht.study import Study as HyperTTS
-from lib.papers.ld import data as latents_data
-from lib.papers.ld import train as latents
-from lib.papers.ld.clap import clap_of
-from lib.papers.ld.posterior import decoder_of, encode_all, encoder_of
+from lib.papers.ld.study import Study as Latents
 from lib.papers.sp.study import Study as Pruned
 from lib.study import protocol
 from lib.training import parallel
@@ -105,9 +102,7 @@ def prepare(data: Path) -> None:
     features(data / "features", utterances())
     source(data / "speech")
     recogniser(data).fill()
-    lab = laboratory()
-    latents_data.make(lab)
-    encode(lab)
+    latents().encoded  # noqa: B018 - what is not there is made
 
 
 def speech(data: Path, kind: type[protocol.Study], profile: dict) -> protocol.Study:
@@ -127,8 +122,8 @@ def recogniser(data: Path) -> Recognisers:
     return made
 
 
-def laboratory() -> latents_data.Lab:
-    return latents_data.Lab(study.load_profile("smoke", {"ld": LATENTS}), "cpu", 1)
+def latents() -> Latents:
+    return Latents(study.load_profile("smoke", {"ld": LATENTS}), "cpu", 1)
 
 
 def train(data: Path, runs: list[str]) -> None:
@@ -139,18 +134,13 @@ def train(data: Path, runs: list[str]) -> None:
     rate = STEPS | {"learning_rate": 0.003}
     pruned = ZERO_SHOT | {"name": "smoke", "sp": ZERO_SHOT["sp"] | {"train": rate, "dense": rate}}
     pruned = speech(data, Pruned, pruned)
-    heard, lab = recogniser(data), laboratory()
-    special = {
-        "ht-aligner": lambda: aligning.train(ALIGNER, 0),
-        "ld-posterior": lambda: encode(lab),
-        "ld-clap": lambda: clap_of(lab),
-        "ld-decoder": lambda: decoder_of(lab),
-    }
+    heard, diffused = recogniser(data), latents()
+    special = {"ht-aligner": lambda: aligning.train(ALIGNER, 0)}
     by_paper = {
         "ht": lambda name: spoken.train(name, 0),
         "sp": lambda name: pruned.train(name, 0),
         "ha": lambda name: heard.train(name, 0),
-        "ld": lambda name: latents.diffusion_of(lab, name, 0),
+        "ld": lambda name: diffused.train(name, 0),
     }
     for run in runs:
         paper, name = run.split("-")
@@ -172,12 +162,6 @@ def interrupted(data: Path, run: str, at: int) -> None:
     except KeyboardInterrupt:
         TrainConfig.rate = rate
     train(data, [run])
-
-
-def encode(lab: latents_data.Lab) -> None:
-    encoder = encoder_of(lab)
-    with parallel.in_turn():
-        encode_all(lab, encoder)
 
 
 def weights(results: Path, runs: list[str]) -> dict[str, dict[str, torch.Tensor]]:

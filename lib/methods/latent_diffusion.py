@@ -12,13 +12,11 @@ e(no c) + w (e(c) - e(no c)): 1 is the conditional estimate, 0 the unconditional
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lib.files import replace_file
 from lib.models.denoiser import Denoiser, DenoiserDims
 from lib.models.fft_block import length_mask
 
@@ -284,34 +282,3 @@ class LatentDiffusion(nn.Module):
         if not (condition.is_cuda and self.training) and not condition.isfinite().all():
             raise DiffusionError("A condition vector has NaN or infinite numbers: check the prompt or recording.")
         return condition
-
-    def save(self, path: Path | str) -> None:
-        """Write weights, process and sizes by rename."""
-        name = next(name for name, kind in PROCESSES.items() if isinstance(self.process, kind))
-        state = {"process": name, "settings": asdict(self.process), "dims": asdict(self.dims)}
-        state |= {"drop_condition": self.drop_condition, "weights": self.state_dict()}
-        with replace_file(path) as temporary:
-            torch.save(state, temporary)
-
-
-def load(path: Path | str, latent: int | None = None, device: torch.device | str = "cpu") -> LatentDiffusion:
-    """A saved model in evaluation mode; `latent` is the channels of the VITS it shall serve.
-
-    Raises DiffusionError for a file that is missing, damaged or made for another latent size.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DiffusionError(f"There is no diffusion checkpoint {path}: train one first.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        process = PROCESSES[state["process"]](**state["settings"])
-        model = LatentDiffusion(process, DenoiserDims(**state["dims"]), state["drop_condition"])
-        model.load_state_dict(state["weights"])
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise DiffusionError(f"{path} is not a latent diffusion checkpoint of this study: train it again.") from error
-    if latent is not None and model.dims.latent != latent:
-        raise DiffusionError(
-            f"{path} was trained on latents of {model.dims.latent} channels and this voice has {latent}: "
-            "give the voice it was trained with, or train again."
-        )
-    return model.eval().to(device)

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import audio
-from lib.files import replace_file
 from lib.models.mel import log_mel
 from lib.pretrained import Pretrained, sha256
 
@@ -215,12 +214,6 @@ class MiniClap(nn.Module):
             [self.audio(mel_of(wave, place).to(self.log_scale.device)) for place, wave in enumerate(waves)]
         )
 
-    def save(self, path: Path | str) -> None:
-        """Write weights and sizes by rename."""
-        state = {"dims": asdict(self.dims), "vocabulary": self.vocabulary, "weights": self.state_dict()}
-        with replace_file(path) as temporary:
-            torch.save(state, temporary)
-
 
 def mel_of(wave: np.ndarray, place: int = 0) -> Tensor:
     """Log-mel `(1, frames, 80)` of a mono 16 kHz wave that is long enough to embed; `place` names it in errors."""
@@ -231,20 +224,6 @@ def mel_of(wave: np.ndarray, place: int = 0) -> Tensor:
     if len(wave) < SHORTEST * audio.RATE:
         raise ClapError(f"Recording {place} lasts {len(wave) / audio.RATE:.2f} s: give at least {SHORTEST} s.")
     return log_mel(torch.from_numpy(np.ascontiguousarray(wave)).unsqueeze(0))
-
-
-def load_mini(path: Path | str, device: torch.device | str = "cpu") -> MiniClap:
-    """A saved mini-CLAP in evaluation mode. Raises ClapError for a file that is missing or of something else."""
-    path = Path(path)
-    if not path.is_file():
-        raise ClapError(f"There is no mini-CLAP checkpoint {path}: train one first.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model = MiniClap(MiniClapDims(**state["dims"]), state["vocabulary"])
-        model.load_state_dict(state["weights"])
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ClapError(f"{path} is not a mini-CLAP checkpoint of this study: train it again.") from error
-    return model.eval().to(device)
 
 
 class LaionClap:

@@ -19,8 +19,7 @@ from faults.stages import STAGES
 from lib import pretrained, study
 from lib.corpora import fetch
 from lib.corpora.corpus import CorpusError
-from lib.methods import latent_diffusion
-from lib.models import clap, ecapa, vocoder
+from lib.models import ecapa, vocoder
 from lib.training import loop as train
 
 RESUMABLE = "results/smoke/checkpoints/[!.]*.resume.pt"
@@ -211,8 +210,6 @@ def _resume(path: Path) -> None:
 LOADERS = {
     "training": _resume,
     "vocoder": lambda path: vocoder.load({"hifigan": str(path)}),
-    "latent diffusion": latent_diffusion.load,
-    "mini-CLAP": clap.load_mini,
     "ECAPA-TDNN": ecapa.load,
 }
 

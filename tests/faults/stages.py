@@ -33,7 +33,7 @@ from lib.corpora.features import features_of
 from lib.models.mel import MelDims
 from lib.papers.ha.study import Study as Recognisers
 from lib.papers.ht.study import Study
-from lib.papers.ld import study as latents
+from lib.papers.ld.study import Study as Latents
 from lib.study import claims
 from lib.study.report import index as report
 
@@ -144,8 +144,9 @@ def diffuse(folder: Path) -> None:
     """Prepare styled speech, its latents and mini-CLAP; train a diffusion between latents, sample it, measure that."""
     ready()
     profile = study.load_profile("smoke", {"ld": synthetic_trainings.LATENTS | SAMPLED})
-    latents.prepare(profile)
-    latents.run(profile, "palette")
+    latents = Latents(profile)
+    latents.prepare()
+    latents.run("palette", 0)
 
 
 def run_notebook(folder: Path) -> None:

@@ -77,38 +77,10 @@ def test_ids_are_those_the_corpus_speaks(joe):
     assert owner == [0, 0, 1, 1, 1, 1, 2]
 
 
-def test_flow_forward_undoes_its_inverse(joe, spoken):
-    z_p = joe.to_prior(spoken.z, spoken.frames)
-    torch.testing.assert_close(z_p, spoken.z_p, atol=1e-3, rtol=1e-3)
-    assert (z_p - spoken.z).abs().mean() > 0.1
-
-
 def test_waves_end_with_the_frames(joe, spoken):
     assert spoken.waves.shape == (1, int(spoken.frames[0]) * 256)
     assert int(spoken.durations.sum()) == int(spoken.frames[0])
     assert joe.dims.hop == 256 and joe.dims.rate == 22050
-
-
-def test_alignment_finds_most_frames_of_the_durations_that_made_z(spoken):
-    found = vits.align(spoken.prior, spoken.z_p, spoken.frames)
-    assert int(found.sum()) == int(spoken.frames[0])
-    assert int(found.min()) >= 1
-    moved = (found.cumsum(1) - spoken.durations.cumsum(1)).abs().float().mean()
-    assert moved < 2  # frames
-
-
-def test_alignment_is_the_best_of_all_monotonic_ones():
-    torch.manual_seed(1)
-    m, logs, z = torch.randn(1, 3, 3), torch.randn(1, 3, 3) * 0.3, torch.randn(1, 3, 6)
-    prior = vits.Prior(m, m, logs, torch.tensor([3]))
-
-    def likelihood(durations) -> float:
-        index = torch.repeat_interleave(torch.arange(3), torch.tensor(durations))
-        return float(torch.distributions.Normal(m[:, :, index], logs[:, :, index].exp()).log_prob(z).sum())
-
-    every = [(a, b, 6 - a - b) for a in range(1, 5) for b in range(1, 6 - a)]
-    found = vits.align(prior, z, torch.tensor([6]))[0].tolist()
-    assert tuple(found) == max(every, key=likelihood)
 
 
 def test_an_utterance_does_not_depend_on_its_batch(tiny):
@@ -176,8 +148,7 @@ def test_posterior_encoder_has_the_authors_shapes_and_a_frame_per_frame():
     torch.testing.assert_close(m[1:, :, :7], alone, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["latent", "mel"])
-def test_a_few_steps_lower_the_inversion_loss(name):
+def test_a_few_steps_lower_the_inversion_loss():
     dims = vits.VitsDims(channels=16, latent=8, inner=32, layers=1, flows=1, flow_layers=1, decoder=16)
     torch.manual_seed(0)
     model = vits.Vits(dims).eval().requires_grad_(False)
@@ -185,17 +156,14 @@ def test_a_few_steps_lower_the_inversion_loss(name):
     encoder = vits.PosteriorEncoder(8, 32, layers=2)
     optimiser = torch.optim.Adam(encoder.parameters(), 3e-3)
     z, frames = torch.randn(4, 8, 12), torch.tensor([12, 12, 12, 12])
-    waves = model.decode(z, frames)
-    values = []
+    waves, values = model.decode(z, frames), []
     for _ in range(20):
-        losses = vits.inversion_loss(model, encoder, z, frames, waves, segment=12 if name == "mel" else 0)
+        loss = vits.inversion_loss(model, encoder, z, frames, waves)
         optimiser.zero_grad()
-        losses["total"].backward()
+        loss.backward()
         optimiser.step()
-        values.append({name: value.item() for name, value in losses.items()})
-    parts = sum(value for part, value in values[0].items() if part != "total")
-    assert values[0]["total"] == pytest.approx(parts, rel=1e-5)
-    assert values[-1][name] < 0.97 * values[0][name]
+        values.append(loss.item())
+    assert values[-1] < 0.97 * values[0]
 
 
 def test_missing_and_damaged_voices_are_told_in_one_sentence(tmp_path):
@@ -237,7 +205,5 @@ def test_input_that_cannot_be_spoken_is_told_in_one_sentence(joe, tiny):
         tiny.expand(prior, torch.ones(1, 3))
     with pytest.raises(vits.VitsError, match="give at least one frame"):
         tiny.expand(prior, torch.zeros(1, 2))
-    with pytest.raises(vits.VitsError, match="Utterance 0 has 1 frames for 2 symbols"):
-        vits.align(prior, torch.zeros(1, 8, 1), torch.tensor([1]))
     with pytest.raises(vits.VitsError, match="too short for a spectrogram"):
         vits.spectrogram(torch.zeros(1, 300))

@@ -6,7 +6,7 @@ A style is a level for each factor of `PHRASES`: pitch, range, energy, rate, bre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -163,8 +163,3 @@ def intonation(wave: np.ndarray) -> dict[str, float]:
     semitones = 12 * np.log2(f0[f0 > 0] / 100)
     low, middle, high = np.percentile(semitones, [10, 50, 90])
     return {"f0_median": float(middle), "f0_spread": float(high - low)}
-
-
-def describe(change: Change) -> dict[str, float]:
-    """The change as plain numbers, for tables and manifests."""
-    return {field.name: getattr(change, field.name) for field in fields(change)}

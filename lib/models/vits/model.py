@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.mel import MelDims, filterbank
 from lib.models.vits.layers import CouplingFlow, Decoder, DurationPredictor, TextEncoder, WaveNet, conv, frame_mask
 from lib.models.vits.weights import VitsDims, VitsError, find, read, spell
 from lib.pretrained import Pretrained
@@ -134,10 +133,6 @@ class Vits(nn.Module):
         """Inverse flow: z_p to z, both `(batch, latent, frames)`."""
         return self.flow.inverse(*self._latent(z_p, frames))
 
-    def to_prior(self, z: Tensor, frames: Tensor) -> Tensor:
-        """Forward flow: z to z_p, the inverse of `to_latent`."""
-        return self.flow(*self._latent(z, frames))
-
     def decode(self, z: Tensor, frames: Tensor | None = None) -> Tensor:
         """z `(batch, latent, frames)` to waves `(batch, frames * hop)`, 0 after an utterance's own frames."""
         if frames is None or bool((frames == z.shape[2]).all()):
@@ -202,40 +197,6 @@ def load(path: str | Path | None = None, device: torch.device | str = "cpu") -> 
     return model.eval().requires_grad_(False).to(device)
 
 
-@torch.no_grad()
-def align(prior: Prior, z_p: Tensor, frames: Tensor) -> Tensor:
-    """Durations `(batch, symbols)` of the likeliest monotonic alignment of z_p `(batch, latent, frames)` to symbols.
-
-    Monotonic alignment search (Kim et al. 2020, arXiv 2005.11129, equations 6 and 7): every symbol has at least
-    one frame. Raises VitsError where an utterance has fewer frames than symbols.
-    """
-    if bool((frames < prior.lengths).any()):
-        worst = int((frames - prior.lengths).argmin())
-        raise VitsError(
-            f"Utterance {worst} has {int(frames[worst])} frames for {int(prior.lengths[worst])} symbols: "
-            "give a recording of the whole text."
-        )
-    precision = torch.exp(-2 * prior.logs)
-    constant = (-prior.logs - 0.5 * prior.m**2 * precision).sum(1)
-    likelihood = (prior.m * precision).transpose(1, 2) @ z_p - 0.5 * precision.transpose(1, 2) @ z_p**2
-    likelihood = (likelihood + constant.unsqueeze(2)).double().cpu()
-    batch, symbols, longest = likelihood.shape
-    best = torch.full((batch, symbols), -math.inf, dtype=torch.float64)
-    best[:, 0] = likelihood[:, 0, 0]
-    moved = torch.zeros(longest, batch, symbols, dtype=torch.bool)
-    for frame in range(1, longest):
-        previous = F.pad(best[:, :-1], (1, 0), value=-math.inf)
-        moved[frame] = previous > best
-        best = torch.maximum(previous, best) + likelihood[:, :, frame]
-    durations = torch.zeros(batch, symbols, dtype=torch.long)
-    symbol, rows, ends = prior.lengths.cpu() - 1, torch.arange(batch), frames.cpu()
-    for frame in range(longest - 1, -1, -1):
-        inside = frame < ends
-        durations[rows, symbol] += inside
-        symbol = symbol - (inside & moved[frame, rows, symbol]).long()
-    return durations.to(z_p.device)
-
-
 def spectrogram(waves: Tensor, hop: int = 256) -> Tensor:
     """Linear magnitudes `(batch, 513, frames)` of `(batch, samples)` as VITS computes them; frames = samples // hop."""
     edge = (WINDOW - hop) // 2
@@ -263,30 +224,12 @@ class PosteriorEncoder(nn.Module):
         return m, logs
 
 
-def inversion_loss(
-    vits: Vits, encoder: PosteriorEncoder, z: Tensor, frames: Tensor, waves: Tensor, segment: int = 0
-) -> dict[str, Tensor]:
-    """Losses of an encoder that shall undo the frozen decoder, for pairs with waves = vits.decode(z, frames).
+def inversion_loss(vits: Vits, encoder: PosteriorEncoder, z: Tensor, frames: Tensor, waves: Tensor) -> Tensor:
+    """Negative log likelihood of z, per valid number, of an encoder that shall undo the frozen decoder.
 
-    "latent" is the negative log likelihood of z, per valid number; with `segment` frames, "mel" is the L1
-    distance of the log-mels of the audio and of the audio decoded from m, on a random stretch; "total" adds
-    them. waves `(batch, frames * hop)`.
+    waves `(batch, frames * hop)` = vits.decode(z, frames).
     """
     m, logs = encoder(spectrogram(waves, vits.dims.hop), frames)
     mask = frame_mask(frames, z.shape[2])
     likelihood = (0.5 * ((z - m) * torch.exp(-logs)) ** 2 + logs + 0.5 * math.log(2 * math.pi)) * mask
-    losses = {"latent": likelihood.sum() / (mask.sum() * z.shape[1])}
-    if segment:
-        segment = min(segment, int(frames.min()))
-        latest = (frames - segment).float()
-        start = (torch.rand(len(frames), device=z.device) * (latest + 1)).long().clamp_max(latest.long())
-        places = start[:, None] + torch.arange(segment, device=z.device)
-        cut = m.gather(2, places.unsqueeze(1).expand(-1, m.shape[1], -1))
-        samples = (start * vits.dims.hop)[:, None] + torch.arange(segment * vits.dims.hop, device=z.device)
-        losses["mel"] = F.l1_loss(_log_mel(vits.decode(cut), vits), _log_mel(waves.gather(1, samples), vits))
-    return losses | {"total": sum(losses.values())}
-
-
-def _log_mel(waves: Tensor, vits: Vits) -> Tensor:
-    dims = MelDims(rate=vits.dims.rate)
-    return (filterbank(dims, waves.device) @ spectrogram(waves, vits.dims.hop)).clamp_min(dims.floor).log()
+    return likelihood.sum() / (mask.sum() * z.shape[1])

@@ -35,7 +35,7 @@ def corpus_of(study: Systems) -> Corpus | None:
         return None
     corpus = open_corpus(source, cores=study.cores)
     if not all(u.recipe.get("style") for u in corpus.utterances):
-        raise LatentError(f"{corpus.name} does not say the style of its recordings: name ravdess, esd, emovdb or expresso.")
+        raise LatentError(f"{corpus.name} does not say its recordings' style: name ravdess, esd, emovdb or expresso.")
     return corpus
 
 
@@ -44,7 +44,8 @@ def chosen(study: Systems, corpus: Corpus, split: str) -> list[Utterance]:
     found, most = corpus.select("adaptation", split), study.settings["probes"].get("utterances", MOST)
     if not found:
         raise LatentError(f"{corpus.name} has no {split} sentences: the probes of acted styles need train and test.")
-    return [found[place] for place in np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))]
+    places = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
+    return [found[place] for place in places]
 
 
 def f0_of(wave: np.ndarray) -> np.ndarray:

@@ -140,7 +140,7 @@ def draws_of(study: Styled, model: Clap, *splits: str) -> pd.DataFrame:
 
 
 def retrieval(table: pd.DataFrame, model: Clap) -> pd.DataFrame:
-    """For embedded draws and each factor: 1 where the prompt of the true level is nearest, in a wording never trained on.
+    """For each embedded draw and factor: 1 where the true level's prompt is nearest, in a wording never trained on.
 
     Rows retrieval_accuracy with the factor as variant, and retrieval_chance beside each.
     """
@@ -167,8 +167,8 @@ def probe(fitted: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
         ridge = RidgeCV(np.logspace(-4, 2, 13)).fit(np.stack(fitted["embedding"]), fitted[truth])
         predicted = ridge.predict(np.stack(tested["embedding"]))
         variance = max(float(np.mean((tested[truth] - fitted[truth].mean()) ** 2)), 1e-9)
-        for place, (name, speaker, true) in enumerate(zip(*(tested[k] for k in ("utterance", "speaker", truth)))):
-            guess = predicted[place]
+        columns = (tested["utterance"], tested["speaker"], tested[truth], predicted)
+        for name, speaker, true, guess in zip(*columns, strict=True):
             shared = {"variant": truth, "speaker": speaker, "utterance": name, "split": "test"}
             skill = 1 - (guess - true) ** 2 / variance
             rows.append(shared | {"metric": "probe_r2", "value": skill, "unit": "R squared"})

@@ -113,7 +113,7 @@ class Restyled:
 
 
 class Styled(protocol.Study):
-    """The study's data: restyled speech, and the frozen voice that speaks it; `settings` is the profile's section ld."""
+    """The study's data: restyled speech, and the frozen voice that speaks it."""
 
     paper = "ld"
     error = LatentError

@@ -1,11 +1,14 @@
 """Figures of what is there before any diffusion: posterior encoder, variance and probes of z, misalignment, CLAP."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from lib.papers.ld.diagnostics import ASKED
 from lib.papers.ld.style import dot, sample
 from lib.study.claims import select
-from lib.study.drawing import canvas, count, describe, found, intervals, legend, mark, whiskers
+from lib.study.drawing import canvas, count, describe, estimate, found, intervals, legend, mark, whiskers
 from lib.study.palette import BLUE, GREEN, GREY, ORANGE, RED
 from lib.study.units import axis as axis_of
 
@@ -65,6 +68,27 @@ def probes(rows: pd.DataFrame, profile: dict) -> Figure:
         "style, speaker and rate from the mean and deviation over an utterance. Skill is R², or accuracy above chance."
     )
     return describe(figure, caption, "Skill of linear probes on z and on the log-mel.", count(table))
+
+
+def steering(rows: pd.DataFrame, profile: dict) -> Figure:
+    """The change that is heard against the change that was asked for, F0 and energy."""
+    table = found(rows, "steered")
+    figure, axes = canvas(len(ASKED), 9.6, 3.8)
+    for axis, (name, title) in zip(axes, {"f0": "F0 (semitones)", "energy": "Energy (dB)"}.items(), strict=True):
+        mine = select(table, {"variant": name})
+        ends = np.array([min(ASKED[name]), max(ASKED[name])])
+        axis.plot(ends, ends, color="0.5", lw=1, ls="--")
+        axis.axhline(0, color="0.8", lw=1, zorder=0)
+        for x, group in mine.groupby("x"):
+            mark(axis, x, estimate(group, profile), BLUE)
+        axis.set(xlabel=f"{title} asked of z", ylabel=f"{title} heard")
+    axes[0].legend([Line2D([], [], color="0.5", ls="--")], ["As asked"], frameon=False)
+    caption = (
+        f"Moving z along the direction in which a linear map reads F0 or energy: {sample(table)}; {whiskers(profile)}. "
+        "The decoder is frozen; what is heard is the change against the same sentence decoded from its own z."
+    )
+    alt = "Change of F0 and energy heard against the change asked of z, with the diagonal."
+    return describe(figure, caption, alt, count(table))
 
 
 def misalignment(rows: pd.DataFrame, profile: dict) -> Figure:

@@ -2,7 +2,7 @@
 
 Steering: a ridge regression w reads F0 or energy from the frames of the voice's own z. Of all changes of z that raise
 what it reads by one, the likeliest under a Gaussian with z's covariance S is u = S w / (w' S w). k u is added to every
-frame of a test sentence, the decoder speaks, and the change that is heard is compared with k, the change that was asked.
+frame of a test sentence, the decoder speaks, and the change heard is compared with k, the change asked.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.papers.ld import diagnostic_figures as diagnostics
-from lib.papers.ld.steering import steering
 from lib.papers.ld.style import MOVING, SWEPT, colour, dots, label, legend, nominal, sample
 from lib.study import drawing
 from lib.study.claims import select
@@ -161,7 +160,7 @@ FIGURES = {
     "ld_posterior": Drawing(diagnostics.posterior, "30_latent_diagnostics", "posterior"),
     "ld_variance": Drawing(diagnostics.variance, "30_latent_diagnostics", "LD3"),
     "ld_probes": Drawing(diagnostics.probes, "30_latent_diagnostics", "LD3"),
-    "ld_steering": Drawing(steering, "30_latent_diagnostics", "steering"),
+    "ld_steering": Drawing(diagnostics.steering, "30_latent_diagnostics", "steering"),
     "ld_misalignment": Drawing(diagnostics.misalignment, "30_latent_diagnostics", "LD4"),
     "ld_guidance": Drawing(guidance, "32_guidance_sweep", "LD1"),
     "ld_plane": Drawing(plane, "32_guidance_sweep", "LD6"),

@@ -59,7 +59,9 @@ def prompt(**levels: str) -> str:
 
 
 @torch.no_grad()
-def speak_latents(study: Systems, system: str, seed: int, number: int = 0, words: str = "", guidance: float = 2.0) -> Heard:
+def speak_latents(
+    study: Systems, system: str, seed: int, number: int = 0, words: str = "", guidance: float = 2.0
+) -> Heard:
     """A test sentence of the VITS voice, moved towards a style in English words by classifier-free guidance.
 
     number: which test sentence, from 0; words: the prompt, such as "a high voice, lively intonation"; guidance: 0 is

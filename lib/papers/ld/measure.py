@@ -37,7 +37,11 @@ UNTRAINED = ("recording", "none", "posterior")
 def measures(waves: list[np.ndarray], words: list[str], neutral: list[np.ndarray], device: str) -> pd.DataFrame:
     """Per wave (16 kHz): cer, wer, cos to the neutral recording, `MEASURED` (NaN where it has no voice), voiced."""
     rates = wer.score(waves, words, device=device)
-    found = {"cer": rates["cer"], "wer": rates["wer"], "cos": cos.score([audible(wave) for wave in waves], neutral, device=device)["cos"]}
+    found = {
+        "cer": rates["cer"],
+        "wer": rates["wer"],
+        "cos": cos.score([audible(wave) for wave in waves], neutral, device=device)["cos"],
+    }
     return pd.DataFrame(found).join(prosody_of(waves, device))
 
 

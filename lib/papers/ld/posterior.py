@@ -1,4 +1,4 @@
-"""A posterior encoder for the frozen voice, recording -> z, trained by inversion of the decoder, and the trained decoder.
+"""A posterior encoder for the frozen voice, recording -> z, trained by inversion of the decoder.
 
 Two losses: the likelihood of z for the voice's own recordings, whose z is known exactly, and the log-mel distance
 between a restyled recording and what the frozen decoder makes of its encoded z, where no z is known. z_audio is the
@@ -88,7 +88,7 @@ def encoder_part(study: Styled) -> Part:
     def start(encoder: PosteriorEncoder):
         def inversion(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             frames = torch.full((len(batch["z"]),), batch["z"].shape[2], device=study.device)
-            return vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])
+            return {"latent": vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])}
 
         def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"mel": mel_distance(voice, voice.decoder, encoder, batch["styled"], section["segment"])}

@@ -1,6 +1,6 @@
 """The study of diffusion in the latent space of a frozen VITS (arXiv 2311.10804), from the profile's section ld.
 
-    python -m lib prepare ld --profile demo         styled speech, posterior encoder, mini-CLAP, measures before any change
+    python -m lib prepare ld --profile demo         speech, posterior encoder, mini-CLAP, first measures
     python -m lib run ld palette --seed 0           train one diffusion, sample it, measure what it says
 
 The rows have one speaker, joe. The style is the variant, and an utterance is a sentence in a style, so the bootstrap

@@ -1,0 +1,82 @@
+"""What the latent study trains: conditions, pairs, the content projection, and input that its models refuse."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib import study
+from lib.methods.latent_diffusion import DiffusionError
+from lib.models.clap import ClapError
+from lib.papers.ld.data import LatentError
+from lib.papers.ld.posterior import stretch
+from lib.papers.ld.study import Study
+from lib.papers.ld.systems import Pairs, keep_content
+
+
+def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(prepared, profile):
+    sentence, style = prepared.corpus.sentences("train")[1], prepared.corpus.styles[2]
+    embedding = prepared.clap.embed_audio([prepared.heard(sentence, style)])[0]
+    table = prepared.conditions
+    assert table.shape == (2, len(prepared.corpus.styles), 8)
+    assert torch.allclose(table[1, 2], embedding * 8**0.5, atol=1e-6)
+    (path,) = prepared.corpus.root.glob("conditions-*.table")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert torch.equal(Study(profile).conditions, table)
+    assert path.read_bytes() == content
+
+
+def test_a_stretch_of_wave_and_latent_is_the_same_stretch():
+    z = np.repeat(np.arange(20.0)[None], 2, 0)
+    cut, frames = stretch(np.repeat(z[0], 4).astype(np.float32), z, 5, 4, np.random.default_rng(0))
+    assert np.array_equal(cut[::4], frames[0])
+
+
+def test_the_content_projection_keeps_what_tells_phones_apart(prepared):
+    projection = prepared.projection
+    assert torch.allclose(projection @ projection, projection, atol=1e-3)
+    z_text, z = torch.randn(192, 6), torch.randn(192, 6)
+    kept = keep_content(projection, z_text, z)
+    assert torch.allclose(projection @ kept, projection @ z_text, atol=1e-3)
+
+
+def test_pairs_are_a_function_of_seed_and_step(prepared):
+    pairs = [Pairs(prepared, "palette", 2, 24, 0) for _ in range(2)]
+    one, same, other = pairs[0](3), pairs[1](3), pairs[0](4)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["z_text"], other["z_text"])
+
+
+def test_unknown_pairs_systems_and_styles_are_refused(prepared, profile):
+    mixed = Study(study.merge(profile, {"ld": {"systems": {"palette": {"pairs": "mixed"}}}}))
+    with pytest.raises(LatentError, match="Pairs can be shared or sampled"):
+        Pairs(mixed, "palette", 2, 24, 0)
+    with pytest.raises(LatentError, match="there is no system 'none_such'"):
+        prepared.system("none_such")
+    with pytest.raises(LatentError, match="The system text has no diffusion"):
+        prepared.train("text", 0)
+    with pytest.raises(LatentError, match="There is no style"):
+        prepared.corpus.prompt("shouted")
+
+
+def test_a_latent_shorter_than_the_receptive_field_is_refused(prepared):
+    model = prepared.diffusion("i2sb", 0)
+    with pytest.raises(DiffusionError, match="receptive field"):
+        model.sample(torch.randn(1, 192, 3), torch.tensor([3]))
+
+
+def test_nan_in_sampling_is_told_with_the_step_and_the_scale(prepared):
+    model = prepared.diffusion("i2sb", 0)
+    broken = torch.nn.Parameter(torch.full_like(model.network.null, torch.nan))
+    condition = torch.zeros(1, 8)
+    kept, model.network.null = model.network.null, broken
+    try:
+        with pytest.raises(DiffusionError, match="became NaN in sampling at step"):
+            model.sample(torch.randn(1, 192, 40), torch.tensor([40]), condition, guidance=2.0, steps=2)
+    finally:
+        model.network.null = kept
+
+
+def test_an_empty_prompt_is_refused_by_the_labs_clap(prepared):
+    with pytest.raises(ClapError, match="empty"):
+        prepared.clap.embed_text([""])
