@@ -10,7 +10,7 @@ from lib import audio, study
 from lib.corpora.styled.styles import StyleError
 from lib.papers.ld import lab as explore_latents
 from lib.papers.ld import widget as ld_widget
-from lib.papers.ld.data import Lab
+from lib.papers.ld.systems import Systems as Latents
 from lib.papers.sp import lab as explore_pruned
 from lib.papers.sp import widget as sp_widget
 from lib.study import heard, widgets
@@ -87,7 +87,7 @@ def test_kept_connections_are_counted_by_the_mask_or_by_weights_above_zero():
 
 @pytest.fixture(scope="module")
 def lab(place):
-    return Lab(study.load_profile("smoke"), "cpu", 1)
+    return Latents(study.load_profile("smoke"), "cpu", 1)
 
 
 def test_diffusions_that_have_not_been_trained_are_named(lab):
@@ -105,8 +105,8 @@ def test_a_prompt_names_every_factor_of_the_style():
 
 
 def test_a_profile_without_the_study_is_refused():
-    with pytest.raises(ExploreError, match="no section ld"):
-        explore_latents.lab_of({"name": "old"})
+    with pytest.raises(study.StudyError, match="no section ld"):
+        Latents({"name": "old"})
 
 
 def test_no_widgets_without_a_reader(zero_shot, lab):

@@ -53,22 +53,22 @@ def label(paper: str, system: str) -> str:
     """A system's name for people; for a changed one, that of the system it was made from and what was changed."""
     if system in listed(paper):
         return listed(paper)[system]["label"]
-    base = _base(paper, system)
-    if base is None:
+    origin = base(paper, system)
+    if origin is None:
         return system.replace("_", " ")
-    told = re.sub(r"(\d)p(\d)", r"\1.\2", system.removeprefix(f"{base}_")).replace("_", " ")
+    told = re.sub(r"(\d)p(\d)", r"\1.\2", system.removeprefix(f"{origin}_")).replace("_", " ")
     told = re.sub(r"( [0-9.]+) ", r"\1, ", re.sub(r"(\d)e (\d)", r"\1e-\2", told))
-    return f"{listed(paper)[base]['label']}, {told}"
+    return f"{listed(paper)[origin]['label']}, {told}"
 
 
 def colour(paper: str, system: str) -> str:
     """A system's colour: its own or its family's; a changed one has a colour apart from that of its origin."""
     tones = COLOURS[paper]
-    if system not in listed(paper) and _base(paper, system) in tones:
+    if system not in listed(paper) and base(paper, system) in tones:
         return SPARE[crc32(system.encode()) % len(SPARE)]
     return tones[max((start for start in tones if system.startswith(start)), key=len)]
 
 
-def _base(paper: str, system: str) -> str | None:
+def base(paper: str, system: str) -> str | None:
     """The listed system that a changed one was made from."""
     return max((name for name in listed(paper) if system.startswith(f"{name}_")), key=len, default=None)

@@ -10,8 +10,8 @@ from torch import Tensor
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models.denoiser import DenoiserDims
 from lib.models.vits import model as vits
-from lib.papers.ld.data import Lab
 from lib.papers.ld.posterior import mel_distance, training
+from lib.papers.ld.systems import Systems
 from lib.study.cost import Stage, kinds
 
 
@@ -20,7 +20,7 @@ def stages(profile: dict) -> Iterator[Stage]:
     inverse = training(section["posterior"], 0, "channels", "layers", "frames", "styled", "segment")
 
     def encoder(device: str, size: int):
-        voice, own = Lab(profile, device).vits, section["posterior"]
+        voice, own = Systems(profile, device).vits, section["posterior"]
         hop, latent, frames = voice.dims.hop, voice.dims.latent, own["frames"]
         model = vits.PosteriorEncoder(latent, own["channels"], 5, own["layers"]).to(device)
         z, waves = torch.randn(size, latent, frames, device=device), torch.randn(size, frames * hop, device=device) / 9
@@ -29,8 +29,8 @@ def stages(profile: dict) -> Iterator[Stage]:
         lengths = torch.full((size,), frames, device=device)
 
         def loss() -> Tensor:
-            latents = vits.inversion_loss(voice, model, z, lengths, waves)["latent"]
-            return latents + mel_distance(voice, voice.decoder, model, restyled, own["segment"])
+            likelihood = vits.inversion_loss(voice, model, z, lengths, waves)
+            return likelihood + mel_distance(voice, voice.decoder, model, restyled, own["segment"])
 
         return model, loss
 

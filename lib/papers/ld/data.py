@@ -26,7 +26,6 @@ from lib.models.mel import log_mel
 from lib.models.vits import model as vits
 from lib.models.vits.model import Vits
 from lib.study import protocol
-from lib.training import parallel
 from lib.workers import map_in_processes
 
 FORMAT = 2  # raise it when the code makes other data from the same settings
@@ -120,8 +119,10 @@ class Styled(protocol.Study):
 
     @cached_property
     def corpus(self) -> Restyled:
-        with parallel.in_turn():
-            return Restyled(self.settings["data"]).make(self.cores)
+        return Restyled(self.settings["data"]).make(self.cores)
+
+    def ready(self) -> None:
+        self.corpus  # noqa: B018 - made on first use
 
     @cached_property
     def vits(self) -> Vits:

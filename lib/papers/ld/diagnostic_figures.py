@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from lib.papers.ld.diagnostics import ASKED
 from lib.papers.ld.style import dot, sample
+from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import canvas, count, describe, estimate, found, intervals, legend, mark, whiskers
 from lib.study.palette import BLUE, GREEN, GREY, ORANGE, RED
@@ -38,7 +39,7 @@ DURATIONS = {"sampled": ("Sampled durations", RED), "shared": ("Shared durations
 
 def variance(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD3: shares of z's variance."""
-    table = found(rows, "variance_explained")
+    table = found(rows, "variance_explained", variant=list(FACTORS))
     names = [name for name in FACTORS if name in set(table["variant"])]
     tones = [BLUE if name in ("text_and_time", "style_given_text") else ORANGE for name in names]
     lines = [dot(table, profile, t, {"variant": n}, markersize=8) for n, t in zip(names, tones, strict=True)]
@@ -54,7 +55,7 @@ def variance(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def probes(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD3: how well a linear map reads each property from z, and from the log-mel."""
-    table = found(rows, "probe_skill")
+    table = found(rows, "probe_skill", variant=list(PROBED))
     figure, axis = canvas(1, 7.6, 3.8)
     names = [name for name in PROBED if name in set(table["variant"])]
     layers = {"z": BLUE, "mel": GREY}
@@ -137,7 +138,7 @@ def posterior(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def clap(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD8: what the embedding knows of prosody, and retrieval by prompt."""
-    table, hits = found(rows, "probe_r2"), found(rows, "retrieval_accuracy")
+    table, hits = found(rows, "probe_r2", variant=list(PROPERTIES)), found(rows, "retrieval_accuracy")
     figure, (left, right) = canvas(2, 10.0, 3.6)
     names = [name for name in PROPERTIES if name in set(table["variant"])]
     lines = [dot(table, profile, BLUE, {"variant": name}) for name in names]
@@ -156,3 +157,29 @@ def clap(rows: pd.DataFrame, profile: dict) -> Figure:
         f"{whiskers(profile)}. Left: held-out R². Right: the true level's prompt is nearest, wording never trained on."
     )
     return describe(figure, caption, "R squared of prosody from the embedding, and retrieval accuracy.", count(table))
+
+
+def acted(rows: pd.DataFrame, profile: dict) -> Figure:
+    """What z and the CLAP know of acted styles, beside what they know of the restyled voice."""
+    heard, probed = found(rows, "probe_r2", role="acted"), found(rows, "probe_skill", role="acted")
+    figure, (left, right) = canvas(2, 10.0, 3.8)
+    kinds = {"": ("Restyled voice", BLUE), "acted_": (f"Acted, {heard['target'].iloc[0]}", ORANGE)}
+
+    def beside(names, **where: str) -> list:
+        places = [[(f"{start}{name}", tone) for start, (_, tone) in kinds.items()] for name in names]
+        return [[dot(rows, profile, tone, where | {"variant": name}) for name, tone in place] for place in places]
+
+    names = [name for name in PROBED if name != "phone"]
+    shown = [name.upper() if name == "f0" else name.capitalize() for name in names]
+    intervals(left, shown, beside(names, metric="probe_skill", layer="z"), "Skill of a probe of z", zero=True)
+    title = "R² of a linear map from the audio embedding"
+    intervals(right, list(PROPERTIES.values()), beside(PROPERTIES, metric="probe_r2"), title, zero=True)
+    for axis in (left, right):
+        axis.set_xlim(max(-1.0, axis.get_xlim()[0]), 1.05)
+    legend(figure, dict(kinds.values()))
+    caption = (
+        f"The probes of LD3 and LD8 on acted speech: {drawing.sample(probed)}; {whiskers(profile)}. Fitted on other "
+        "sentences of the same speakers. The encoder and mini-CLAP never met these voices."
+    )
+    alt = "Skill of probes of z and R squared from the CLAP embedding, restyled and acted speech."
+    return describe(figure, caption, alt, count(probed))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.papers.ld import diagnostic_figures as diagnostics
-from lib.papers.ld.style import MOVING, SWEPT, colour, dots, label, legend, nominal, sample
+from lib.papers.ld.style import MOVING, SWEPT, at_nominal, colour, dots, drawn, label, legend, nominal, sample
 from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (
@@ -36,8 +36,8 @@ COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
 def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
     """Content, style and speaker against the guidance scale."""
     metrics = ("cer_added", "style_moved", "style_moved_intact", "cos")
-    table = found(rows, metrics[0], system=list(SWEPT))
-    systems = present(table, SWEPT)
+    systems = drawn(rows, SWEPT)
+    table = found(rows, metrics[0], system=systems)
     figure, axes = canvas(2, 10.0, 7.2, rows=2)
     for axis, metric in zip(axes.flat, metrics, strict=True):
         for shift, system in enumerate(systems):
@@ -71,7 +71,8 @@ def pareto(points: list[tuple[float, float]]) -> list[int]:
 
 def plane(rows: pd.DataFrame, profile: dict) -> Figure:
     """Style gained against content lost: a point per system and guidance scale, and the Pareto front."""
-    table = found(rows, "cer_added", system=list(MOVING))
+    moving = drawn(rows, MOVING)
+    table = found(rows, "cer_added", system=moving)
     figure, axis = canvas(1, 8.4, 5.6)
     places = []
     for (system, x), cost in table.groupby(["system", "x"]):
@@ -89,8 +90,7 @@ def plane(rows: pd.DataFrame, profile: dict) -> Figure:
     limit = profile["ld"]["evaluate"]["intact_cer"]
     axis.axvline(limit, color="0.5", lw=1, ls=":")
     axis.set(xlabel=axis_of("cer_added"), ylabel=axis_of("style_moved"))
-    there = set(rows["system"])
-    legend(figure, [s for s in (*MOVING, "text", "reconstruction", "reference") if s in there], 3)
+    legend(figure, moving + present(rows, ("text", "reconstruction", "reference")), 3)
     caption = (
         f"Style gained against content lost: {sample(table)}; {whiskers(profile)}. Numbers are guidance scales, "
         "diamonds involve no diffusion, the dashed line is the Pareto front of the diffusions. Right of the dotted "
@@ -107,10 +107,9 @@ def _cross(axis: Axes, x: Estimate, y: Estimate, tone: str, fmt: str = "o") -> N
 
 def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str) -> Figure:
     """Systems side by side at the nominal guidance scale, by style."""
-    scale = nominal(profile)
-    at = rows[rows["x"].isna() | (rows["x"] == scale)]
-    table = found(at, COMPARED[0], system=list(systems))
-    systems = present(table, systems)
+    at = at_nominal(rows, profile)
+    systems = drawn(at, systems)
+    table = found(at, COMPARED[0], system=systems)
     styles = sorted(set(table["variant"].dropna()))
     figure, axes = canvas(len(COMPARED), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
     for axis, metric in zip(axes, COMPARED, strict=True):
@@ -125,8 +124,8 @@ def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: 
         axis.xaxis.label.set_fontsize("small")
     marks = "; ".join(f"{'<>^v'[(i + 1) % 4]} {style.replace('_', ' ')}" for i, style in enumerate(styles))
     caption = (
-        f"{what} Guidance {scale:g}: {sample(table)}; {whiskers(profile)}. Circles: all styles; small marks by style "
-        f"({marks})."
+        f"{what} Guidance {nominal(profile):g}: {sample(table)}; {whiskers(profile)}. Circles: all styles; small marks "
+        f"by style ({marks})."
     )
     return describe(figure, caption, f"Dot plot of {len(systems)} systems on content and style.", count(table))
 
@@ -168,5 +167,6 @@ FIGURES = {
     "ld_alignment": Drawing(alignment, "33_decoder_and_alignment", "LD7"),
     "ld_content": Drawing(content, "33_decoder_and_alignment", "LD9"),
     "ld_clap": Drawing(diagnostics.clap, "34_clap_and_prosody", "LD8"),
+    "ld_acted": Drawing(diagnostics.acted, "34_clap_and_prosody", "acted"),
 }
 draw = partial(drawing.draw, FIGURES)

@@ -1,19 +1,22 @@
 """Pictures of latents themselves: images, a sampling's trajectory, a DTW path, learning curves."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from lib.metrics.dtw import warp
-from lib.papers.ld.style import colour, label
 from lib.papers.ld.measure import condition_of, sample, sampling, text_latents
+from lib.papers.ld.style import colour, label
 from lib.papers.ld.systems import Systems
 from lib.study.drawing import canvas, describe
 
 LIMIT = 3.0  # standard deviations at the ends of the colour scale
 
 
+@lru_cache(maxsize=2)
 def scale_of(study: Systems) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and deviation of every channel over the neutral training latents, and the channels in order of similarity.
 
@@ -48,11 +51,14 @@ def images(study: Systems, panels: dict[str, np.ndarray], caption: str) -> Figur
     return describe(figure, f"{caption} {note}", f"Latents as images: {', '.join(panels)}.", len(panels))
 
 
-def translation(study: Systems, systems: list[str], style: str, seed: int = 0, guidance: float = 2.0) -> Figure:
-    """z_text, z_audio of the restyled recording, and what each system makes of z_text: one test sentence."""
+def translation(study: Systems, runs: dict[str, int], style: str, guidance: float) -> Figure:
+    """z_text, z_audio of the restyled recording, and what each system makes of z_text: one test sentence.
+
+    runs: the seed of each system.
+    """
     sentence = study.corpus.sentences("test")[0]
     panels = {"z_text": study.corpus.spoken(sentence)["sampled_0"], f"z_audio\n{style}": study.latents(sentence)[style]}
-    for name in systems:
+    for name, seed in runs.items():
         z, frames = sample(study, name, seed, style, guidance)
         panels[label(name)] = z[0, :, : int(frames[0])].cpu().numpy()
     return images(study, panels, f'"{sentence.text}" as latents; guidance {guidance:g}.')
@@ -88,7 +94,7 @@ def path(study: Systems) -> Figure:
     return describe(figure, caption, "Time offset between z_text and z_audio along the DTW path.", count)
 
 
-def trajectory(study: Systems, system: str, style: str, seed: int = 0, guidance: float = 2.0, shown: int = 4) -> Figure:
+def trajectory(study: Systems, system: str, seed: int, style: str, guidance: float, shown: int = 4) -> Figure:
     """x_t and the estimate of x_0 along a sampling of one test sentence."""
     z_text, frames = text_latents(study)
     z_text, frames = z_text[:1, :, : int(frames[0])], frames[:1]
@@ -112,10 +118,10 @@ def trajectory(study: Systems, system: str, style: str, seed: int = 0, guidance:
     return describe(figure, caption, "Latents along a sampling, from the start to the result.", len(chosen))
 
 
-def learning(study: Systems, systems: list[str], seed: int = 0) -> Figure:
-    """Training losses of diffusions, smoothed."""
+def learning(study: Systems, runs: dict[str, int]) -> Figure:
+    """Training losses of diffusions, by system and seed, smoothed."""
     curves = {}
-    for name in systems:
+    for name, seed in runs.items():
         curves[name] = pd.DataFrame(study.trained(study.trained_as(name), seed)["history"])
     figure, axis = canvas(1, 7.6, 3.6)
     for name, curve in curves.items():

@@ -1,20 +1,24 @@
 """Listening in the chapters on latent diffusion: what the runs kept, beside each other."""
 
 from lib import audio
+from lib.papers.ld.measure import guidances, player
 from lib.papers.ld.style import label
-from lib.papers.ld.measure import player
 from lib.papers.ld.systems import Systems
 from lib.study.listen import Grid
 
 
-def systems(study: Systems, names: list[str], guidance: float | None = None, seed: int = 0) -> Grid:
-    """The kept test sentences by several systems, a row per sentence and style; `guidance` picks the scale."""
+def systems(study: Systems, runs: dict[str, int], guidance: float | None = None) -> Grid:
+    """The kept test sentences by several systems, a row per sentence and style.
+
+    runs: the seed of each system. guidance: the scale, by default the nominal one; of a system without it, its last.
+    """
     settings, rows = study.settings["evaluate"], {}
-    scale = settings["nominal"] if guidance is None else guidance
     for sentence in study.corpus.sentences("test")[: settings["players"]]:
         for style in settings["styles"]:
             waves = {}
-            for name in names:
+            for name, seed in runs.items():
+                scale = settings["nominal"] if guidance is None else guidance
+                scale = scale if scale in guidances(study, name) else guidances(study, name)[-1]
                 folder = study.root / "audio" / study.run_id(name, seed)
                 files = [folder / f"{player(sentence, style, x)}.wav" for x in (None, scale)]
                 waves |= {label(name): audio.read(file) for file in files if file.is_file()}

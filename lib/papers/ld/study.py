@@ -42,6 +42,7 @@ class Study(Systems):
         "content": Choice(("kept", "free")),
         "steps": Choice(low=1, high=1000, place="sampling.steps"),
         "eta": Choice(low=0.0, high=1.0, place="sampling.eta"),
+        "probes": Choice(place="probes.source"),
     }
 
     def shared(self) -> dict:

@@ -1,6 +1,7 @@
 """The latent diffusion study: preparing, running, and systems with other settings."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ def test_preparing_in_two_processes_makes_the_same(prepared, profile, tmp_path, 
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(ld, "WORTH_A_PROCESS", 1)
+    (tmp_path / "cache" / prepared.corpus.root.name).mkdir(parents=True)
+    for file in prepared.corpus.root.glob("*.npz"):  # speech, which this process would make with both threads
+        shutil.copy(file, tmp_path / "cache" / prepared.corpus.root.name)
     used = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -60,7 +64,9 @@ def test_a_run_writes_rows_of_finite_values(prepared, system):
 @pytest.fixture
 def changed(prepared, profile, monkeypatch):
     """`variant` of the small study."""
-    monkeypatch.setattr(variants, "load_profile", lambda name, more=None: study.merge(profile, more or {}))
+    monkeypatch.setattr(
+        variants, "load_profile", lambda name, more=None: study.merge(json.loads(json.dumps(profile)), more or {})
+    )
     return lambda **changes: variant(Study, "smoke", "cpu", "palette", beside=False, **changes)
 
 
