@@ -27,10 +27,12 @@ from lib.metrics import MetricError, cos, prosody, wer
 from lib.papers.ld.clap import conditions
 from lib.papers.ld.data import SPEAKER, Sentence, heard
 from lib.papers.ld.systems import Systems
+from lib.study.profile import StudyError
 from lib.study.units import unit
 
 FEATURES = ("f0_median", "f0_spread", "energy_mean", "hnr")
 MEASURED = ("energy_mean", "hnr", "energy_range", "rate", "jitter", "shimmer", "pause_share")
+MOST = 20  # guidance
 UNTRAINED = ("recording", "none", "posterior")
 
 
@@ -133,8 +135,15 @@ def sample(study: Systems, name: str, seed: int, style: str, guidance: float) ->
 
 def guidances(study: Systems, name: str) -> list[float]:
     """The guidance scales that a system is measured at, its own or the profile's."""
-    own = study.system(name).get("guidance", study.settings["evaluate"]["guidance"])
-    return own if isinstance(own, list) else [own]
+    return study.system(name).get("guidance", study.settings["evaluate"]["guidance"])
+
+
+def scales(given: float | list[float]) -> list[float]:
+    """Guidance scales, given as one number or several. Raises StudyError for what is none."""
+    found = given if isinstance(given, list) else [given]
+    if not all(isinstance(x, (int, float)) and 0 <= x <= MOST for x in found):
+        raise StudyError(f"guidance {given!r}: give a number from 0 to {MOST}, or a list of them")
+    return found
 
 
 def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None, list[str], list[np.ndarray]]]:

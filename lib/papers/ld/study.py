@@ -20,7 +20,7 @@ import torch
 from lib.papers.ld import acted, diagnostics, probes
 from lib.papers.ld.clap import draws_of, probe, retrieval
 from lib.papers.ld.data import PAIRS
-from lib.papers.ld.measure import UNTRAINED, baseline, evaluate, player
+from lib.papers.ld.measure import UNTRAINED, baseline, evaluate, player, scales
 from lib.papers.ld.reconstruction import report
 from lib.papers.ld.systems import CLAP, DECODER, POSTERIOR, Systems
 from lib.study.profile import profile_hash
@@ -36,7 +36,7 @@ class Study(Systems):
     """Diffusion in a frozen VITS's latents: claims LD1 to LD9."""
 
     choices = {
-        "guidance": Choice(low=0.0, high=20.0, many=True),
+        "guidance": Choice(read=scales),
         "method": Choice(("palette", "i2sb")),
         "pairs": Choice(PAIRS),
         "content": Choice(("kept", "free")),
@@ -110,11 +110,11 @@ class Study(Systems):
         return {"method": self.system(name)["method"], "system": name, "seed": seed, "trainable": trained}
 
     def players(self) -> dict[str, str]:
-        """The first test sentences in every style, at the nominal and at the largest guidance scale."""
+        """The first test sentences in every style, at the nominal, the largest and a changed guidance scale."""
         settings = self.settings["evaluate"]
-        scales = {None, settings["nominal"], max(settings["guidance"]), *self.changed.get("guidance", [])}
+        wanted = {None, settings["nominal"], max(settings["guidance"]), *scales(self.changed.get("guidance", []))}
         first = self.corpus.sentences("test")[: settings["players"]]
-        return {player(s, style, x): s.text for s in first for style in settings["styles"] for x in scales}
+        return {player(s, style, x): s.text for s in first for style in settings["styles"] for x in wanted}
 
     def facts(self) -> dict:
         judges = pretrained_used("whisper-tiny.en", "ge2e")
