@@ -22,6 +22,7 @@ from lib.study.palette import label
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share_of_gain
 
 ON = ("speaker", "utterance")
+EXPERIMENT = "factorial"  # the run of the profile
 SKIPPED = ("individual", "hyper_without")  # of HA: they hear only some of the utterances
 
 
@@ -72,6 +73,21 @@ class Gain:
 
 def of_paper(rows: pd.DataFrame, paper: str) -> pd.DataFrame:
     return rows[rows["paper"].eq(paper).fillna(False).to_numpy(dtype=bool)]
+
+
+def experiment(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the profile's own factorial experiment, not those of one with other settings (`chosen`)."""
+    return rows[rows["run_id"].str.startswith(f"xp-{EXPERIMENT}-s").fillna(False).to_numpy(dtype=bool)]
+
+
+def chosen(rows: pd.DataFrame, system: str) -> pd.DataFrame:
+    """The rows of all papers with one factorial experiment in the place of the profile's own."""
+    if system == EXPERIMENT:
+        return rows
+    run = rows["run_id"].astype(str)
+    others = rows[~run.str.startswith(f"xp-{EXPERIMENT}").to_numpy(dtype=bool)]
+    mine = rows[run.str.startswith(f"xp-{system}-s").to_numpy(dtype=bool)]
+    return pd.concat([others, mine.assign(run_id=mine["run_id"].str.replace(system, EXPERIMENT))], ignore_index=True)
 
 
 def measured(rows: pd.DataFrame, paper: str, where: dict) -> pd.DataFrame:
@@ -158,11 +174,11 @@ def cells(rows: pd.DataFrame, metric: str) -> dict[tuple[str, str], pd.DataFrame
 
     Raises PlotError when the factorial experiment has not run.
     """
-    mine = select(of_paper(rows, "XP"), {"metric": metric, "split": "test", "role": "adaptation"})
+    mine = select(experiment(rows), {"metric": metric, "split": "test", "role": "adaptation"})
     mine = mine[mine["layer"].isna() & mine["variant"].isin(["dense", "pruned"])]
     found = {(str(m), str(v)): group for (m, v), group in mine.groupby(["method", "variant"])}
     if not found:
-        raise PlotError(f"the factorial experiment has no {metric} rows: python -m lib.papers.xp.study run")
+        raise PlotError(f"the factorial experiment has no {metric} rows: python -m lib run xp factorial")
     return found
 
 

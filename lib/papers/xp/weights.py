@@ -1,8 +1,8 @@
 """What the hypernetworks of both sides generate: HyperTTS's adapters and the recogniser's LoRA, and how they cluster.
 
 A cloud is one vector of generated weights for each utterance, beside the embedding that it was generated from and the
-labels that the utterances have. Silhouettes are those of claim HT6 (`lib.papers.ht.measure.speaker_silhouette`), of the weights
-and of the embeddings; the map is t-SNE's.
+labels that the utterances have. Silhouettes are those of claim HT6 (`lib.papers.ht.measure`), of the weights and of the
+embeddings; the map is t-SNE's.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from lib.corpora.corpus import Corpus, Utterance
+from lib.papers.ha.systems import EVERYBODY
 from lib.papers.ha.systems import Systems as Recognisers
-from lib.papers.ht import measure as scoring
-from lib.papers.ht.study import Study
-from lib.papers.ht.systems import TTSError
+from lib.papers.ht.measure import speaker_silhouette
+from lib.papers.xp.systems import AcrossError, Systems
 from lib.study.pictures import tsne
 from lib.study.units import unit
 
@@ -48,50 +48,49 @@ def _is_simulated(utterance: Utterance) -> bool:
     return "severity" in utterance.recipe
 
 
-def cloud_of(profile: dict, run: str, device: str) -> Cloud:
+def cloud_of(study: Systems, run: str) -> Cloud:
     """The cloud of a trained hypernetwork, by its run id; trained now if it is not there.
 
-    Raises TTSError for a run of another paper than HT and HA, and for a system without a hypernetwork.
+    Raises AcrossError for a run of another paper than HT and HA, and for a system without a hypernetwork.
     """
     paper, system, seed = run.split("-")
     sides = {"ht": _tts_cloud, "ha": _asr_cloud}
     if paper not in sides:
-        raise TTSError(f"{run} generates no weights: name a hypernetwork of HT or HA")
-    return sides[paper](profile, system, int(seed.removeprefix("s")), device)
+        raise AcrossError(f"{run} generates no weights: name a hypernetwork of HT or HA")
+    return sides[paper](study, system, int(seed.removeprefix("s")))
 
 
-def _tts_cloud(profile: dict, system: str, seed: int, device: str) -> Cloud:
+def _tts_cloud(study: Systems, system: str, seed: int) -> Cloud:
     """HyperTTS: test and validation utterances; never-seen speakers have test utterances only."""
-    bench = Study(profile, device)
-    if bench.system(system)["method"] != "hypernetwork":
-        raise TTSError(f"{system} has no hypernetwork: name one that has")
-    model = bench.restore(system, seed)
-    roles, splits = profile["xp"]["map_roles"], ("test", "validation")
-    chosen = [u for role in roles for split in splits for u in bench.corpus.select(role=role, split=split)]
-    embeddings = bench.features.embeddings(bench.features.rows(chosen))
+    if study.tts.system(system)["method"] != "hypernetwork":
+        raise AcrossError(f"{system} has no hypernetwork: name one that has")
+    model = study.tts.restore(system, seed)
+    roles, splits = study.settings["map_roles"], ("test", "validation")
+    chosen = [u for role in roles for split in splits for u in study.corpus.select(role=role, split=split)]
+    embeddings = study.features.embeddings(study.features.rows(chosen))
     with torch.no_grad():
-        weights = model.adapter.generated(torch.from_numpy(embeddings).to(bench.device)).cpu().numpy()
-    return Cloud(weights, embeddings, chosen, bench.corpus)
+        weights = model.adapter.generated(torch.from_numpy(embeddings).to(study.device)).cpu().numpy()
+    return Cloud(weights, embeddings, chosen, study.corpus)
 
 
-def _asr_cloud(profile: dict, system: str, seed: int, device: str) -> Cloud:
+def _asr_cloud(study: Systems, system: str, seed: int) -> Cloud:
     """The recogniser's hypernetwork: every utterance of the cohorts that it was trained on.
 
     Training speakers have a test sentence each, so that their training sentences are taken as well.
     """
-    bench = Recognisers(profile, device)
-    entry = bench.system(system)
+    asr = Recognisers(study.profile, study.device, study.cores)
+    entry = asr.system(system)
     if entry["method"] != "hyper":
-        raise TTSError(f"{system} has no hypernetwork: name one that has")
-    trained = bench.restore(system, seed)
-    table = bench.embeddings(entry["conditioning"], entry["embedding"])
-    cohorts = {u.condition for u in bench.select("adaptation", "train")}
-    chosen = [u for role in profile["xp"]["map_roles"] for u in bench.select(role) if u.condition in cohorts]
+        raise AcrossError(f"{system} has no hypernetwork: name one that has")
+    adaptation = asr.restore(system, seed).of(EVERYBODY)
+    table = asr.embeddings(entry["conditioning"], entry["embedding"])
+    cohorts = {u.condition for u in asr.select("adaptation", "train")}
+    chosen = [u for role in study.settings["map_roles"] for u in asr.select(role) if u.condition in cohorts]
     embeddings = torch.stack([table[u.utterance] for u in chosen])
     with torch.no_grad():
-        factors = trained.parts[0].update(embeddings).factors.values()
+        factors = adaptation.update(embeddings).factors.values()
         weights = torch.cat([matrix.flatten(1) for pair in factors for matrix in pair], 1)
-    return Cloud(weights.cpu().numpy(), embeddings.cpu().numpy(), chosen, bench.corpus)
+    return Cloud(weights.cpu().numpy(), embeddings.cpu().numpy(), chosen, asr.corpus)
 
 
 def cloud_rows(cloud: Cloud) -> pd.DataFrame:
@@ -117,7 +116,7 @@ def cloud_rows(cloud: Cloud) -> pd.DataFrame:
                 mine = (facts["role"] == role).to_numpy() & facts[target].notna().to_numpy()
                 names = facts[target][mine].tolist()
                 if 2 <= len(set(names)) < len(names):
-                    values = scoring.speaker_silhouette(points[mine].astype(np.float64), names)
+                    values = speaker_silhouette(points[mine].astype(np.float64), names)
                     tables.append(factors[mine].assign(metric="silhouette", value=values, target=target))
                     tables[-1] = tables[-1].assign(variant=variant, unit=unit("silhouette"))
     size = {"metric": "generated_parameters", "value": float(cloud.weights.shape[1]), "unit": "count"}

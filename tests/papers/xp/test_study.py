@@ -16,14 +16,12 @@ from lib import study
 from lib.corpora.corpus import Corpus, Utterance
 from lib.methods.sparse_attention import SparseSettings
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
-from lib.papers.ht.systems import TTSError, assemble
-from lib.papers.xp import effects as across
-from lib.papers.xp import figures as across_plots
-from lib.papers.xp import study as across_runs
-from lib.papers.xp import systems as across_systems
+from lib.papers.ht.systems import assemble
+from lib.papers.xp import effects, figures
+from lib.papers.xp.study import Study
+from lib.papers.xp.systems import AcrossError, PrunedFastSpeech2
 from lib.papers.xp.weights import Cloud, cloud_of, cloud_rows
 from lib.study.drawing import PlotError
-from lib.study.protocol import Study
 from lib.study.report import index as report
 
 SIZES = {"hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "filter": 16, "kernels": [3, 1]}
@@ -36,10 +34,11 @@ PROFILE = {
     "vocoder": {"hifigan": None, "iterations": 2, "momentum": 0.9},
     "statistics": {"level": 0.95},
     "ht": {
-        "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
         "backbone": SIZES,
         "pretrain": {"steps": 2, **TRAINING},
         "adapt": {"steps": 2, **TRAINING},
+        "seeds": [0],
+        "systems": {"tts_0": {"method": "none"}, "hypertts_d": {"method": "hypernetwork", "modules": "d", "d_s": 4}},
     },
     "xp": {
         "systems": {
@@ -83,7 +82,7 @@ def one_paper(tmp_path_factory):
 
 
 def test_the_shares_of_a_paper_recover_the_effects_built_in(one_paper):
-    gains = {gain.system: gain for gain in across.shares(one_paper, synthetic.PROFILE, across.SCALES[0])}
+    gains = {gain.system: gain for gain in effects.shares(one_paper, synthetic.PROFILE, effects.SCALES[0])}
     assert set(gains) == {"hypertts_evd", "hypertts_d", "adaptertts_d"}
     assert gains["hypertts_d"].estimate.value == pytest.approx(100 * 7 / 12, abs=5)
     assert gains["hypertts_d"].trained == pytest.approx(0.6)
@@ -92,42 +91,49 @@ def test_the_shares_of_a_paper_recover_the_effects_built_in(one_paper):
 
 def test_the_figure_of_gains_says_which_papers_are_missing(one_paper, tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
-    across_plots.draw("xp_gain", one_paper, synthetic.PROFILE)
+    figures.draw("xp_gain", one_paper, synthetic.PROFILE)
     facts = json.loads((tmp_path / "tiny/figures/xp_gain.json").read_text())
     assert "HA is not on the left: HA has no wer rows of whisper_0" in facts["caption"]
     assert "SP has no rows in this profile yet" in facts["caption"] and "n = " in facts["caption"]
-    assert "HA has no wer rows" in across.gain_table(one_paper, synthetic.PROFILE)["method"].iloc[-1]
+    assert "HA has no wer rows" in effects.gain_table(one_paper, synthetic.PROFILE)["method"].iloc[-1]
 
 
 def test_without_rows_each_figure_is_a_sentence():
     empty = study.read_rows("nowhere")
-    for name in across_plots.FIGURES:
-        assert across_plots.shown(name, empty, PROFILE).startswith(f"{name} is not drawn: ")
-    with pytest.raises(PlotError, match="python -m lib.papers.xp.study run"):
-        across.effects(empty, "cos", PROFILE)
+    for name in figures.FIGURES:
+        assert figures.shown(name, empty, PROFILE).startswith(f"{name} is not drawn: ")
+    with pytest.raises(PlotError, match="python -m lib run xp"):
+        effects.effects(empty, "cos", PROFILE)
 
 
 def test_the_interaction_is_the_difference_of_the_differences():
     means = {("hypernetwork", "dense"): 70.0, ("hypernetwork", "pruned"): 74.0}
     means |= {("adapter", "dense"): 60.0, ("adapter", "pruned"): 61.0}
-    factors = {"paper": "XP", "metric": "cos", "split": "test", "role": "adaptation", "layer": None}
+    factors = {
+        "paper": "XP",
+        "run_id": "xp-factorial-s0",
+        "metric": "cos",
+        "split": "test",
+        "role": "adaptation",
+        "layer": None,
+    }
     tables = [
         scored({"x": mean}, seeds=(0, 1))["x"].assign(method=method, variant=attention, **factors)
         for (method, attention), mean in means.items()
     ]
-    told = across.effects(pd.concat(tables), "cos", PROFILE)
+    told = effects.effects(pd.concat(tables), "cos", PROFILE)
     assert told["interaction"].value == pytest.approx(3.0)
     assert told["hypernetwork"].value == pytest.approx(11.5)
     assert told["pruned, adapter"].value == pytest.approx(1.0)
     with pytest.raises(PlotError, match="lacks adapter pruned"):
-        across.effects(pd.concat(tables[:3]), "cos", PROFILE)
+        effects.effects(pd.concat(tables[:3]), "cos", PROFILE)
 
 
-def backbones(**settings) -> tuple[FastSpeech2, across_systems.PrunedFastSpeech2]:
+def backbones(**settings) -> tuple[FastSpeech2, PrunedFastSpeech2]:
     """A random dense backbone and the same weights under a rule, both in evaluation mode."""
     dims = FastSpeech2Dims.from_dict(SIZES)
     torch.manual_seed(0)
-    dense, pruned = FastSpeech2(dims), across_systems.PrunedFastSpeech2(dims, SparseSettings(**settings))
+    dense, pruned = FastSpeech2(dims), PrunedFastSpeech2(dims, SparseSettings(**settings))
     missing, unexpected = pruned.load_state_dict(dense.state_dict(), strict=False)
     assert set(missing) <= {"theta"} and not unexpected
     return dense.eval(), pruned.eval()
@@ -163,22 +169,22 @@ def test_adapters_on_a_pruned_backbone_leave_its_weights_and_thresholds_alone():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The tiny experiment, run once: its bench and rows."""
+    """The tiny experiment, run once, and its rows."""
     root = tmp_path_factory.mktemp("across")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RESULTS", str(root / "results"))
-        bench_at(root, patch)
-        across_runs.ensure(PROFILE, "cpu")
-        yield root, study.read_rows(PROFILE)
+        made = made_at(root)
+        made.ensure()
+        yield made, study.read_rows(PROFILE)
 
 
-def bench_at(root, patch) -> None:
-    """Let every bench find the random features of a few speakers."""
+def made_at(root: Path) -> Study:
+    """The experiment on the random features of a few speakers."""
     utterances = [replace(u, role="adaptation") if u.speaker == "new_c" else u for u in make_utterances()]
-    features = make_features(root / "features", utterances)
-    corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
-    patch.setattr(Study, "corpus", corpus)
-    patch.setattr(Study, "features", features)
+    made = Study(PROFILE)
+    made.tts.corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
+    made.tts.features = make_features(root / "features", utterances)
+    return made
 
 
 def test_every_cell_is_measured_and_the_unadapted_backbones_once(finished):
@@ -195,29 +201,32 @@ def test_every_cell_is_measured_and_the_unadapted_backbones_once(finished):
 
 def test_the_same_seed_gives_the_same_rows(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "again"))
-    bench_at(tmp_path, monkeypatch)
-    again = across_runs.run(PROFILE, "factorial", 1, "cpu")
+    again = made_at(tmp_path).run("factorial", 1)
     first = finished[1][finished[1]["run_id"].eq("xp-factorial-s1")]
     kept = first["metric"].ne("seconds_trained").to_numpy(dtype=bool)
     assert first["metric"].tolist() == again["metric"].tolist()
     assert first["value"].to_numpy()[kept].tolist() == again["value"].to_numpy()[kept].tolist()
 
 
-def test_what_is_trained_is_found_and_not_trained_again(finished):
-    root, _ = finished
-    files = {path: path.stat().st_mtime_ns for path in root.rglob("xp-*.safetensors")}
-    across_runs.prepare(PROFILE, "cpu")
-    across_runs.run(PROFILE, "factorial", 0, "cpu")
+def test_what_is_trained_is_found_and_a_damaged_file_is_trained_again(finished):
+    made, _ = finished
+    files = {path: path.stat().st_mtime_ns for path in made.root.rglob("xp-*.safetensors")}
+    made.prepare()
+    made.run("factorial", 0)
     assert len(files) == 10 and files == {path: path.stat().st_mtime_ns for path in files}
+    path = made.checkpoint("adapter_dense", 0)
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert made.train("adapter_dense", 0).read_bytes() == good
 
 
-@pytest.mark.parametrize("name", across_plots.FIGURES)
+@pytest.mark.parametrize("name", figures.FIGURES)
 def test_the_experiments_figures_are_drawn_from_rows(name, finished, tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
     if name == "xp_gain":
-        assert "no cos rows of tts_0" in across_plots.shown(name, finished[1], PROFILE)
+        assert "no cos rows of tts_0" in figures.shown(name, finished[1], PROFILE)
         return
-    shown = across_plots.draw(name, finished[1], PROFILE)
+    shown = figures.draw(name, finished[1], PROFILE)
     assert "n = " in shown.caption and (tmp_path / f"tiny/figures/{name}.svg").exists()
 
 
@@ -238,14 +247,28 @@ def test_clusters_that_are_apart_have_a_silhouette_near_one_and_lone_labels_none
 
 
 def test_a_system_or_run_that_is_not_there_is_named(finished):
-    with pytest.raises(TTSError, match="no system 'pruned' in section xp: choose one of factorial"):
-        across_runs.run(PROFILE, "pruned", 0, "cpu")
-    with pytest.raises(TTSError, match="tts_0 has no hypernetwork"):
-        cloud_of(PROFILE, "ht-tts_0-s0", "cpu")
-    with pytest.raises(TTSError, match="sp-vp-s0 generates no weights"):
-        cloud_of(PROFILE, "sp-vp-s0", "cpu")
-    with pytest.raises(TTSError, match="no attention 'sparse' in section xp: choose one of dense, pruned"):
-        across_systems.AcrossBench(PROFILE, "cpu").rule("sparse")
+    made, _ = finished
+    with pytest.raises(AcrossError, match="no system 'pruned' in this profile: choose one of factorial"):
+        made.run("pruned", 0)
+    with pytest.raises(AcrossError, match="tts_0 has no hypernetwork"):
+        cloud_of(made, "ht-tts_0-s0")
+    with pytest.raises(AcrossError, match="sp-vp-s0 generates no weights"):
+        cloud_of(made, "sp-vp-s0")
+    with pytest.raises(AcrossError, match="no attention 'sparse' in section xp: choose one of dense, pruned"):
+        made.rule("sparse")
+    with pytest.raises(AcrossError, match="no cell 'lora' in section xp: choose one of adapter, hyper"):
+        made.train("lora_dense", 0)
+
+
+def test_an_experiment_with_other_settings_is_drawn_in_the_place_of_the_profiles_own(finished):
+    rows = finished[1]
+    other = rows[rows["run_id"].eq("xp-factorial-s1")].assign(run_id="xp-factorial_ratio_0p3-s0", value=1.0)
+    together = pd.concat([rows, other], ignore_index=True)
+    assert len(effects.cells(together, "cos")["adapter", "dense"]) == len(
+        effects.cells(rows, "cos")["adapter", "dense"]
+    )
+    shown = effects.cells(effects.chosen(together, "factorial_ratio_0p3"), "cos")
+    assert all((table["value"] == 1).all() for table in shown.values()) and ("none", "dense") not in shown
 
 
 def test_the_report_links_the_page_and_says_that_it_is_exploratory(tmp_path, monkeypatch):
