@@ -103,7 +103,7 @@ def chapter(name):
 
 # The digest of what a paper's steps reach, taken once for all of them.
 CODE = {paper: code_digest(MODULES[paper], "lib.corpora.source") for paper in PAPERS}
-BEHIND_THE_DOOR = ("sp",)  # the others still have a command of their own
+BEHIND_THE_DOOR = ("sp", "xp")  # the others still have a command of their own
 
 
 def command(verb, paper, system=""):
