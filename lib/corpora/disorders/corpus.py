@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -23,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from lib import audio, text
-from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
+from lib.corpora.corpus import Corpus, CorpusError, Utterance
 from lib.corpora.disorders.simulate import COHORTS, SEVERITIES, Profile, draw_profile, simulate
-from lib.corpora.embedded import build as kokoro
 from lib.corpora.embedded.recipe import DATA
+from lib.corpora.made import collect, complete, finished, keep, set_aside
 from lib.files import fingerprint
 from lib.workers import map_in_processes
 
@@ -181,46 +180,31 @@ def build(recipe: dict, source: Corpus, root: str | Path = DATA / "built", cores
     profiles = [[asdict(profile) for profile in job.profiles] for job in jobs]
     identity = fingerprint(VERSION, recipe, source.hash, profiles)
     folder = Path(root) / f"simulated-{identity}"
-    if (corpus := _complete(folder, identity)) is not None:
+    if (corpus := complete(folder, identity)) is not None:
         return corpus
-    missing = [job for job in jobs if kokoro.finished(folder, job.speaker, job.name) is None]
+    missing = [job for job in jobs if finished(folder, job.speaker, job.name) is None]
     chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
     cores = 1 if len(missing) < FEW else cores or len(os.sched_getaffinity(0))
     light = Corpus(source.root, source.name, source.hash, [])
     make_some = partial(work, source=light, snr=recipe["snr"], folder=folder)
     for _ in map_in_processes(make_some, chunks, cores, label="simulated utterances", size=len):
         pass
-    entries = [kokoro.finished(folder, job.speaker, job.name) for job in jobs]
-    utterances = [entry for entry in entries if isinstance(entry, Utterance)]
+    utterances, aside = collect(folder, [(job.speaker, job.name) for job in jobs])
     lost = sorted({job.speaker for job in jobs} - {item.speaker for item in utterances})
     if lost:
         raise CorpusError(f"The speaker {lost[0]} has no utterance left: choose milder severities.")
-    corpus = Corpus(folder, "simulated", identity, utterances, [entry for entry in entries if isinstance(entry, dict)])
+    corpus = Corpus(folder, "simulated", identity, utterances, aside)
     corpus.save()
     return corpus
 
 
 def work(jobs: list[Job], source: Corpus, snr: float | None, folder: Path) -> None:
-    """Make and write some utterances. Beside `<id>.flac` stands `<id>.json`, as in `kokoro`."""
+    """Make and write some utterances."""
     for job in jobs:
-        path = folder / "audio" / job.speaker / f"{job.name}.flac"
         try:
-            wave, entry = make(source, job, snr)
-            audio.write(path, wave)
-            record = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "utterance": asdict(entry)}
+            keep(folder, *make(source, job, snr))
         except ValueError as error:
-            reason = {"utterance": job.name, "speaker": job.speaker, "text": job.source.text, "reason": str(error)}
-            record = {"set_aside": reason}
-        write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
-
-
-def _complete(folder: Path, identity: str) -> Corpus | None:
-    try:
-        corpus = Corpus.load(folder)
-    except CorpusError:
-        return None
-    whole = corpus.hash == identity and all((folder / item.path).is_file() for item in corpus.utterances)
-    return corpus if whole else None
+            set_aside(folder, job.name, job.speaker, job.source.text, reason=str(error))
 
 
 def syllable_rate(item: Utterance) -> float:

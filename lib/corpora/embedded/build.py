@@ -8,10 +8,9 @@ file, so a build that was stopped goes on where it was.
 
 import errno
 import hashlib
-import json
 import os
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +18,11 @@ import numpy as np
 
 from lib import audio, text
 from lib.corpora import world
-from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, from_record, write_text
+from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance
 from lib.corpora.embedded import voices
 from lib.corpora.embedded.gate import judge
 from lib.corpora.embedded.recipe import DATA, Job, digest, plan, read_sentences, resolve
+from lib.corpora.made import collect, complete, finished, keep, set_aside
 from lib.workers import map_in_processes, one_thread
 
 BATCH = 8  # utterances a worker judges together
@@ -63,51 +63,22 @@ def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
 
 @one_thread()
 def work(jobs: list[Job], recipe: dict, folder: Path) -> None:
-    """Make, judge and write all utterances of some jobs.
-
-    Beside `<id>.flac` stands `<id>.json` with the manifest entry, or with the reason why it was set aside.
-    """
+    """Make, judge and write all utterances of some jobs."""
     made = []
     for job in jobs:
         try:
             made += speak(job, recipe)
         except ValueError as error:
             for speaker in job.speakers:
-                _set_aside(folder, job.name(speaker), speaker, job.text, {"reason": str(error)})
+                set_aside(folder, job.name(speaker), speaker, job.text, reason=str(error))
     if made:
         qualities = judge([wave for _, wave, _ in made], [fields["text"] for *_, fields in made], recipe["gate"])
         for (speaker, wave, fields), quality in zip(made, qualities, strict=True):
             if quality["reason"]:
-                _set_aside(folder, fields["utterance"], speaker, fields["text"], quality)
+                set_aside(folder, fields["utterance"], speaker, fields["text"], **quality)
                 continue
-            path = folder / fields["path"]
-            audio.write(path, wave)
             quality.pop("reason")
-            utterance = Utterance(**{**fields, "recipe": fields["recipe"] | quality})
-            record = {"sha256": _sha256(path), "utterance": asdict(utterance)}
-            write_text(path.with_suffix(".json"), json.dumps(record, ensure_ascii=False))
-
-
-def _set_aside(folder: Path, name: str, speaker: str, sentence: str, quality: dict) -> None:
-    record = {"set_aside": {"utterance": name, "speaker": speaker, "text": sentence, **quality}}
-    write_text(folder / "audio" / speaker / f"{name}.json", json.dumps(record, ensure_ascii=False))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def finished(folder: Path, speaker: str, name: str) -> Utterance | dict | None:
-    """The manifest entry of an utterance, the dict of one set aside, or None where it must be (re)made."""
-    path = folder / "audio" / speaker / f"{name}.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if "set_aside" in record:
-            return record["set_aside"]
-        utterance = from_record(record["utterance"])
-        return utterance if _sha256(folder / utterance.path) == record["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            keep(folder, wave, Utterance(**{**fields, "recipe": fields["recipe"] | quality}))
 
 
 def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
@@ -121,7 +92,7 @@ def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = N
     versions = voices.verify([base["voice"] for base in recipe["bases"].values()])
     identity = digest(recipe, versions, sentences)
     folder = Path(root) / f"embedded-{identity}"
-    if (corpus := _complete(folder, identity)) is not None:
+    if (corpus := complete(folder, identity)) is not None:
         return corpus
     try:
         corpus = _rounds(recipe, sentences, folder, identity, cores or len(os.sched_getaffinity(0)))
@@ -142,7 +113,7 @@ def _rounds(recipe: dict, sentences: dict, folder: Path, identity: str, cores: i
         make = partial(work, recipe=recipe, folder=folder)
         for _ in map_in_processes(make, _missing(jobs, folder), cores, label="utterances", size=_size):
             pass
-        utterances, set_aside = collect(jobs, folder)
+        utterances, aside = collect(folder, [(name, job.name(name)) for job in jobs for name in job.speakers])
         found = Counter((item.speaker, item.split) for item in utterances)
         short = {
             (name, split): count - found[name, split]
@@ -156,24 +127,15 @@ def _rounds(recipe: dict, sentences: dict, folder: Path, identity: str, cores: i
     for name, entry in recipe["speakers"].items():
         for split, count in recipe["counts"][entry["role"]].items():
             if count and not found[name, split]:
-                reasons = [e["reason"] for e in set_aside if e["speaker"] == name]
+                reasons = [e["reason"] for e in aside if e["speaker"] == name]
                 raise CorpusError(
                     f"Speaker {name} has no {split} utterance left ({reasons[0]}); "
                     "choose a milder recipe or a looser gate."
                 )
     order = list(recipe["speakers"])
     utterances.sort(key=lambda u: (order.index(u.speaker), SPLITS.index(u.split), u.utterance))
-    return Corpus(folder, "embedded", identity, utterances, set_aside)
-
-
-def _complete(folder: Path, identity: str) -> Corpus | None:
-    """The finished corpus of a folder, or None where anything of it is missing."""
-    try:
-        corpus = Corpus.load(folder)
-    except CorpusError:
-        return None
-    whole = corpus.hash == identity and all((folder / item.path).is_file() for item in corpus.utterances)
-    return corpus if whole else None
+    aside.sort(key=lambda entry: entry["utterance"])
+    return Corpus(folder, "embedded", identity, utterances, aside)
 
 
 def _missing(jobs: list[Job], folder: Path) -> list[list[Job]]:
@@ -191,11 +153,3 @@ def _missing(jobs: list[Job], folder: Path) -> list[list[Job]]:
 
 def _size(jobs: list[Job]) -> int:
     return sum(len(job.speakers) for job in jobs)
-
-
-def collect(jobs: list[Job], folder: Path) -> tuple[list[Utterance], list[dict]]:
-    """The finished utterances of some jobs, and those set aside with their reasons."""
-    entries = [finished(folder, name, job.name(name)) for job in jobs for name in job.speakers]
-    utterances = [entry for entry in entries if isinstance(entry, Utterance)]
-    set_aside = sorted((e for e in entries if isinstance(e, dict)), key=lambda e: e["utterance"])
-    return utterances, set_aside
