@@ -58,13 +58,5 @@ def encode(phonemes: str) -> list[int]:
     return [_INDEX[symbol] for symbol in phonemes]
 
 
-def decode(indices: list[int]) -> str:
-    """The phoneme string of indices into `SYMBOLS`, padding left out (the inverse of `encode`)."""
-    for index in indices:
-        if not 0 <= index < len(SYMBOLS):
-            raise TextError(f"Symbol index {index} is outside 0..{len(SYMBOLS) - 1}.")
-    return "".join(SYMBOLS[index] for index in indices if index)
-
-
 def _quote(text: str, longest: int = 40) -> str:
     return repr(text if len(text) <= longest else text[:longest] + "…")

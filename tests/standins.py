@@ -179,7 +179,7 @@ def emovdb(root: Path) -> Expected:
             "bea_amused_amused_1-15_0001": ("bea", "Author of the danger trail.", "adaptation", "typical"),
             "sam_sleepy_sleepy_1-28_0002": ("sam", "Not at this case.", "never_seen", "typical"),
         },
-        {"bea_amused_amused_1-15_0900": "number no sentence"},
+        {"bea_amused_amused_1-15_0900": "cmuarctic.data: no transcript of 0900"},
         {"sam_sleepy_sleepy_1-28_0002": {"style": "sleepy"}},
     )
 
@@ -230,7 +230,7 @@ def uaspeech(root: Path) -> Expected:
             "M04_B1_UW7_M5": ("M04", "moth", "adaptation", "dysarthria"),
             "CM12_B1_C1_M5": ("CM12", "command", "never_seen", "typical"),
         },
-        {"M04_B1_D9_M5": "M04_word.mlf: no word"},
+        {"M04_B1_D9_M5": "M04_word.mlf: no transcript"},
         {"F05_B1_C1_M5": {"block": "B1", "word": "C1", "intelligibility": "high", "severity": "mild"}},
     )
 

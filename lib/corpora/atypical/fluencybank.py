@@ -70,17 +70,8 @@ def _clips(file: Path, source: Path) -> Iterator[Clip]:
             span = {"start": int(bullet[1]) / 1000, "end": int(bullet[2]) / 1000}
         name = safe_name("_".join((*file.relative_to(source).with_suffix("").parts, f"{number:04d}")))
         recipe = {"task": task, "chat": _BULLET.sub("", line).strip()}
-        yield Clip(
-            name,
-            file.stem,
-            sentence,
-            recording,
-            condition="stuttering",
-            mix=True,
-            recipe=recipe,
-            problem=problem,
-            **span,
-        )
+        known = {"condition": "stuttering", "mix": True, "recipe": recipe, "problem": problem}
+        yield Clip(name, file.stem, sentence, recording, **known, **span)
 
 
 def main_lines(content: str) -> list[str]:

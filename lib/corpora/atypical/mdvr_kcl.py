@@ -69,18 +69,6 @@ def _pieces(file: Path, match: re.Match) -> list[Clip]:
     except audio.AudioError as error:
         problem = str(error).replace(str(file), file.name)
         return [Clip(name, speaker, "", file, condition=condition, recipe=recipe, problem=problem)]
+    known = {"condition": condition, "recipe": recipe, "machine": True}
     spans = enumerate(pieces(wave, LONGEST))
-    return [
-        Clip(
-            f"{name}_{number:03d}",
-            speaker,
-            "",
-            file,
-            condition=condition,
-            start=start,
-            end=end,
-            machine=True,
-            recipe=recipe,
-        )
-        for number, (start, end) in spans
-    ]
+    return [Clip(f"{name}_{i:03d}", speaker, "", file, start=start, end=end, **known) for i, (start, end) in spans]

@@ -44,7 +44,7 @@ def clips(source: Path) -> list[Clip]:
         speaker = CONTROL if control else match[2].upper()
         condition = "typical" if control else "dysarthria"
         found.append(Clip(file.stem.upper(), speaker, sentence, file, condition=condition, problem=problem))
-    return hold_out(some(found, source, ABOUT, "BB/BB1.wav"), NEVER_SEEN.__contains__)
+    return hold_out(some(found, source, ABOUT, "BB/BB1.wav"), NEVER_SEEN)
 
 
 def _text(home: Path, name: str) -> Path | None:

@@ -43,7 +43,7 @@ def clips(source: Path) -> list[Clip]:
     root = find(source, LABELS, ABOUT)
     found = [_clip(root, f"{LABELS}, line {number}", row) for number, row in rows(root / LABELS, (*KEYS, *DYSFLUENT))]
     clips = some(found, root, ABOUT, "rows in its labels")
-    return hold_out(clips, lambda speaker: speaker.rsplit("_", 1)[0] in NEVER_SEEN)
+    return hold_out(clips, {clip.speaker for clip in clips if clip.speaker.rsplit("_", 1)[0] in NEVER_SEEN})
 
 
 def _clip(root: Path, where: str, row: dict[str, str]) -> Clip:
@@ -59,19 +59,8 @@ def _clip(root: Path, where: str, row: dict[str, str]) -> Clip:
     problem = f"{where}: the annotators hear {', '.join(heard)}; it is left out." if heard else ""
     name = f"{show}_{episode}_{number}"
     cut = root / "clips" / show / episode / f"{name}.wav"
-    here = (
-        {"file": cut}
-        if cut.is_file()
-        else {"file": root / "wavs" / show / f"{episode}.wav", "start": start, "end": stop}
-    )
+    whole = {"file": root / "wavs" / show / f"{episode}.wav", "start": start, "end": stop}
     stuttered = any(labels.get(label, 0) >= AGREEING for label in DYSFLUENT)
-    return Clip(
-        name,
-        f"{show}_{episode}",
-        "",
-        condition="stuttering" if stuttered else "typical",
-        machine=True,
-        recipe=labels,
-        problem=problem,
-        **here,
-    )
+    known = {"condition": "stuttering" if stuttered else "typical", "recipe": labels, "problem": problem}
+    known |= {"file": cut} if cut.is_file() else whole
+    return Clip(name, f"{show}_{episode}", "", machine=True, **known)

@@ -45,7 +45,7 @@ def clips(source: Path) -> list[Clip]:
         for microphone in reversed(MICROPHONES):
             chosen |= {file.stem: file for file in recordings(session / microphone, "*")}
         found += [_clip(session, file) for _, file in sorted(chosen.items())]
-    return hold_out(some(found, source, ABOUT, "F01/Session1/wav_headMic/*.wav"), NEVER_SEEN.__contains__)
+    return hold_out(some(found, source, ABOUT, "F01/Session1/wav_headMic/*.wav"), NEVER_SEEN)
 
 
 def _clip(session: Path, file: Path) -> Clip:

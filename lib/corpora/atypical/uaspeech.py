@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.layout import About, find, hold_out, read_text, recordings, some
+from lib.corpora.recorded.layout import About, find, hold_out, read_text, recordings, said, some
 
 ABOUT = About(
     "uaspeech",
@@ -48,19 +48,18 @@ def clips(source: Path) -> list[Clip]:
     for version in reversed(VERSIONS):
         chosen |= {file.stem: file for file in recordings(root / "audio" / version, f"*/*_{MICROPHONE}.wav")}
     found = [_clip(match, words, file) for name, file in sorted(chosen.items()) if (match := _NAME.fullmatch(name))]
-    return hold_out(some(found, root, ABOUT, f"audio/*/*/*_{MICROPHONE}.wav"), NEVER_SEEN.__contains__)
+    return hold_out(some(found, root, ABOUT, f"audio/*/*/*_{MICROPHONE}.wav"), NEVER_SEEN)
 
 
 def _clip(match: re.Match, words: dict[str, str], file: Path) -> Clip:
     speaker, block, word = match.groups()
-    said = words.get(match[0], "")
-    problem = "" if said else f"{speaker}_word.mlf: no word for {match[0]}; unpack the corpus again."
+    text = said(words, match[0], f"{speaker}_word.mlf")
     recipe = {"block": block, "word": word}
     for name, speakers in INTELLIGIBILITY.items():
         if speaker in speakers:
             recipe |= {"intelligibility": name, "severity": SEVERITY[name]}
     condition = "typical" if speaker.startswith("C") else "dysarthria"
-    return Clip(match[0], speaker, said, file, condition=condition, recipe=recipe, problem=problem)
+    return Clip(match[0], speaker, file=file, condition=condition, recipe=recipe, **text)
 
 
 def labels(content: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What the loaders of published corpora share: where things are, what tables and transcripts say, who is held out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,12 @@ def transcript(file: Path) -> tuple[str, str]:
     return (sentence, "") if sentence else ("", f"{file.name}: the transcript is empty; write down what is said.")
 
 
+def said(sentences: dict[str, str], name: str, listing: str) -> dict[str, str]:
+    """The text of a clip by its name in a corpus's listing, and the problem where there is none."""
+    sentence = sentences.get(name, "")
+    return {"text": sentence, "problem": "" if sentence else f"{listing}: no transcript of {name}; fetch it again."}
+
+
 def table(file: Path, separator: str, columns: int) -> Iterator[list[str]]:
     """Rows of a headerless table with at least `columns` values. Raises `CorpusError` naming a shorter line."""
     if not file.is_file():
@@ -90,9 +96,9 @@ def table(file: Path, separator: str, columns: int) -> Iterator[list[str]]:
         yield values
 
 
-def hold_out(clips: Sequence[Clip], never_seen: Callable[[str], bool]) -> list[Clip]:
-    """Clips whose speakers satisfy `never_seen` get that role; the others keep theirs."""
-    return [replace(clip, role="never_seen") if never_seen(clip.speaker) else clip for clip in clips]
+def hold_out(clips: Sequence[Clip], never_seen: Collection[str]) -> list[Clip]:
+    """Clips whose speakers are of `never_seen` get that role; the others keep theirs."""
+    return [replace(clip, role="never_seen") if clip.speaker in never_seen else clip for clip in clips]
 
 
 def hold_out_last(clips: Sequence[Clip], count: int) -> list[Clip]:
@@ -101,4 +107,4 @@ def hold_out_last(clips: Sequence[Clip], count: int) -> list[Clip]:
     for condition in {clip.condition for clip in clips}:
         speakers = sorted({clip.speaker for clip in clips if clip.condition == condition})
         held |= set(speakers[max(1, len(speakers) - count) :])
-    return hold_out(clips, held.__contains__)
+    return hold_out(clips, held)

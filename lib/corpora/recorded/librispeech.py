@@ -16,7 +16,7 @@ from pathlib import Path
 from lib.corpora.corpus import CorpusError
 from lib.corpora.fetch import fetched
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.layout import About, find, read_text, recordings, some
+from lib.corpora.recorded.layout import About, find, read_text, recordings, said, some
 
 ABOUT = About(
     "librispeech",
@@ -64,10 +64,8 @@ def clips(source: Path) -> list[Clip]:
         listing = chapter / f"{speaker}-{chapter.name}.trans.txt"
         sentences = transcripts(listing)
         for file in recordings(chapter, "*", (".flac", ".wav")):
-            sentence = sentences.get(file.stem, "")
-            problem = "" if sentence else f"{listing.name}: no transcript of {file.stem}; unpack the corpus again."
-            recipe = {"subset": subset}
-            found.append(Clip(file.stem, speaker, sentence, file, role_of(subset), recipe=recipe, problem=problem))
+            text = said(sentences, file.stem, listing.name)
+            found.append(Clip(file.stem, speaker, file=file, role=role_of(subset), recipe={"subset": subset}, **text))
     return some(found, source, ABOUT, "flac files beside the transcripts")
 
 

@@ -11,7 +11,7 @@ import concurrent.futures
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ BUILT = DATA / "built"
 FORMAT = 1  # raise it when the code makes other audio from the same clips
 RECOGNISER = "Whisper tiny.en"
 LONGEST_ID = 200  # bytes
+JOURNAL = "prepared.jsonl"
 CHUNK = 16  # clips a worker takes together
 
 
@@ -53,8 +54,8 @@ def prepare(
     usable = [clip for clip in clips if not clip.problem]
     try:
         done = _finish(usable, folder, cores or len(os.sched_getaffinity(0)), trim)
-        heard = _transcribe(usable, done, folder, recogniser or whisper)
-        clips = with_splits([_with_transcript(clip, heard) for clip in clips])
+        _transcribe(usable, done, folder, recogniser or whisper)
+        clips = with_splits([_with_transcript(clip, done) for clip in clips])
         corpus = _corpus(clips, done, folder, name, identity)
         corpus.save()
     except OSError as error:
@@ -97,41 +98,35 @@ def _identity(clips: Sequence[Clip], name: str, trim: bool) -> str:
 
 def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict[str, dict]:
     """Outcome of every clip by id; what is missing or damaged is made and written down as it comes."""
-    journal = folder / "prepared.jsonl"
-    done = _intact(_outcomes(journal), clips, folder)
-    write_text(journal, "".join(json.dumps(outcome) + "\n" for outcome in done.values()))
+    done = _intact(_outcomes(folder / JOURNAL), clips, folder)
+    write_text(folder / JOURNAL, "".join(json.dumps(outcome) + "\n" for outcome in done.values()))
     missing = [clip for clip in clips if clip.utterance not in done]
-    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    with journal.open("a", encoding="utf-8") as record:
-        work = partial(make, folder=folder, trim=trim)
-        for outcomes in map_in_processes(work, chunks, cores, label="recordings", size=len):
-            record.write("".join(json.dumps(outcome) + "\n" for outcome in outcomes))
-            record.flush()
-            done |= {outcome["utterance"]: outcome for outcome in outcomes}
+    work = partial(make, folder=folder, trim=trim)
+    for outcomes in map_in_processes(work, _chunks(missing), cores, label="recordings", size=len):
+        done |= _written(outcomes, folder)
     return done
 
 
+def _written(outcomes: list[dict], folder: Path) -> dict[str, dict]:
+    """Write down some outcomes; returns them by id."""
+    with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write("".join(json.dumps(outcome) + "\n" for outcome in outcomes))
+    return {outcome["utterance"]: outcome for outcome in outcomes}
+
+
 def _outcomes(journal: Path) -> dict[str, dict]:
-    """Outcomes written down by an earlier run."""
+    """Outcomes that an earlier run wrote down, the last of each id; lines cut short or damaged are left out."""
     outcomes = {}
-    for outcome in _lines(journal):
-        whole = isinstance(outcome.get("samples"), int) and isinstance(outcome.get("sha256"), str)
-        if isinstance(outcome.get("utterance"), str) and (whole or isinstance(outcome.get("reason"), str)):
-            outcomes[outcome["utterance"]] = outcome
-    return outcomes
-
-
-def _lines(journal: Path) -> Iterator[dict]:
-    """The objects of a JSON Lines file; what was cut short or damaged is left out."""
-    if not journal.is_file():
-        return
-    for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
+    content = journal.read_text(encoding="utf-8", errors="replace") if journal.is_file() else ""
+    for line in content.split("\n"):
         try:
-            value = json.loads(line)
-        except ValueError:
+            outcome = json.loads(line)
+            whole = isinstance(outcome["samples"], int) if "sha256" in outcome else isinstance(outcome["reason"], str)
+            if whole and isinstance(outcome.get("heard", ""), str):
+                outcomes[outcome["utterance"]] = outcome
+        except (ValueError, KeyError, TypeError):
             continue
-        if isinstance(value, dict):
-            yield value
+    return outcomes
 
 
 def _intact(outcomes: dict[str, dict], clips: Sequence[Clip], folder: Path) -> dict[str, dict]:
@@ -145,6 +140,10 @@ def _intact(outcomes: dict[str, dict], clips: Sequence[Clip], folder: Path) -> d
     with concurrent.futures.ThreadPoolExecutor() as pool:
         flags = list(pool.map(whole, known))
     return {clip.utterance: outcomes[clip.utterance] for clip, flag in zip(known, flags, strict=True) if flag}
+
+
+def _chunks(clips: Sequence[Clip]) -> list[Sequence[Clip]]:
+    return [clips[start : start + CHUNK] for start in range(0, len(clips), CHUNK)]
 
 
 def make(clips: Sequence[Clip], folder: Path, trim: bool) -> list[dict]:
@@ -176,47 +175,31 @@ def whisper(waves: list[np.ndarray]) -> list[str]:
 
 def _transcribe(
     clips: Sequence[Clip], done: dict[str, dict], folder: Path, recogniser: Callable[[list[np.ndarray]], list[str]]
-) -> dict[str, str]:
-    """What the recogniser hears in the prepared clips that want it, by id; written down as it comes."""
-    wanted = [clip for clip in clips if clip.machine and "reason" not in done[clip.utterance]]
-    journal = folder / "transcripts.jsonl"
-    heard: dict[str, str] = {}
-    for line in _lines(journal):
-        key, digest, sentence = line.get("utterance"), line.get("sha256"), line.get("text")
-        if isinstance(key, str) and isinstance(sentence, str) and digest == done.get(key, {}).get("sha256"):
-            heard[key] = sentence
-    missing = [clip for clip in wanted if clip.utterance not in heard]
-    if not missing:
-        return heard
+) -> None:
+    """Add what the recogniser hears to the outcomes of the prepared clips that want it; written down as it comes."""
+    missing = [clip for clip in clips if clip.machine and not done[clip.utterance].keys() & {"reason", "heard"}]
 
-    def listen(some: Sequence[Clip]) -> list[str]:
-        return recogniser([audio.read(folder / clip.path) for clip in some])
+    def listen(some: Sequence[Clip]) -> list[dict]:
+        sentences = recogniser([audio.read(folder / clip.path) for clip in some])
+        pairs = zip(some, sentences, strict=True)
+        return [done[clip.utterance] | {"heard": " ".join(sentence.split())} for clip, sentence in pairs]
 
-    chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
-    results = map_in_processes(listen, chunks, 1, label="transcripts", size=len)
-    kept = [line for line in _lines(journal) if line.get("utterance") in heard]
-    write_text(journal, "".join(json.dumps(line) + "\n" for line in kept))
-    with journal.open("a", encoding="utf-8") as record:
-        for chunk, sentences in zip(chunks, results, strict=True):
-            for clip, sentence in zip(chunk, sentences, strict=True):
-                heard[clip.utterance] = " ".join(sentence.split())
-                line = {"utterance": clip.utterance, "sha256": done[clip.utterance]["sha256"], "text": sentence}
-                record.write(json.dumps(line) + "\n")
-            record.flush()
-    return heard
+    for outcomes in map_in_processes(listen, _chunks(missing), 1, label="transcripts", size=len):
+        done |= _written(outcomes, folder)
 
 
-def _with_transcript(clip: Clip, heard: dict[str, str]) -> Clip:
+def _with_transcript(clip: Clip, done: dict[str, dict]) -> Clip:
     """A clip with the recogniser's text, or set aside where it holds nothing that could be spoken."""
-    if clip.problem or not clip.machine or clip.utterance not in heard:
+    if clip.problem or not clip.machine or "heard" not in done[clip.utterance]:
         return clip
+    heard = done[clip.utterance]["heard"]
     recipe = {**clip.recipe, "transcript": RECOGNISER}
     try:
-        text.phonemize(heard[clip.utterance])
+        text.phonemize(heard)
     except text.TextError:
         problem = f"{clip.file.name}: {RECOGNISER} hears no words; write down what is said."
         return replace(clip, recipe=recipe, problem=problem)
-    return replace(clip, text=heard[clip.utterance], recipe=recipe)
+    return replace(clip, text=heard, recipe=recipe)
 
 
 def _corpus(clips: Sequence[Clip], done: dict[str, dict], folder: Path, name: str, identity: str) -> Corpus:

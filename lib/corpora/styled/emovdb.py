@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.layout import About, find, hold_out, read_text, recordings, some
+from lib.corpora.recorded.layout import About, find, hold_out, read_text, recordings, said, some
 
 ABOUT = About(
     "emovdb",
@@ -41,10 +41,6 @@ def clips(source: Path) -> list[Clip]:
             continue
         speaker, style = match[1].lower(), match[2].lower()
         number = re.search(r"(\d{4})$", file.stem)
-        sentence = sentences.get(number[1], "") if number else ""
-        problem = (
-            "" if sentence else f"{file.name}: its last digits number no sentence of cmuarctic.data; leave it out."
-        )
-        name = f"{speaker}_{style}_{file.stem}"
-        found.append(Clip(name, speaker, sentence, file, recipe={"style": style}, problem=problem))
-    return hold_out(some(found, root, ABOUT, "bea_Amused/*.wav"), NEVER_SEEN.__contains__)
+        text = said(sentences, number[1] if number else file.stem, "cmuarctic.data")
+        found.append(Clip(f"{speaker}_{style}_{file.stem}", speaker, file=file, recipe={"style": style}, **text))
+    return hold_out(some(found, root, ABOUT, "bea_Amused/*.wav"), NEVER_SEEN)

@@ -12,9 +12,8 @@ folders: each sentence is said in all emotions.
 
 from pathlib import Path
 
-from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.layout import About, find, hold_out, recordings, some, table
+from lib.corpora.recorded.layout import About, find, hold_out, recordings, said, some, table
 
 ABOUT = About(
     "esd",
@@ -38,9 +37,6 @@ def clips(source: Path) -> list[Clip]:
         sentences = {row[0]: row[1] for row in table(root / speaker / f"{speaker}.txt", "\t", 2)}
         for style in STYLES:
             for file in recordings(root / speaker / style):
-                sentence = sentences.get(file.stem, "")
-                problem = "" if sentence else f"{speaker}.txt: no transcript of {file.stem}; unpack the corpus again."
-                found.append(Clip(file.stem, speaker, sentence, file, recipe={"style": style}, problem=problem))
-    if not found:
-        raise CorpusError(f"{root}: no wav files of the English speakers 0011 to 0020. {ABOUT.access}")
-    return hold_out(some(found, root, ABOUT, "0011/Angry/*.wav"), NEVER_SEEN.__contains__)
+                text = said(sentences, file.stem, f"{speaker}.txt")
+                found.append(Clip(file.stem, speaker, file=file, recipe={"style": style}, **text))
+    return hold_out(some(found, root, ABOUT, "0011/Angry/*.wav to 0020/Surprise/*.wav"), NEVER_SEEN)

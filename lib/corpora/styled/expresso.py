@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from lib.corpora.recorded.clip import Clip
-from lib.corpora.recorded.layout import About, find, hold_out, recordings, some, table
+from lib.corpora.recorded.layout import About, find, hold_out, recordings, said, some, table
 
 ABOUT = About(
     "expresso",
@@ -36,7 +36,6 @@ def clips(source: Path) -> list[Clip]:
     for file in recordings(root / "audio_48khz" / "read"):
         speaker = file.stem.split("_")[0]
         style = re.sub(r"_\d+$", "", file.stem.partition("_")[2])
-        sentence = sentences.get(file.stem, "")
-        problem = "" if sentence else f"read_transcriptions.txt: no transcript of {file.stem}; unpack the corpus again."
-        found.append(Clip(file.stem, speaker, sentence, file, recipe={"style": style}, problem=problem))
-    return hold_out(some(found, root, ABOUT, "audio_48khz/read/*/*/*/*.wav"), NEVER_SEEN.__contains__)
+        text = said(sentences, file.stem, "read_transcriptions.txt")
+        found.append(Clip(file.stem, speaker, file=file, recipe={"style": style}, **text))
+    return hold_out(some(found, root, ABOUT, "audio_48khz/read/*/*/*/*.wav"), NEVER_SEEN)

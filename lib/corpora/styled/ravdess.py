@@ -52,4 +52,4 @@ def clips(source: Path) -> list[Clip]:
         }
         words, split = SENTENCES[sentence]
         found.append(Clip(file.stem, actor, words, file, split=split, mix=True, recipe=recipe))
-    return hold_out(some(found, root, ABOUT, "03-01-*.wav files"), NEVER_SEEN.__contains__)
+    return hold_out(some(found, root, ABOUT, "03-01-*.wav files"), NEVER_SEEN)
