@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.ht.style import SWEEP, colour, difference, dots, gains, label, published, tested
+from lib.papers.ht.style import SWEEP, added, colour, difference, dots, gains, label, published, tested
 from lib.study.drawing import (
     Dot,
     PlotError,
@@ -67,6 +67,14 @@ def cos_against_ds(rows: pd.DataFrame, profile: dict) -> Figure:
         if told and hollow:
             theirs.plot(list(told), list(told.values()), color=tone, lw=1.2, marker=hollow, markerfacecolor="none")
         used.append(mine)
+    for system in added(table):
+        own = table[table["system"] == system]
+        width = own["d_s"].fillna(own["bottleneck"]).dropna()
+        if len(width):
+            found = estimate(own, profile)
+            mark(ours, float(width.iloc[0]), found, colour(system), fmt="P", markersize=9)
+            place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+            ours.annotate(label(system), (float(width.iloc[0]), found.value), **place)
     base = table[table["system"] == "tts_0"]["value"]
     for axis, level in ((ours, base.mean() if len(base) else None), (theirs, published("tts_0")["cos"])):
         if level is not None:
@@ -88,9 +96,10 @@ def cos_against_ds(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
     """Other ways to use the speaker embedding at the hypernetwork's budget."""
-    table = tested(rows, "cos", CONDITIONINGS)
-    systems = present(table, CONDITIONINGS)
-    table = common_seeds(table, systems)
+    table = tested(rows, "cos")
+    systems, others = present(table, CONDITIONINGS), added(table)
+    table = pd.concat([common_seeds(table, systems), table[table["system"].isin(others)]])
+    systems += others
     figure, (left, right) = canvas(2, 10.0, 0.45 * len(systems) + 1.5)
     sizes = table.dropna(subset="trainable").groupby("system")["trainable"].first()
     names = [f"{label(s)}\n{sizes[s]:,} weights" if s in sizes else label(s) for s in systems]
@@ -102,4 +111,4 @@ def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
         "The hypernetwork and other conditionings of the decoder at the same number of trainable weights: "
         f"{sample(table)}; {whiskers(profile)}. Right: paired differences."
     )
-    return describe(figure, caption, "COS of five conditionings at the same budget.", count(table))
+    return describe(figure, caption, "COS of conditionings at the same budget.", count(table))

@@ -31,10 +31,20 @@ def tested(rows: pd.DataFrame, metric: str, systems=None, role: str | None = "ad
     return drawing.found(rows, metric, split="test", **where)
 
 
+def shown(table: pd.DataFrame, systems) -> list[str]:
+    """Those of the systems that have rows, then those that claims.yaml does not list, such as changed ones."""
+    return [*drawing.present(table, systems), *added(table)]
+
+
+def added(table: pd.DataFrame) -> list[str]:
+    """The systems that claims.yaml does not list."""
+    return sorted(set(table["system"].dropna()) - set(palette.listed("HT")))
+
+
 def difference(rows: pd.DataFrame, a: str, b: str, profile: dict, metric="cos", role="adaptation") -> Estimate:
-    """Mean of a - b over the utterances both spoke, and over seeds unless one of them has none of its own."""
+    """Mean of a - b over the utterances both spoke, and over seeds unless they share none."""
     first, second = tested(rows, metric, [a], role), tested(rows, metric, [b], role)
-    seedless = {a, b} & {"tts_0", "reference", "reference_vocoded"}
+    seedless = {a, b} & {"tts_0", "reference", "reference_vocoded"} or not set(first["seed"]) & set(second["seed"])
     on = ("speaker", "utterance") if seedless else ("seed", "speaker", "utterance")
     return drawing.gain(first, second, profile, on=on)
 

@@ -1,6 +1,7 @@
 import json
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import synthetic_study as synthetic
 from PIL import Image
@@ -49,6 +50,14 @@ def test_every_figure_is_written_as_png_svg_and_caption(name, rows, folder):
     assert ElementTree.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
     assert {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".json"}
     assert shown.alt in shown._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["results_table", "cos_by_speaker", "cos_against_ds", "conditionings", "never_seen"])
+def test_a_changed_system_is_drawn_beside_the_listed_ones_and_named(name, rows, folder):
+    changed = rows[rows["system"].eq("hypertts_d").fillna(False) & rows["seed"].eq(0).fillna(False)]
+    changed = changed.assign(system="hypertts_d_d_s_16", d_s=16, seed=9)
+    plots.draw(name, pd.concat([rows, changed], ignore_index=True), PROFILE)
+    assert "HyperTTS d, d_s 16" in (folder / f"{name}.svg").read_text()
 
 
 def test_a_figure_drawn_twice_is_the_same_file(rows, folder):

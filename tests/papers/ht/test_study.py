@@ -16,6 +16,7 @@ from lib.papers.ht.speech import synthesise
 from lib.papers.ht.study import Study
 from lib.papers.ht.systems import TTSError, assemble
 from lib.study import StudyError, load_profile, read_rows
+from lib.study.variant import changed
 from lib.training.weights import WeightsError, load_weights
 
 SMALL = {"ht": {"pretrain": {"steps": 6}, "adapt": {"steps": 4}}, "vocoder": {"iterations": 4}}
@@ -122,6 +123,19 @@ def test_what_is_generated_has_rows_of_every_hypernetwork(ht):
     rows = ht.run("generated_parameters", 0)
     assert set(rows["system"]) == set(ht.settings["evaluate"]["clustered_systems"])
     assert set(rows["metric"]) == {"silhouette", "generated_parameters"} and set(rows["method"]) == {"hypernetwork"}
+
+
+def test_a_system_can_be_conditioned_in_another_way():
+    study, name = changed(Study, "smoke", "cpu", "hypertts_d", conditioning="lora", modules="ed", d_s=4)
+    assert name == "hypertts_d_conditioning_lora_modules_ed_d_s_4"
+    assert study.system(name) == study.own.system("hypertts_d") | {
+        "name": name,
+        "method": "lora",
+        "modules": "ed",
+        "d_s": 4,
+    }
+    with pytest.raises(StudyError, match="modules 'x': give one of e, v, d, ev, ed, vd, evd"):
+        changed(Study, "smoke", "cpu", "hypertts_d", modules="x")
 
 
 def test_no_gpu_is_one_clear_sentence():
