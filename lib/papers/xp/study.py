@@ -1,8 +1,10 @@
 """Runs that belong to no single paper, from the profile's section xp: exploratory, no claim rests on them.
 
-python -m lib prepare xp --profile demo             both backbones of the factorial experiment
-python -m lib run xp factorial --seed 0             its adapters, trained and measured
-python -m lib run xp weights_asr                    what a hypernetwork generates
+    python -m lib prepare xp --profile demo             both backbones of the factorial experiment
+    python -m lib run xp factorial --seed 0             its adapters, trained and measured
+    python -m lib run xp weights_asr                    what a hypernetwork generates
+
+HyperTTS's backbone and the hypernetworks that a run names are trained first if need be.
 """
 
 import pandas as pd
