@@ -5,8 +5,7 @@ import pytest
 from lib.corpora.styled.styles import StyleError
 from lib.papers.ld import lab, widget
 from lib.papers.ld.systems import Systems
-from lib.study import heard, load_profile, widgets
-from lib.study.heard import ExploreError
+from lib.study import StudyError, heard, load_profile, widgets
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def test_a_prompt_names_every_factor_of_the_style():
 
 
 def test_a_profile_without_the_study_is_refused():
-    with pytest.raises(study.StudyError, match="no section ld"):
+    with pytest.raises(StudyError, match="no section ld"):
         Systems({"name": "old"})
 
 
