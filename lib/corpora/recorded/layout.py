@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip
 
-AUDIO = (".wav", ".flac", ".mp3")
+AUDIO = (".wav", ".flac", ".mp3", ".opus")
 
 
 @dataclass(frozen=True)

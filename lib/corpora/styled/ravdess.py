@@ -38,9 +38,9 @@ def fetch(to: Path) -> Path:
 
 def clips(source: Path) -> list[Clip]:
     """The spoken utterances."""
-    root = find(source, "Actor_*/*.wav", ABOUT)
+    root = find(source, "Actor_*/03-01-*", ABOUT)
     found = []
-    for file in recordings(root, "Actor_*/*.wav"):
+    for file in recordings(root, "Actor_*/*"):
         if (match := _NAME.fullmatch(file.stem)) is None:
             continue
         style, intensity, sentence, repetition, actor = match.groups()

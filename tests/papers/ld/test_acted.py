@@ -1,0 +1,95 @@
+"""What z and the CLAP know of acted styles: a stand-in of RAVDESS's layout, and recordings where there are some."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib import audio, study
+from lib.corpora.published import prepare
+from lib.papers.ld import acted, figures
+from lib.papers.ld.data import LatentError
+from lib.papers.ld.study import Study
+from lib.study.drawing import PlotError
+
+RECORDINGS = Path(os.environ.get("STUDY_RECORDINGS") or Path(__file__).parents[4] / "shared/data/real/ravdess")
+
+
+def actors(folder: Path) -> Path:
+    """Two actors, two sentences, two emotions: buzzes whose pitch and level the emotion moves."""
+    random = np.random.default_rng(0)
+    for actor, base in (("01", 110.0), ("02", 190.0)):
+        for emotion, up in (("01", 1.0), ("05", 1.4)):
+            for sentence in ("01", "02"):
+                time = np.arange(24000) / 16000
+                track = up * base * 2 ** (np.sin(2 * np.pi * (2 + random.random()) * time) / 8)
+                wave = sum(np.sin(k * 2 * np.pi * np.cumsum(track) / 16000) / k for k in range(1, 12))
+                noise = 0.01 * random.standard_normal(len(time))
+                wave = 0.05 * up * wave * (1 + np.sin(2 * np.pi * 4 * time)) + noise
+                file = folder / f"Actor_{actor}" / f"03-01-{emotion}-01-{sentence}-01-{actor}.wav"
+                audio.write(file, wave.astype(np.float32))
+    return folder
+
+
+def of(profile, source: Path, **more) -> Study:
+    """The study whose probes have a corpus of acted speech."""
+    return Study(study.merge(profile, {"ld": {"probes": {"source": str(source), **more}}}))
+
+
+@pytest.fixture(scope="module")
+def stage(prepared, profile, tmp_path_factory):
+    """The study that names a prepared corpus of acted speech, with the rows of both probes."""
+    folder = tmp_path_factory.mktemp("acted")
+    corpus = prepare("ravdess", actors(folder / "recordings"), folder / "built", 1)
+    made = of(profile, corpus.root)
+    return made, {name: made.measure(name, 0).rows for name in ("diagnostics", "clap_probe")}
+
+
+def test_probes_of_acted_speech_are_rows_of_their_own(stage):
+    made, rows = stage
+    mine = rows["diagnostics"].query("role == 'acted'")
+    assert set(mine["speaker"]) == {"01", "02"} and set(mine["target"]) == {"ravdess"}
+    assert set(mine["variant"]) == {f"acted_{name}" for name in ("prosody", "style", "speaker", "f0", "energy", "rate")}
+    assert np.isfinite(mine["value"]).all()
+    speaker = mine.query("variant == 'acted_speaker' and metric == 'probe_skill' and layer == 'mel'")["value"]
+    assert speaker.mean() == 1.0  # voices most of an octave apart
+    own = rows["diagnostics"].drop(mine.index)
+    assert not own["variant"].str.startswith("acted").any() and set(own["speaker"]) == {"joe"}
+
+
+def test_what_the_embedding_knows_of_acted_speech_is_held_against_what_is_heard(stage):
+    mine = stage[1]["clap_probe"].query("role == 'acted'")
+    assert set(mine["variant"]) == {
+        f"acted_{name}" for name in ("f0_mean", "f0_range", "energy_mean", "rate", "pause_share")
+    }
+    true = mine.query("metric == 'probe_true' and variant == 'acted_f0_mean'").set_index("utterance")["value"]
+    higher = true["03-01-05-01-02-01-01"] - true["03-01-01-01-02-01-01"]
+    assert higher == pytest.approx(12 * np.log2(1.4), abs=1.0)
+
+
+def test_without_a_corpus_there_are_no_rows_and_no_figure(prepared):
+    assert acted.latent_rows(prepared) == [] and acted.clap_rows(prepared) == []
+    with pytest.raises(PlotError, match="acted"):
+        figures.draw("ld_acted", study.read_rows(prepared.profile, "LD"), prepared.profile)
+
+
+def test_a_corpus_without_styles_is_refused(prepared, profile, tmp_path):
+    audio.write(
+        tmp_path / "own" / "ann" / "one.wav", 0.1 * np.random.default_rng(0).standard_normal(16000).astype("f4")
+    )
+    (tmp_path / "own" / "ann" / "one.txt").write_text("Hello there.")
+    with pytest.raises(LatentError, match="does not say its recordings' style"):
+        acted.corpus_of(of(profile, tmp_path / "own"))
+
+
+def test_real_acted_recordings_are_probed(prepared, profile, tmp_path):
+    if not RECORDINGS.is_dir():
+        pytest.skip(f"no acted recordings: put RAVDESS into {RECORDINGS} or name its folder in STUDY_RECORDINGS")
+    for actor in sorted(RECORDINGS.glob("Actor_*"))[:4]:
+        (tmp_path / "some").mkdir(exist_ok=True)
+        (tmp_path / "some" / actor.name).symlink_to(actor)
+    corpus = prepare("ravdess", tmp_path / "some", tmp_path / "built", 1)
+    made = of(profile, corpus.root, utterances=40)
+    rows = made.measure("diagnostics", 0).rows.query("role == 'acted'")
+    assert len(rows) and np.isfinite(rows["value"]).all()
