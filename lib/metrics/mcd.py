@@ -1,10 +1,13 @@
-"""MCD: mel-cepstral distortion along the dynamic time warping path, in dB.
+"""MCD: mel-cepstral distortion along the dynamic time warping path, in dB, as papers that publish it mean it.
 
 Kubichek, "Mel-cepstral distance measure for objective speech quality assessment", 1993:
-MCD = 10 sqrt(2) / ln 10 * mean over the path of |c_speech - c_reference|. The cepstra are
-c_k = 2/M sum_m ln S_m cos(pi k (m + 1/2) / M), k = 1 ... 25, of M = 40 mel magnitudes S_m (25 ms Hann windows
-every 10 ms, 0 to 8 kHz, Slaney's scale), so the distance is the RMS difference in dB of two smoothed log-mel
-spectra; k = 0, the level, is left out. 0 dB is identical; it has no upper bound.
+MCD = 10 sqrt(2) / ln 10 * mean over the path of |c_speech - c_reference|. The cepstra are SPTK's mel-cepstra c_1 ... c_24
+(alpha 0.42 at 16 kHz) of WORLD's spectral envelope (CheapTrick, Morise 2015) every 5 ms; c_0, the level, is left out.
+0 dB is identical; it has no upper bound.
+
+`mcd_as_released` is what HyperTTS's released evaluation computes: order 25, alpha 0.65, envelopes of 512 points, and in
+place of the mean along the path the mean of the whole accumulated-cost matrix over the reference's frames, which is
+about 5 dB for a recording against itself. `lib.metrics.filterbank_mcd` is the fast form by a mel filter bank.
 """
 
 from __future__ import annotations
@@ -16,117 +19,106 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
 from lib.metrics.dtw import warp
+from lib.workers import map_in_processes
 
-HOP = 160
-WINDOW = 400
-FFT = 512
-BANDS = 40
-ORDER = 25
-RANGE = 80.0
+FRAME = 5.0  # ms
 SHORTEST = 640
 DECIBEL = 10.0 * math.sqrt(2.0) / math.log(10.0)
 ROUNDING = 1e-9
-CPU_BATCH = 8  # pairs at once: the spectra of more leave the cache and take twice the time
+PAIRS = 8  # of a process's portion and of a batch of paths
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """Speech aligned with its reference: both distortions (batch,) in dB, and the path of each pair.
+class Settings:
+    """Mel-cepstra: order, frequency warping alpha, points of the envelope; `floor` is added to power ** `exponent`."""
 
-    speech[i] and reference[i] are the frames (10 ms, centred) that the steps of pair i's path match, in time.
-    """
+    order: int
+    alpha: float
+    points: int
+    floor: float
+    exponent: int
 
-    mcd: np.ndarray
-    mcd_as_released: np.ndarray
-    speech: list[np.ndarray]
-    reference: list[np.ndarray]
+
+STANDARD = Settings(24, 0.42, 1024, 1e-16, 1)
+RELEASED = Settings(25, 0.65, 512, 1e-8, 2)  # the released call hands SPTK the power as if it were a magnitude
 
 
 def score(
-    speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
-    alignment: Alignment | None = None,
+    speech: Sequence[np.ndarray], reference: Sequence[np.ndarray], *, device: str = "cpu", cores: int = 1
 ) -> dict[str, np.ndarray]:
     """`mcd` and `mcd_as_released` (batch,) in dB of mono 16 kHz waves of at least 40 ms.
 
-    `mcd` is the mean distance along the path. `mcd_as_released` is what HyperTTS's released evaluation
-    computes: the mean of the whole accumulated-cost matrix over the reference's number of frames, which is
-    far from 0 for identical signals. Neither depends on the level of the waves.
-    `alignment` is what `align` returned for the same waves, where the caller has it.
+    The level does not matter to `mcd`; the released form adds a constant to the power, so it matters there.
+    cores: processes for the envelopes, which WORLD computes on a CPU, one wave after the other; the paths are `device`'s.
     Raises MetricError for silent, NaN or too short waves.
     """
-    if alignment is None:
-        alignment = align(speech, reference, device=device, batch_size=batch_size)
-    return {"mcd": alignment.mcd, "mcd_as_released": alignment.mcd_as_released}
-
-
-@torch.inference_mode()
-def align(
-    speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
-) -> Alignment:
-    """Dynamic time warping of mel cepstra; `mcd.score` and `ffe.score` take the result. Errors as `score`."""
-    waves = check_waves(speech, "Speech", SHORTEST)
-    expected = check_waves(reference, "Reference", SHORTEST)
+    waves, expected = check_waves(speech, "Speech", SHORTEST), check_waves(reference, "Reference", SHORTEST)
     check_pairs(waves, expected)
-    count = len(waves)
-    distortion, released = np.zeros(count), np.zeros(count)
-    speech_frames: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * count
-    reference_frames = list(speech_frames)
     order = np.argsort([len(wave) + len(other) for wave, other in zip(waves, expected, strict=True)])
-    if torch.device(device).type == "cpu":
-        batch_size = min(batch_size, CPU_BATCH)
-    for start in range(0, count, batch_size):
-        batch = [int(index) for index in order[start : start + batch_size]]
-        first, rows = cepstra([expected[index] for index in batch], device)
-        second, columns = cepstra([waves[index] for index in batch], device)
-        cost = torch.cdist(first * DECIBEL, second * DECIBEL, compute_mode="donot_use_mm_for_euclid_dist")
-        warping = warp(torch.nn.functional.threshold_(cost, ROUNDING, 0.0), rows, columns)
-        distortion[batch] = (warping.total / warping.length).cpu().numpy()
-        released[batch] = (warping.mean_accumulated / rows).cpu().numpy()
-        paths = [path.cpu().numpy() for path in (warping.rows, warping.columns, warping.length)]
-        for index, path_rows, path_columns, length in zip(batch, *paths, strict=True):
-            reference_frames[index] = path_rows[:length][::-1].copy()
-            speech_frames[index] = path_columns[:length][::-1].copy()
-    return Alignment(distortion, released, speech_frames, reference_frames)
+    portions = [order[start : start + PAIRS] for start in range(0, len(order), PAIRS)]
+    both = [[expected[i] for i in portion] + [waves[i] for i in portion] for portion in portions]
+    found = {"mcd": np.zeros(len(waves)), "mcd_as_released": np.zeros(len(waves))}
+    for portion, cepstra in zip(portions, map_in_processes(_portion, both, cores, threads=1), strict=True):
+        size = len(portion)
+        for settings, values in cepstra.items():
+            total, length, mean, frames = _paths(values[:size], values[size:], device)
+            if settings == STANDARD:
+                found["mcd"][portion] = total / length
+            else:
+                found["mcd_as_released"][portion] = mean / frames
+    return found
 
 
-def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Mel cepstra c_1 ... c_25 (batch, frames, 25) in float64 and the number of frames (batch,) of each wave.
+def mel_cepstra(wave: np.ndarray, settings: Settings = STANDARD, f0: tuple | None = None) -> np.ndarray:
+    """SPTK's mel-cepstra c_1 ... c_order of WORLD's envelope, `(frames, order)` in float64, a frame every 5 ms.
 
-    Frame t is centred on sample 160 t; mel magnitudes are floored 80 dB below the wave's largest one.
+    f0: what `track` found, where the caller has it.
     """
-    lengths = torch.tensor([len(wave) for wave in waves], device=device)
-    padded = torch.zeros(len(waves), int(lengths.max()), dtype=torch.float64)
-    for row, wave in enumerate(waves):
-        padded[row, : len(wave)] = torch.from_numpy(wave)
-    window = torch.hann_window(WINDOW, dtype=torch.float64, device=device)
-    spectrum = torch.stft(padded.to(device), FFT, HOP, WINDOW, window, pad_mode="constant", return_complex=True)
-    filters, cosines = _matrices(device)
-    magnitude = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).sqrt_()  # a third of abs()'s time
-    mel = magnitude.transpose(1, 2) @ filters
-    floor = 10 ** (-RANGE / 20) * mel.amax(dim=(1, 2), keepdim=True)
-    return torch.maximum(mel, floor).log() @ cosines, 1 + lengths // HOP
+    import pyworld
+
+    samples = np.ascontiguousarray(wave, dtype=np.float64)
+    power = pyworld.cheaptrick(samples, *(f0 or track(wave)), RATE, fft_size=settings.points)
+    cepstra = np.fft.irfft(np.log(power**settings.exponent + settings.floor), axis=1)[:, : settings.points // 2 + 1]
+    cepstra[:, 0] /= 2
+    return (cepstra @ _warped(settings))[:, 1:]
+
+
+def track(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """WORLD's F0 in Hz, 0 where unvoiced, and its times in s, both `(frames,)`: what the envelope's windows follow."""
+    import pyworld
+
+    samples = np.ascontiguousarray(wave, dtype=np.float64)
+    f0, times = pyworld.dio(samples, RATE, frame_period=FRAME)
+    return pyworld.stonemask(samples, f0, times, RATE), times
 
 
 @lru_cache(maxsize=4)
-def _matrices(device: str) -> tuple[Tensor, Tensor]:
-    """Mel filters (bins, 40) and the cosine transform (40, 25)."""
-    from torchaudio.functional import melscale_fbanks
+def _warped(settings: Settings) -> np.ndarray:
+    """The matrix `(points / 2 + 1, order + 1)` by which a cepstrum's frequency axis is warped (SPTK's freqt)."""
+    import pysptk
 
-    filters = melscale_fbanks(FFT // 2 + 1, 0.0, RATE / 2, BANDS, RATE, norm="slaney", mel_scale="slaney")
-    centres = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS
-    quefrencies = torch.arange(1, ORDER + 1, dtype=torch.float64)
-    cosines = 2.0 / BANDS * torch.cos(math.pi * centres[:, None] * quefrencies)
-    return filters.double().to(device), cosines.to(device)
+    impulses = np.eye(settings.points // 2 + 1)
+    return np.stack([pysptk.freqt(impulse, settings.order, settings.alpha) for impulse in impulses])
+
+
+def _portion(waves: list[np.ndarray]) -> dict[Settings, list[np.ndarray]]:
+    tracks = [track(wave) for wave in waves]
+    return {s: [mel_cepstra(w, s, f0) for w, f0 in zip(waves, tracks, strict=True)] for s in (STANDARD, RELEASED)}
+
+
+def _paths(rows: list[np.ndarray], columns: list[np.ndarray], device: str) -> tuple[np.ndarray, ...]:
+    """Cost and steps of each pair's path, mean of its accumulated cost, the reference's frames, each `(pairs,)`."""
+    padded = [
+        torch.nn.utils.rnn.pad_sequence([torch.from_numpy(c) for c in side], batch_first=True)
+        for side in (rows, columns)
+    ]
+    first, second = (DECIBEL * each.to(device) for each in padded)
+    cost = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
+    lengths = [torch.tensor([len(c) for c in side], device=device) for side in (rows, columns)]
+    warping = warp(torch.nn.functional.threshold_(cost, ROUNDING, 0.0), *lengths)
+    found = (warping.total, warping.length, warping.mean_accumulated, lengths[0])
+    return tuple(values.cpu().numpy().astype(np.float64) for values in found)

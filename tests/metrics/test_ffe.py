@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.metrics import MetricError, ffe, mcd
+from lib.metrics import MetricError, ffe
+from lib.metrics import filterbank_mcd as mcd
 from lib.pitch import yin
 
 
