@@ -24,12 +24,10 @@ SPELLING = {  # as one writes it, to how both are compared; longer ones first
     **{"eɪ": "A", "aɪ": "I", "oʊ": "O", "aʊ": "W", "ɔɪ": "Y"},
     **{"g": "ɡ", "T": "t", "ɾ": "t", "ᵊ": "ə", "ᵻ": "ɪ", "ʌ": "ə", "ɐ": "ə", "e": "A", "o": "O", "r": "ɹ", "ʔ": "t"},
 }
-PHONEMES = frozenset("AIOWY" "ʧʤɝəɑæɔɛɪʊiu" "pbtdkɡfvθðszʃʒhmnŋlɹjw")
+PHONEMES = frozenset("AIOWYʧʤɝəɑæɔɛɪʊiupbtdkɡfvθðszʃʒhmnŋlɹjw")
 
 
-def score(
-    speech: Sequence[np.ndarray], reference: Sequence[str], *, device: str = "cpu"
-) -> dict[str, np.ndarray]:
+def score(speech: Sequence[np.ndarray], reference: Sequence[str], *, device: str = "cpu") -> dict[str, np.ndarray]:
     """`per` (batch,), a ratio that insertions may take above 1, of mono 16 kHz waves against the texts they speak.
 
     device: ignored, the recogniser runs on a CPU. Raises MetricError for silent, NaN or too short waves and for a text

@@ -109,3 +109,14 @@ def test_a_given_alignment_gives_the_same_scores(pairs):
 def test_silence_is_named(speech):
     with pytest.raises(MetricError, match="Speech 1 is silent"):
         ffe.score([speech[0], np.zeros(16000, np.float32)], speech[:2])
+
+
+def test_log_f0_is_compared_in_cents_over_steps_voiced_on_both_sides():
+    target = np.array([0.0, 100, 110, 120, 130, 140, 0])
+    found = ffe.errors(np.array([90.0, 200, 220, 240, 260, 280, 0]), target)
+    assert found["f0_rmse"] == pytest.approx(1200)
+    assert found["f0_correlation"] == pytest.approx(1)
+    turned = ffe.errors(np.array([0.0, 140, 130, 120, 110, 100, 0]), target)
+    assert turned["f0_correlation"] < -0.99
+    assert np.isnan(ffe.errors(np.zeros(7), target)["f0_rmse"])
+    assert np.isnan(ffe.errors(np.full(7, 100.0), target)["f0_correlation"])

