@@ -64,7 +64,10 @@ def score(
 
 
 def errors(heard: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """FFE, GPE and VDE in percent, RMSE in cents and correlation of log F0 of two aligned F0 tracks (frames,) in Hz, 0 where unvoiced."""
+    """FFE, GPE and VDE in percent, RMSE in cents and correlation of log F0.
+
+    heard, target: aligned F0 tracks (frames,) in Hz, 0 where unvoiced.
+    """
     voiced = (heard > 0) & (target > 0)
     decisions = (heard > 0) != (target > 0)
     gross = np.abs(heard[voiced] - target[voiced]) > TOLERANCE * target[voiced]

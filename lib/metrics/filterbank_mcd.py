@@ -1,6 +1,6 @@
 """MCD by cepstra of a mel filter bank, along the dynamic time warping path, in dB: fast, batched, on any device.
 
-Its path is what FFE and F0 errors are aligned by. Papers mean another form by MCD: `lib.metrics.mcd`, by WORLD and SPTK.
+Its path is what FFE and F0 errors are aligned by. Papers mean another form, by WORLD and SPTK: `lib.metrics.mcd`.
 
 Kubichek, "Mel-cepstral distance measure for objective speech quality assessment", 1993:
 MCD = 10 sqrt(2) / ln 10 * mean over the path of |c_speech - c_reference|. The cepstra are

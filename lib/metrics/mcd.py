@@ -1,9 +1,9 @@
 """MCD: mel-cepstral distortion along the dynamic time warping path, in dB, as papers that publish it mean it.
 
 Kubichek, "Mel-cepstral distance measure for objective speech quality assessment", 1993:
-MCD = 10 sqrt(2) / ln 10 * mean over the path of |c_speech - c_reference|. The cepstra are SPTK's mel-cepstra c_1 ... c_24
-(alpha 0.42 at 16 kHz) of WORLD's spectral envelope (CheapTrick, Morise 2015) every 5 ms; c_0, the level, is left out.
-0 dB is identical; it has no upper bound.
+MCD = 10 sqrt(2) / ln 10 * mean over the path of |c_speech - c_reference|. The cepstra are SPTK's mel-cepstra
+c_1 ... c_24 (alpha 0.42 at 16 kHz) of WORLD's spectral envelope (CheapTrick, Morise 2015) every 5 ms; c_0, the level,
+is left out. 0 dB is identical; it has no upper bound.
 
 `mcd_as_released` is what HyperTTS's released evaluation computes: order 25, alpha 0.65, envelopes of 512 points, and in
 place of the mean along the path the mean of the whole accumulated-cost matrix over the reference's frames, which is
@@ -53,7 +53,7 @@ def score(
     """`mcd` and `mcd_as_released` (batch,) in dB of mono 16 kHz waves of at least 40 ms.
 
     The level does not matter to `mcd`; the released form adds a constant to the power, so it matters there.
-    cores: processes for the envelopes, which WORLD computes on a CPU, one wave after the other; the paths are `device`'s.
+    cores: processes for the envelopes, which WORLD computes on a CPU, a wave after the other; paths are `device`'s.
     Raises MetricError for silent, NaN or too short waves.
     """
     waves, expected = check_waves(speech, "Speech", SHORTEST), check_waves(reference, "Reference", SHORTEST)

@@ -21,7 +21,7 @@ def pairs(speech):
 
 def test_a_signal_with_itself_has_no_errors(speech):
     for name, values in ffe.score(speech, speech).items():
-        assert (values == 0).all(), name
+        assert np.allclose(values, 1 if name == "f0_correlation" else 0), name
         assert values.shape == (len(speech),) and values.dtype == np.float64
 
 
@@ -29,11 +29,12 @@ def test_errors_of_known_tracks_are_counted():
     target = np.array([100.0, 100.0, 100.0, 0.0, 0.0, 200.0, 200.0, 0.0])
     heard = np.array([119.0, 121.0, 0.0, 0.0, 90.0, 161.0, 150.0, 0.0])
     found = ffe.errors(heard, target)
-    assert found == {"ffe": 50.0, "gpe": 50.0, "vde": 25.0}
+    assert (found["ffe"], found["gpe"], found["vde"]) == (50.0, 50.0, 25.0)
 
 
 def test_gpe_is_zero_where_nothing_is_voiced_on_both_sides():
-    assert ffe.errors(np.zeros(4), np.full(4, 100.0)) == {"ffe": 100.0, "gpe": 0.0, "vde": 100.0}
+    found = ffe.errors(np.zeros(4), np.full(4, 100.0))
+    assert (found["ffe"], found["gpe"], found["vde"]) == (100.0, 0.0, 100.0)
 
 
 def test_ffe_is_counted_along_the_path_of_the_mel_cepstra(pairs):
