@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import text
+from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import ARRAYS, Features
 from lib.papers.sp.study import Study
@@ -101,6 +101,9 @@ def make_study(root: Path, **settings) -> Study:
     profile["sp"] |= settings
     utterances = make_utterances()
     made = Study(profile, "cpu", cores=1)
+    for number, utterance in enumerate(utterances):
+        wave = 0.1 * np.random.default_rng(number).standard_normal(round(audio.RATE * utterance.seconds))
+        audio.write(root / utterance.path, wave.astype(np.float32))
     made.corpus = Corpus(root, "synthetic", "0123456789ab", utterances)
     made.features = make_features(root / "features", utterances)
     return made

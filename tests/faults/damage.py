@@ -19,7 +19,7 @@ from faults.stages import STAGES
 from lib import pretrained, study
 from lib.corpora import fetch
 from lib.corpora.corpus import CorpusError
-from lib.models import ecapa, vocoder
+from lib.models import vocoder
 from lib.training import loop as train
 
 RESUMABLE = "results/smoke/checkpoints/[!.]*.resume.pt"
@@ -210,7 +210,6 @@ def _resume(path: Path) -> None:
 LOADERS = {
     "training": _resume,
     "vocoder": lambda path: vocoder.load({"hifigan": str(path)}),
-    "ECAPA-TDNN": ecapa.load,
 }
 
 

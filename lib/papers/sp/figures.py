@@ -88,8 +88,8 @@ def quality(rows: pd.DataFrame, profile: dict) -> Figure:
     drawn = select(table, {"metric": metrics[0], "system": systems})
     caption = (
         f"Quality against R on never-seen speakers: {sample(drawn)}; {whiskers(profile)}, the band is that of the "
-        "dense model. The MOS is predicted by DistillMOS, the published one is by listeners; our similarity is GE2E's, "
-        "the published one ECAPA-TDNN's. Compare directions, not levels."
+        "dense model. The MOS is predicted by DistillMOS, the published one is by listeners; our similarities are "
+        "GE2E's and CAM++'s, the published one ECAPA-TDNN's. Compare directions, not levels."
     )
     alt = "Three measures of quality against R, ours above and published below."
     return describe(figure, caption, alt, count(drawn))

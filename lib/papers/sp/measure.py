@@ -7,7 +7,6 @@ Elsewhere x is R of a system with a learned threshold, or the threshold of one w
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,15 @@ from torch import Tensor
 from lib.corpora.corpus import Utterance
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.methods.sparse_attention_cost import attention_cost
-from lib.metrics import cos, is_silent, mos, secs, wer
+from lib.metrics import cos, is_silent, mos, per, secs, wer
 from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
 from lib.papers.sp.systems import Systems
-from lib.pretrained import PretrainedError
 from lib.study.units import unit
 
 SHORTEST = 1600  # samples of speech that every metric can judge
 CURVE_POINTS = 50
-HEARD = ("cer", "wer", "mos_predicted")
+HEARD = ("cer", "wer", "per", "mos_predicted")
 
 
 def test_utterances(study: Systems, name: str) -> list[Utterance]:
@@ -41,18 +39,6 @@ def test_utterances(study: Systems, name: str) -> list[Utterance]:
     return chosen
 
 
-@lru_cache(maxsize=1)
-def has_secs() -> bool:
-    """Whether the weights that SECS needs are there; without them the similarity is `cos` alone."""
-    from lib.models import ecapa
-
-    try:
-        ecapa.resolve()
-    except PretrainedError:
-        return False
-    return True
-
-
 def usable(waves: list[np.ndarray]) -> list[int]:
     """Places of the waves that can be judged: not silent and at least 0.1 s long."""
     return [i for i, wave in enumerate(waves) if len(wave) >= SHORTEST and not is_silent(wave)]
@@ -63,7 +49,7 @@ def judge(
 ) -> dict[str, np.ndarray]:
     """Similarity of waves to `references`, or without these to the recordings of the same sentences, `(batch,)` each.
 
-    `cos` (GE2E); `secs` (ECAPA-TDNN) where its weights are there; `cos_centroid` for the corpus's own speakers.
+    `cos` (GE2E); `secs` (CAM++); `cos_centroid` for the corpus's own speakers.
     """
     device = study.device
     if references:
@@ -75,14 +61,13 @@ def judge(
             for speaker in {u.speaker for u in spoken}
         }
         values["cos_centroid"] = cos.against(waves, np.stack([centroids[u.speaker] for u in spoken]), device)
-    if has_secs():
-        values |= secs.score(waves, references or [study.corpus.wave(u) for u in spoken], device=device)
-    return values
+    return values | secs.score(waves, references or [study.corpus.wave(u) for u in spoken], device=device)
 
 
 def heard(study: Systems, waves: list[np.ndarray], spoken: list[Utterance]) -> dict[str, np.ndarray]:
-    """CER and WER of Whisper's transcripts, predicted MOS, `(batch,)` each."""
-    values = wer.score(waves, [u.text for u in spoken], device=study.device)
+    """CER and WER of Whisper's transcripts, PER, predicted MOS, `(batch,)` each."""
+    texts = [u.text for u in spoken]
+    values = wer.score(waves, texts, device=study.device) | per.score(waves, texts)
     values |= mos.score(waves, None, device=study.device)
     return {name: values[name] for name in HEARD}
 
