@@ -2,8 +2,8 @@
 
 hama (CTC over phonemes, 4.7 MB, Apache-2.0) has no language model: it writes what it hears, where Whisper writes likely
 words, or the same words again and again. PER = (substitutions + deletions + insertions) / reference phonemes. Reference
-phonemes are `lib.text.phonemize`'s, both sides written in the phonemes that the two alphabets share (stress left
-out, ə, ʌ and ɐ one, əɹ and ɝ one). Recordings are not at 0: LibriSpeech test-other, 25 utterances, is at 0.24. Compare with
+phonemes are `lib.text.phonemize`'s; both sides are written in the phonemes that the two alphabets share (no stress;
+ə, ʌ and ɐ one, əɹ and ɝ one). Recordings are not at 0: LibriSpeech test-other, 25 utterances, is at 0.24. Compare with
 the recordings of the same texts.
 """
 

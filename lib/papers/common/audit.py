@@ -21,7 +21,7 @@ from scipy import stats
 from lib import audio
 from lib.corpora import world
 from lib.corpora.corpus import Corpus, Utterance
-from lib.metrics import cos, ffe, mcd, mos, wer
+from lib.metrics import cos, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.models.mel import MelDims, log_mel
 from lib.models.vocoder import GriffinLim
 from lib.study.protocol import Study
@@ -32,7 +32,8 @@ RUN = "audit-metrics-s0"
 F0_MIN, F0_MAX, HOP = 65.0, 600.0, 160  # what all F0 trackers are asked for: Hz, Hz, samples
 FRAME_PERIOD = 5.0  # WORLD's, in ms
 METRICS = (
-    *("cos", "mcd", "mcd_as_released", "ffe", "gpe", "vde", "ffe_as_released", "wer", "cer", "mos_predicted"),
+    *("cos", "secs", "mcd", "mcd_as_released", "mcd_filterbank", "ffe", "gpe", "vde", "ffe_as_released"),
+    *("wer", "cer", "per", "mos_predicted"),
     *("dnsmos_overall_predicted", "dnsmos_p808_predicted", "f0_voicing", "f0_20_cents", "f0_20_percent", "f0_cents"),
 )
 
@@ -167,11 +168,13 @@ def measure(
             heard.append(distort(wave, distortion, voice, analysis, dims))
             reference.append(wave)
             texts.append(spoken.text)
-    alignment = mcd.align(heard, reference, device=device)
-    values = cos.score(heard, reference, device=device)
-    values |= mcd.score(heard, reference, alignment=alignment)
-    values |= ffe.score(heard, reference, device=device, alignment=alignment)
-    values |= wer.score(heard, texts, device=device)
+    values = {}
+    for metric in (cos, secs, mcd):
+        values |= metric.score(heard, reference, device=device)
+    alignment = filterbank_mcd.align(heard, reference, device=device)
+    for metric in (filterbank_mcd, ffe):
+        values |= metric.score(heard, reference, device=device, alignment=alignment)
+    values |= wer.score(heard, texts, device=device) | per.score(heard, texts)
     values |= mos.score(heard, device=device) | mos.dnsmos(heard, device=device)
     values = {name: values[name] for name in METRICS if name in values}
     wide = pd.DataFrame(keys, columns=["method", "system", "speaker", "utterance"]).assign(**values)

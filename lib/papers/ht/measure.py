@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from lib.corpora.corpus import Utterance
-from lib.metrics import cos, ffe, mcd, mos, wer
+from lib.metrics import cos, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.papers.ht.speech import enrolment, synthesise, vocode
 from lib.papers.ht.systems import Systems, TTSError
 from lib.study.units import unit
@@ -48,12 +48,14 @@ def speak(study: Systems, name: str, seed: int, utterances: list[Utterance]) -> 
 
 
 def measure(study: Systems, name: str, seed: int, utterances: list[Utterance], waves: list[np.ndarray]) -> pd.DataFrame:
-    """Every metric of every utterance: tidy columns utterance, metric, value, with wer and mos for chosen runs only."""
+    """Every metric of every utterance, in tidy columns; wer, per and mos for chosen runs only."""
     references = [study.corpus.wave(u) for u in utterances]
-    values = cos.score(waves, references, device=study.device)
-    alignment = mcd.align(waves, references, device=study.device)
-    values |= ffe.score(waves, references, device=study.device, alignment=alignment)
-    values |= mcd.score(waves, references, device=study.device, alignment=alignment)
+    values = {}
+    for metric in (cos, secs, mcd):
+        values |= metric.score(waves, references, device=study.device)
+    alignment = filterbank_mcd.align(waves, references, device=study.device)
+    for metric in (filterbank_mcd, ffe):
+        values |= metric.score(waves, references, device=study.device, alignment=alignment)
     centroids = {u.speaker: None for u in utterances}
     enrolled = dict(zip(centroids, enrolment(study, list(centroids)).numpy(), strict=True))
     values["cos_centroid"] = cos.against(waves, np.stack([enrolled[u.speaker] for u in utterances]), study.device)
@@ -61,7 +63,8 @@ def measure(study: Systems, name: str, seed: int, utterances: list[Utterance], w
     listened = [i for i in range(len(utterances)) if is_listened(study, name, seed, utterances[i])]
     if listened:
         heard = [waves[i] for i in listened]
-        judged = wer.score(heard, [utterances[i].text for i in listened], device=study.device)
+        texts = [utterances[i].text for i in listened]
+        judged = wer.score(heard, texts, device=study.device) | per.score(heard, texts)
         judged |= mos.score(heard, None, device=study.device)
         tables.append(tidy(judged, [utterances[i] for i in listened]))
     return pd.concat(tables, ignore_index=True)
@@ -84,7 +87,7 @@ def tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataF
         split=[u.split for u in utterances],
     )
     keys = ["utterance", "speaker", "role", "split"]
-    long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
+    long = wide.melt(id_vars=keys, var_name="metric", value_name="value").dropna(subset="value")  # speech without F0
     return long.assign(unit=long["metric"].map(unit))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from lib.audio import RATE
-from lib.metrics import ffe, mcd, subspace
+from lib.metrics import ffe, filterbank_mcd, mcd, subspace
 from lib.models import speaker
 from lib.models.whisper import model as whisper
 from lib.papers.common import audit
@@ -26,7 +27,7 @@ def batch_of(device: str) -> int:
 
 
 def mcd_pymcd(speech: Speech, device: str) -> Comparison:
-    """pymcd has other cepstra (WORLD and SPTK, 22.05 kHz, every 5 ms), so its values are only correlated with ours."""
+    """pymcd resamples to 22.05 kHz and takes 13 cepstra of the squared power: its values are only correlated with ours."""
     folder = tempfile.TemporaryDirectory()
 
     def theirs() -> np.ndarray:
@@ -44,14 +45,23 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
         return np.array(values)
 
     def ours() -> np.ndarray:
-        return mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))["mcd"]
+        cores = len(os.sched_getaffinity(0)) if len(speech.waves) > 64 else 1
+        return mcd.score(speech.heard, speech.waves, device=device, cores=cores)["mcd"]
 
     def difference(a: np.ndarray, b: np.ndarray) -> float:
         return float(1 - np.corrcoef(a, b)[0, 1])
 
     packages = ("pymcd", "pyworld", "pysptk", "fastdtw")
     names = ("MCD along the DTW path", "pymcd", speech.describe("pairs"), packages)
-    return Comparison(*names, ours, theirs, difference, 0.3, "(1 - correlation)", _cepstra(speech, device))
+    return Comparison(
+        *names,
+        ours,
+        theirs,
+        difference,
+        0.3,
+        "(1 - correlation)",
+        Bound("WORLD's envelopes", lambda: [mcd.mel_cepstra(wave) for wave in speech.heard + speech.waves]),
+    )
 
 
 def mcd_librosa(speech: Speech, device: str) -> Comparison:
@@ -61,29 +71,36 @@ def mcd_librosa(speech: Speech, device: str) -> Comparison:
         return np.array([librosa_mcd(librosa_cepstra(a), librosa_cepstra(b))[0] for a, b in speech.pairs])
 
     def ours() -> np.ndarray:
-        return mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))["mcd"]
+        return filterbank_mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))[
+            "mcd_filterbank"
+        ]
 
-    names = ("MCD along the DTW path", "librosa.sequence.dtw", speech.describe("pairs"), ("librosa", "numba"))
+    names = (
+        "MCD by a filter bank along the DTW path",
+        "librosa.sequence.dtw",
+        speech.describe("pairs"),
+        ("librosa", "numba"),
+    )
     return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB", _cepstra(speech, device))
 
 
 def _cepstra(speech: Speech, device: str) -> Bound:
-    size = mcd.CPU_BATCH if device == "cpu" else batch_of(device)
+    size = filterbank_mcd.CPU_BATCH if device == "cpu" else batch_of(device)
     waves = sorted(speech.heard + speech.waves, key=len)
     parts = [waves[i : i + size] for i in range(0, len(waves), size)]
-    return Bound("spectra and mel cepstra in float64", lambda: [mcd.cepstra(part, device) for part in parts])
+    return Bound("spectra and mel cepstra in float64", lambda: [filterbank_mcd.cepstra(part, device) for part in parts])
 
 
 def librosa_cepstra(wave: np.ndarray) -> np.ndarray:
-    """Mel cepstra c_1 ... c_25 (frames, 25) as `lib.metrics.mcd` defines them, by librosa and scipy."""
+    """Mel cepstra c_1 ... c_25 (frames, 25) as `lib.metrics.filterbank_mcd` has them, by librosa."""
     import librosa
     from scipy.fft import dct
 
-    settings = {"n_fft": mcd.FFT, "hop_length": mcd.HOP, "win_length": mcd.WINDOW}
+    settings = {"n_fft": filterbank_mcd.FFT, "hop_length": filterbank_mcd.HOP, "win_length": filterbank_mcd.WINDOW}
     magnitude = np.abs(librosa.stft(wave, **settings, pad_mode="constant"))
-    mel = librosa.filters.mel(sr=RATE, n_fft=mcd.FFT, n_mels=mcd.BANDS) @ magnitude
-    floor = mel.max() * 10 ** (-mcd.RANGE / 20)
-    return dct(np.log(np.maximum(mel, floor)), axis=0)[1 : mcd.ORDER + 1].T / mcd.BANDS
+    mel = librosa.filters.mel(sr=RATE, n_fft=filterbank_mcd.FFT, n_mels=filterbank_mcd.BANDS) @ magnitude
+    floor = mel.max() * 10 ** (-filterbank_mcd.RANGE / 20)
+    return dct(np.log(np.maximum(mel, floor)), axis=0)[1 : filterbank_mcd.ORDER + 1].T / filterbank_mcd.BANDS
 
 
 def librosa_mcd(heard: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
@@ -92,7 +109,7 @@ def librosa_mcd(heard: np.ndarray, reference: np.ndarray) -> tuple[float, np.nda
 
     _, path = librosa.sequence.dtw(reference.T, heard.T, metric="euclidean")
     distances = np.linalg.norm(reference[path[:, 0]] - heard[path[:, 1]], axis=1)
-    return mcd.DECIBEL * float(distances.mean()), path
+    return filterbank_mcd.DECIBEL * float(distances.mean()), path
 
 
 def f0_pyin(speech: Speech, device: str) -> Comparison:
@@ -145,7 +162,7 @@ def ffe_librosa(speech: Speech, device: str) -> Comparison:
 
     def ours() -> np.ndarray:
         batch = batch_of(device)
-        alignment = mcd.align(speech.heard, speech.waves, device=device, batch_size=batch)
+        alignment = filterbank_mcd.align(speech.heard, speech.waves, device=device, batch_size=batch)
         return ffe.score(speech.heard, speech.waves, device=device, batch_size=batch, alignment=alignment)["ffe"]
 
     def f0_of_all() -> list:
