@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from lib import study
 from lib.files import replace_file, write_json
 from lib.study.claims import interval_options, select
-from lib.study.palette import colour
+from lib.study.palette import colour, origin
 from lib.study.statistics import Estimate, interval, paired_difference
 
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
@@ -95,10 +95,16 @@ def found(rows: pd.DataFrame, metric: str, **where) -> pd.DataFrame:
     return table
 
 
-def present(rows: pd.DataFrame, systems) -> list[str]:
-    """Those of the systems that have rows, in the given order."""
-    there = set(rows["system"].dropna())
-    return [system for system in systems if system in there]
+def present(rows: pd.DataFrame, systems, paper: str = "") -> list[str]:
+    """Those of the systems that have rows, in the given order; of a paper also those made of one of them by changing
+    settings, each after its origin.
+    """
+    there = sorted(set(rows["system"].dropna()))
+    found = []
+    for system in systems:
+        found += [system] if system in there else []
+        found += [name for name in there if paper and origin(paper, name) == system]
+    return found
 
 
 def sample(table: pd.DataFrame, what: str = "test utterances") -> str:

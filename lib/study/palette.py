@@ -53,8 +53,8 @@ def label(paper: str, system: str) -> str:
     """A system's name for people; for a changed one, that of the system it was made from and what was changed."""
     if system in listed(paper):
         return listed(paper)[system]["label"]
-    origin = base(paper, system)
-    if origin is None:
+    base = origin(paper, system)
+    if base is None:
         return system.replace("_", " ")
     told = re.sub(r"(\d)p(\d)", r"\1.\2", system.removeprefix(f"{origin}_")).replace("_", " ")
     told = re.sub(r"\bd s\b", "d_s", told)
@@ -65,11 +65,12 @@ def label(paper: str, system: str) -> str:
 def colour(paper: str, system: str) -> str:
     """A system's colour: its own or its family's; a changed one has a colour apart from that of its origin."""
     tones = COLOURS[paper]
-    if system not in listed(paper) and base(paper, system) in tones:
+    if origin(paper, system) in tones:
         return SPARE[crc32(system.encode()) % len(SPARE)]
     return tones[max((start for start in tones if system.startswith(start)), key=len)]
 
 
-def base(paper: str, system: str) -> str | None:
-    """The listed system that a changed one was made from."""
-    return max((name for name in listed(paper) if system.startswith(f"{name}_")), key=len, default=None)
+def origin(paper: str, system: str) -> str | None:
+    """The listed system that a changed one was made of; None for a listed one."""
+    starts = [name for name in listed(paper) if system.startswith(f"{name}_")]
+    return None if system in listed(paper) else max(starts, key=len, default=None)

@@ -54,6 +54,12 @@ def test_rows_that_are_not_there_are_named():
         drawing.found(rows, "cos", system=["b", "c"], role="adaptation")
 
 
+def test_changed_systems_stand_after_the_one_they_were_made_of():
+    rows = pd.DataFrame({"system": ["dp_r45_ratio_0p35", "vp", "dp_r45", "baseline", "dp_r45_nolsp"]})
+    assert drawing.present(rows, ("baseline", "dp_r45", "vp")) == ["baseline", "dp_r45", "vp"]
+    assert drawing.present(rows, ("dp_r45", "vp"), "SP") == ["dp_r45", "dp_r45_ratio_0p35", "vp"]
+
+
 def test_a_gain_is_paired_and_is_nothing_without_rows():
     facts = {"seed": 0, "speaker": ["s", "s", "t", "t"], "utterance": list("abcd")}
     low, high = (pd.DataFrame(facts | {"value": values}) for values in ([1, 2, 3, 4], [2.0, 3.1, 4.0, 5.1]))

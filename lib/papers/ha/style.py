@@ -56,14 +56,11 @@ def errors(rows: pd.DataFrame, systems: Sequence[str] | None, empty: bool = Fals
 
 
 def usable(rows: pd.DataFrame, systems: Sequence[str]) -> list[str]:
-    """Those of the systems that have WER rows, in the given order, then changed ones made from them.
+    """Those of the systems that have WER rows, in the given order, each followed by those made of it.
 
     Raises PlotError for none.
     """
-    there = select(rows, {"metric": "wer"})
-    found = present(there, systems)
-    changed = [name for name in dict.fromkeys(there["system"].dropna()) if name not in palette.listed("HA")]
-    found += [name for name in changed if name.startswith(tuple(f"{system}_" for system in found))]
+    found = present(select(rows, {"metric": "wer"}), systems, "HA")
     if not found:
         raise PlotError(f"there are no WER rows of {', '.join(systems)}: run them first")
     return found

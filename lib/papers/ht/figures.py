@@ -21,7 +21,6 @@ from lib.papers.ht.style import (
     gains,
     label,
     published,
-    shown,
     tested,
 )
 from lib.study import drawing
@@ -51,7 +50,7 @@ METRICS = ("cos", "ffe", "mcd", "wer", "mos_predicted")
 def results_table(rows: pd.DataFrame, profile: dict) -> Figure:
     """Every main system on every metric, with the published values as hollow diamonds."""
     table = tested(rows, "cos")
-    systems = shown(table, MAIN)
+    systems = present(table, MAIN, "HT")
     here = select(rows, {"role": "adaptation", "split": "test"})
     metrics = [metric for metric in METRICS if not select(here, {"metric": metric}).empty]
     figure, axes = canvas(len(metrics), 1.9 * len(metrics) + 1.6, 0.34 * len(systems) + 1.3, sharey=True, squeeze=False)
@@ -73,7 +72,7 @@ def results_table(rows: pd.DataFrame, profile: dict) -> Figure:
 def cos_by_speaker(rows: pd.DataFrame, profile: dict, systems=COMPARED, role: str = "adaptation") -> Figure:
     """COS of a few systems for every speaker of a role, speakers ordered by TTS-0."""
     table = tested(rows, "cos", role=role)
-    systems = shown(table, systems)
+    systems = present(table, systems, "HT")
     table = table[table["system"].isin(systems)]
     means = table[table["system"] == systems[0]].groupby("speaker")["value"].mean().sort_values()
     speakers = list(means.index)
@@ -152,7 +151,7 @@ def forgetting(rows: pd.DataFrame, profile: dict) -> Figure:
         left.plot([0, 1], [before[speaker], after[speaker]], color="0.75", lw=1, zorder=1)
     title = f"{axis_of('cos')}, pre-training speakers"
     intervals(left, [label(s) for s in both], dots(table, both, profile, markersize=8), title, vertical=True)
-    systems = [s for s in shown(table, MAIN) if s not in ("tts_0", "reference_vocoded")]
+    systems = [s for s in present(table, MAIN, "HT") if s not in ("tts_0", "reference_vocoded")]
     changes = gains(rows, [(s, "tts_0") for s in systems], profile, systems, role="pretraining")
     title = "COS change on pre-training speakers (points)"
     intervals(right, [label(system) for system in systems], changes, title, zero=True)
@@ -184,7 +183,7 @@ def domain_gap(rows: pd.DataFrame, profile: dict) -> Figure:
 def never_seen(rows: pd.DataFrame, profile: dict) -> Figure:
     """COS on speakers of neither phase, and what the hypernetwork gains there."""
     table = tested(rows, "cos", role="never_seen")
-    systems = [s for s in shown(table, MAIN) if s != "reference_vocoded"]
+    systems = [s for s in present(table, MAIN, "HT") if s != "reference_vocoded"]
     others = [s for s in systems if s != "hypertts_evd"] if "hypertts_evd" in systems else []
     figure, (left, right) = canvas(2, 10.0, 0.32 * len(systems) + 1.8)
     intervals(left, [label(system) for system in systems], dots(table, systems, profile), axis_of("cos"))
@@ -218,7 +217,7 @@ def mcd_audit(rows: pd.DataFrame, profile: dict) -> Figure:
 def naturalness(rows: pd.DataFrame, profile: dict) -> Figure:
     """WER and predicted MOS of the systems that were recognised."""
     table = tested(rows, "wer")
-    systems = shown(table, ("reference", *MAIN))
+    systems = present(table, ("reference", *MAIN), "HT")
     figure, axes = canvas(2, 9.5, 0.36 * len(systems) + 1.4, sharey=True)
     for axis, metric in zip(axes, ("wer", "mos_predicted"), strict=True):
         lines = dots(tested(rows, metric, systems), systems, profile)

@@ -31,11 +31,6 @@ def tested(rows: pd.DataFrame, metric: str, systems=None, role: str | None = "ad
     return drawing.found(rows, metric, split="test", **where)
 
 
-def shown(table: pd.DataFrame, systems) -> list[str]:
-    """Those of the systems that have rows, then those that claims.yaml does not list, such as changed ones."""
-    return [*drawing.present(table, systems), *added(table)]
-
-
 def added(table: pd.DataFrame) -> list[str]:
     """The systems that claims.yaml does not list."""
     return sorted(set(table["system"].dropna()) - set(palette.listed("HT")))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.papers.ld import diagnostic_figures as diagnostics
-from lib.papers.ld.style import MOVING, SWEPT, at_nominal, colour, dots, drawn, label, legend, nominal, sample
+from lib.papers.ld.style import MOVING, SWEPT, at_nominal, colour, dots, label, legend, nominal, sample
 from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (
@@ -36,7 +36,7 @@ COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
 def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
     """Content, style and speaker against the guidance scale."""
     metrics = ("cer_added", "style_moved", "style_moved_intact", "cos")
-    systems = drawn(rows, SWEPT)
+    systems = present(rows, SWEPT, "LD")
     table = found(rows, metrics[0], system=systems)
     figure, axes = canvas(2, 10.0, 7.2, rows=2)
     for axis, metric in zip(axes.flat, metrics, strict=True):
@@ -71,7 +71,7 @@ def pareto(points: list[tuple[float, float]]) -> list[int]:
 
 def plane(rows: pd.DataFrame, profile: dict) -> Figure:
     """Style gained against content lost: a point per system and guidance scale, and the Pareto front."""
-    moving = drawn(rows, MOVING)
+    moving = present(rows, MOVING, "LD")
     table = found(rows, "cer_added", system=moving)
     figure, axis = canvas(1, 8.4, 5.6)
     places = []
@@ -90,7 +90,7 @@ def plane(rows: pd.DataFrame, profile: dict) -> Figure:
     limit = profile["ld"]["evaluate"]["intact_cer"]
     axis.axvline(limit, color="0.5", lw=1, ls=":")
     axis.set(xlabel=axis_of("cer_added"), ylabel=axis_of("style_moved"))
-    legend(figure, moving + present(rows, ("text", "reconstruction", "reference")), 3)
+    legend(figure, [*moving, *present(rows, ("text", "reconstruction", "reference"))], 3)
     caption = (
         f"Style gained against content lost: {sample(table)}; {whiskers(profile)}. Numbers are guidance scales, "
         "diamonds involve no diffusion, the dashed line is the Pareto front of the diffusions. Right of the dotted "
@@ -108,7 +108,7 @@ def _cross(axis: Axes, x: Estimate, y: Estimate, tone: str, fmt: str = "o") -> N
 def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str) -> Figure:
     """Systems side by side at the nominal guidance scale, by style."""
     at = at_nominal(rows, profile)
-    systems = drawn(at, systems)
+    systems = present(at, systems, "LD")
     table = found(at, COMPARED[0], system=systems)
     styles = sorted(set(table["variant"].dropna()))
     figure, axes = canvas(len(COMPARED), 12.0, 0.5 * len(systems) + 2.0, sharey=True)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lib.study import drawing, palette
 from lib.study.claims import select
-from lib.study.drawing import Dot, estimate, present
+from lib.study.drawing import Dot, estimate
 
 SWEPT = ("palette", "i2sb", "palette_aligned", "i2sb_aligned", "palette_content_removed")
 MOVING = (*SWEPT, "palette_trainable_decoder")
@@ -16,16 +16,10 @@ dots = partial(drawing.dots, "LD")
 sample = partial(drawing.sample, what="utterances")
 
 
-def drawn(rows: pd.DataFrame, systems) -> list[str]:
-    """Those of the systems that have rows, and after them whatever was made from one of them by changing it."""
-    changed = sorted(set(rows["system"].dropna()) - set(palette.listed("LD")))
-    return present(rows, systems) + [name for name in changed if palette.base("LD", name) in systems]
-
-
 def shown(rows: pd.DataFrame, system: str) -> pd.DataFrame:
     """The rows with a changed system's in the place of those of the system that it was made from."""
     listed = set(palette.listed("LD"))
-    left_out = set(rows["system"].dropna()) - listed | (set() if system in listed else {palette.base("LD", system)})
+    left_out = set(rows["system"].dropna()) - listed | {palette.origin("LD", system)}
     return rows[~rows["system"].isin(left_out - {system})]
 
 
