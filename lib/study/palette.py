@@ -56,10 +56,10 @@ def label(paper: str, system: str) -> str:
     base = origin(paper, system)
     if base is None:
         return system.replace("_", " ")
-    told = re.sub(r"(\d)p(\d)", r"\1.\2", system.removeprefix(f"{origin}_")).replace("_", " ")
+    told = re.sub(r"(\d)p(\d)", r"\1.\2", system.removeprefix(f"{base}_")).replace("_", " ")
     told = re.sub(r"\bd s\b", "d_s", told)
     told = re.sub(r"( [0-9.]+) ", r"\1, ", re.sub(r"(\d)e (\d)", r"\1e-\2", told))
-    return f"{listed(paper)[origin]['label']}, {told}"
+    return f"{listed(paper)[base]['label']}, {told}"
 
 
 def colour(paper: str, system: str) -> str:

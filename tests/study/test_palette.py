@@ -17,7 +17,7 @@ def test_every_listed_system_has_a_name_and_a_colour(paper):
         ("SP", "dp_r45", "DP R=0.45"),
         ("SP", "dp_r45_ratio_0p35", "DP R=0.45, ratio 0.35"),
         ("SP", "dp_r45_ratio_0p35_temperature_1e_05", "DP R=0.45, ratio 0.35, temperature 1e-05"),
-        ("HT", "hypertts_d_d_s_16", "HyperTTS d, d s 16"),
+        ("HT", "hypertts_d_d_s_16", "HyperTTS d, d_s 16"),
         ("HA", "something_else", "something else"),
     ],
 )
