@@ -36,6 +36,7 @@ from lib.study.drawing import (
     intervals,
     legend,
     mark,
+    present,
     sample,
     whiskers,
 )
