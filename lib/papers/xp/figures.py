@@ -329,9 +329,12 @@ FIGURES = {
 draw = partial(drawing.draw, FIGURES)
 
 
-def shown(name: str, rows: pd.DataFrame, profile: dict) -> Shown | str:
-    """The figure, or the sentence that says which rows it lacks: papers may not have run yet."""
+def shown(name: str, rows: pd.DataFrame, profile: dict, keep: bool = True) -> Shown | str:
+    """The figure, or the sentence that says which rows it lacks: papers may not have run yet.
+
+    keep: write it beside the profile's other figures; not for an experiment with other settings than the profile's.
+    """
     try:
-        return draw(name, rows, profile)
+        return draw(name, rows, profile) if keep else drawing.show(FIGURES[name].draw(rows, profile))
     except (PlotError, StatisticsError) as error:
         return f"{name} is not drawn: {error}"

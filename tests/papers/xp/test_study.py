@@ -271,6 +271,12 @@ def test_an_experiment_with_other_settings_is_drawn_in_the_place_of_the_profiles
     assert all((table["value"] == 1).all() for table in shown.values()) and ("none", "dense") not in shown
 
 
+def test_a_figure_of_other_settings_is_shown_and_not_kept(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    assert "n = " in figures.shown("xp_factorial", finished[1], PROFILE, keep=False).caption
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_the_report_links_the_page_and_says_that_it_is_exploratory(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
     profile = synthetic.PROFILE
