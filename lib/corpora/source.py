@@ -63,7 +63,7 @@ def open_corpus(source: str | Path, root: str | Path = BUILT, cores: int | None 
     if name in published.LOADERS:
         raise CorpusError(f"{name} is not prepared: {COMMAND} prepare {name} --source FOLDER does it. {_access(name)}")
     if path.exists():
-        return folder.read(path, root=root, cores=cores)
+        return Corpus.load(folder.read(path, root=root, cores=cores).root)  # with the durations it was given
     there = sorted({place.name.rpartition("-")[0] for place in _places(root)})
     raise CorpusError(
         f"{name}: no prepared corpus and no folder of that name; there are {', '.join(there) or 'none'}. "

@@ -81,6 +81,15 @@ def test_a_folder_of_recordings_is_a_corpus_with_a_speaker_held_out(tmp_path, al
     assert source.build({"source": str(tmp_path / "own")}, tmp_path / "built", cores=1) == corpus
 
 
+def test_durations_are_kept_when_a_folder_is_read_again(tmp_path, alignments):
+    standins.sound(tmp_path / "own" / "anna" / "a.wav")
+    standins.note(tmp_path / "own" / "anna" / "a.txt", "Anna speaks.")
+    timed = source.build({"source": str(tmp_path / "own")}, tmp_path / "built", cores=1)
+    for again in (source.open_corpus(tmp_path / "own", tmp_path / "built", 1), Corpus.load(timed.root)):
+        assert again == timed and all(item.durations for item in again.utterances)
+    assert alignments == ["own"]
+
+
 def test_a_corpus_that_is_not_there_is_named_with_the_line_that_prepares_or_fetches_it(recipe, tmp_path):
     with pytest.raises(CorpusError, match="torgo is not prepared: python -m lib corpora prepare torgo --source FOLDER"):
         source.open_corpus("torgo", tmp_path)

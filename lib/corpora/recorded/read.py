@@ -57,12 +57,24 @@ def prepare(
         _transcribe(usable, done, folder, recogniser or whisper)
         clips = with_splits([_with_transcript(clip, done) for clip in clips])
         corpus = _corpus(clips, done, folder, name, identity)
-        corpus.save()
+        _save(corpus)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise CorpusError(f"{folder}: the disk is full; free some space and run again, nothing is lost.") from None
         raise CorpusError(f"{folder}: cannot be written ({error.strerror or error}); choose another root.") from None
     return corpus
+
+
+def _save(corpus: Corpus) -> None:
+    """Write the manifest, unless it is there already and has durations as well."""
+    plain = {item.utterance: item for item in corpus.utterances}
+    try:
+        known = Corpus.load(corpus.root).utterances
+    except CorpusError:
+        known = []
+    same = all(replace(item, phonemes="", durations=()) == plain.get(item.utterance) for item in known)
+    if not (same and any(item.durations for item in known)):
+        corpus.save()
 
 
 def check_ids(clips: Sequence[Clip]) -> None:
