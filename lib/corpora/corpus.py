@@ -1,6 +1,9 @@
 """One manifest type for every corpus: utterance, speaker, text, split, condition, path."""
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -166,3 +169,14 @@ def write_text(path: Path, content: str) -> None:
     """Write a UTF-8 file that appears whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Tell a full disk in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise CorpusError(f"{path}: the disk is full; free some space and run again, nothing is lost.") from None
+        raise

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from lib.corpora.corpus import CorpusError
+from lib.corpora.corpus import CorpusError, full_disk
 from lib.files import write_json
 
 BLOCK = 1 << 20
@@ -264,14 +264,3 @@ def is_done(to: Path, name: str, digest: str) -> bool:
 def mark_done(to: Path, name: str, digest: str) -> None:
     """Remember that the archive with this checksum is unpacked in `to`."""
     write_json(to / ".fetched" / f"{name}.json", {"archive": name, "checksum": digest})
-
-
-@contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Tell a full disk in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise CorpusError(f"{path}: the disk is full; free some space and run again, nothing is lost.") from None
-        raise

@@ -6,7 +6,6 @@ a gate (Whisper tiny.en WER, DistillMOS) or is set aside, listed and replaced. E
 file, so a build that was stopped goes on where it was.
 """
 
-import errno
 import hashlib
 import os
 from collections import Counter
@@ -18,7 +17,7 @@ import numpy as np
 
 from lib import audio, text
 from lib.corpora import world
-from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance
+from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, full_disk
 from lib.corpora.embedded import voices
 from lib.corpora.embedded.gate import judge
 from lib.corpora.embedded.recipe import DATA, Job, digest, plan, read_sentences, resolve
@@ -94,14 +93,9 @@ def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = N
     folder = Path(root) / f"embedded-{identity}"
     if (corpus := complete(folder, identity)) is not None:
         return corpus
-    try:
+    with full_disk(folder):
         corpus = _rounds(recipe, sentences, folder, identity, cores or len(os.sched_getaffinity(0)))
         corpus.save()
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            message = f"{folder}: the disk is full; free some space and run again, nothing is lost."
-            raise CorpusError(message) from None
-        raise
     return corpus
 
 

@@ -8,7 +8,6 @@ damaged file is made again.
 """
 
 import concurrent.futures
-import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lib import audio, text
-from lib.corpora.corpus import Corpus, CorpusError, Utterance, write_text
+from lib.corpora.corpus import Corpus, CorpusError, Utterance, full_disk, write_text
 from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
 from lib.files import DATA, file_hash, fingerprint
 from lib.workers import map_in_processes
@@ -53,14 +52,13 @@ def prepare(
     folder = Path(root) / f"{safe_name(name)}-{identity}"
     usable = [clip for clip in clips if not clip.problem]
     try:
-        done = _finish(usable, folder, cores or len(os.sched_getaffinity(0)), trim)
-        _transcribe(usable, done, folder, recogniser or whisper)
-        clips = with_splits([_with_transcript(clip, done) for clip in clips])
-        corpus = _corpus(clips, done, folder, name, identity)
-        _save(corpus)
+        with full_disk(folder):
+            done = _finish(usable, folder, cores or len(os.sched_getaffinity(0)), trim)
+            _transcribe(usable, done, folder, recogniser or whisper)
+            clips = with_splits([_with_transcript(clip, done) for clip in clips])
+            corpus = _corpus(clips, done, folder, name, identity)
+            _save(corpus)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise CorpusError(f"{folder}: the disk is full; free some space and run again, nothing is lost.") from None
         raise CorpusError(f"{folder}: cannot be written ({error.strerror or error}); choose another root.") from None
     return corpus
 
