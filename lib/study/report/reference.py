@@ -26,6 +26,7 @@ from lib.study.report.verdict_figure import verdicts
 from lib.study.units import METRICS, short
 
 REFERENCE = ROOT / "results" / "reference"
+SPEED = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- results: python -m lib report reference -->", "<!-- end of results -->"
 BENCH_BEGIN, BENCH_END = (
     "<!-- benchmarks: python -m lib report benchmarks -->",
@@ -159,7 +160,7 @@ def _timing(row: dict) -> str:
 
 
 def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = BEGIN, end: str = END) -> None:
-    """Replace what stands between two markers of the README.
+    """Replace what stands between two markers of the README, or of another page.
 
     Raises:
         ValueError: a marker is missing.
@@ -187,5 +188,5 @@ def write_tables() -> None:
 
 
 def write_benchmarks() -> None:
-    """Put the tables of the committed benchmarks into the README."""
-    put_into_readme(benchmarks(), begin=BENCH_BEGIN, end=BENCH_END)
+    """Put the tables of the committed benchmarks into docs/speed.md."""
+    put_into_readme(benchmarks(), SPEED, BENCH_BEGIN, BENCH_END)
