@@ -23,7 +23,7 @@ def test_utterances(study: Systems, name: str, seed: int) -> list[Utterance]:
     for role, per_speaker in settings["sentences"].items():
         if not everywhere and role not in settings["roles_of_every_system"]:
             continue
-        if seed != study.settings["seeds"][0] and role not in settings["roles_of_later_seeds"]:
+        if not is_first(study, seed) and role not in settings["roles_of_later_seeds"]:
             continue
         for speaker in study.corpus.speakers(role):
             chosen += study.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
@@ -35,6 +35,11 @@ def test_utterances(study: Systems, name: str, seed: int) -> list[Utterance]:
 def listed(study: Systems, name: str) -> str:
     """The name that the profile's lists have for a system: with other settings it is measured as the one it is of."""
     return study.changed.get("of", name)
+
+
+def is_first(study: Systems, seed: int) -> bool:
+    """Whether a run is measured as those with the first seed are: one with changed settings always is."""
+    return bool(study.changed) or seed == study.settings["seeds"][0]
 
 
 def speak(study: Systems, name: str, seed: int, utterances: list[Utterance]) -> list[np.ndarray]:
@@ -73,7 +78,7 @@ def measure(study: Systems, name: str, seed: int, utterances: list[Utterance], w
 def is_listened(study: Systems, name: str, seed: int, utterance: Utterance) -> bool:
     settings = study.settings["evaluate"]
     return (
-        seed in settings["recognised_seeds"]
+        (seed in settings["recognised_seeds"] or bool(study.changed))
         and utterance.role in settings["recognised_roles"]
         and (settings["recognised_systems"] == "all" or listed(study, name) in settings["recognised_systems"])
     )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib import audio
 from lib.papers.common.real_voice import RealVoice
-from lib.papers.ht.measure import generated_rows, measure, speak, test_utterances, training_rows
+from lib.papers.ht.measure import generated_rows, is_first, measure, speak, test_utterances, training_rows
 from lib.papers.ht.real import other_corpus
 from lib.papers.ht.systems import BACKBONE, GENERATED, METHODS, OTHER, Systems
 from lib.study.protocol import Measured
@@ -80,7 +80,7 @@ class Study(Systems):
         return {u.utterance: u.text for u in chosen}
 
     def is_listened(self, name: str, seed: int) -> bool:
-        return bool(self.changed) or super().is_listened(name, seed)
+        return is_first(self, seed)
 
     def facts(self) -> dict:
         return {"vocoder": self.vocoder(), "backbone_hash": self.start_of(BACKBONE, 0)}
