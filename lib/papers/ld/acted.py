@@ -18,7 +18,7 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.source import open_corpus
 from lib.metrics import prosody
 from lib.papers.ld import clap
-from lib.papers.ld.data import TRUTHS, LatentError, truths
+from lib.papers.ld.data import TRUTHS, LatentError, energy_of_frames, f0_of_frames, truths
 from lib.papers.ld.posterior import encode
 from lib.papers.ld.probes import Items, every, explained, frame_probes, item, label_probe, rate_probe, scale_of
 from lib.papers.ld.systems import Systems
@@ -66,12 +66,8 @@ def items_of(study: Systems, corpus: Corpus, split: str) -> Items:
         wave = audio.resample(heard, audio.RATE, rate)
         z = encode(study.vits, study.encoder, torch.from_numpy(wave)[None].to(study.device))[0].cpu().numpy()
         frames = z.shape[1]
-        places = np.round((np.arange(frames) + 0.5) * hop / rate / STEP).astype(int)
-        f0 = f0_of(heard)
-        arrays = {
-            "f0_acted": f0[np.minimum(places, len(f0) - 1)],
-            "energy_acted": 10 * np.log10((wave[: frames * hop].reshape(-1, hop) ** 2).mean(1) + 1e-8),
-        }
+        arrays = {"f0_acted": f0_of_frames(f0_of(heard), STEP, frames, hop / rate)}
+        arrays["energy_acted"] = energy_of_frames(wave, frames, hop)
         labels = {"style": utterance.recipe["style"], "speaker": utterance.speaker}
         spoken = vowels_of(utterance) * study.vits.dims.frames_per_second / frames
         found[utterance.utterance] = {"acted": item(z, wave, study, arrays, "acted", labels=labels, rate=spoken)}

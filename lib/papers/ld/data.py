@@ -20,7 +20,6 @@ from torch import Tensor
 from lib import audio, text
 from lib.corpora.embedded.recipe import read_sentences
 from lib.corpora.styled import styles
-from lib.corpora.world import Analysis
 from lib.files import cache_root, fingerprint, replace_file
 from lib.models.mel import log_mel
 from lib.models.vits import model as vits
@@ -241,8 +240,9 @@ def _restylings(wave, sentence: Sentence, owner, durations, data: dict, rate: in
     for name, change in changes.items():
         styled = styles.restyle(analysis, change, rate)
         found[f"wave_{name}"] = pcm(styled)
-        found[f"f0_{name}"] = _f0_of_frames(analysis, change, frames, hop / rate)
-        found[f"energy_{name}"] = 10 * np.log10((styled[: frames * hop].reshape(-1, hop) ** 2).mean(1) + 1e-8)
+        f0 = styles.restyled_f0(analysis.f0, change)
+        found[f"f0_{name}"] = f0_of_frames(f0, styles.FRAME, frames, hop / rate)
+        found[f"energy_{name}"] = energy_of_frames(styled, frames, hop)
         found |= _as_heard(name, styled, analysis, change, vowels, 0.0, rate)
     random = np.random.default_rng(fingerprint_seed(data["seed"], sentence.name, "draws"))
     for draw in range(data["draws"]):
@@ -260,11 +260,15 @@ def _restylings(wave, sentence: Sentence, owner, durations, data: dict, rate: in
     return found
 
 
-def _f0_of_frames(analysis: Analysis, change: styles.Change, frames: int, seconds: float) -> np.ndarray:
-    """F0 (frames,) in Hz at the middle of each latent frame."""
-    f0 = styles.restyled_f0(analysis.f0, change)
-    places = np.round((np.arange(frames) + 0.5) * seconds / styles.FRAME).astype(int)
+def f0_of_frames(f0: np.ndarray, step: float, frames: int, seconds: float) -> np.ndarray:
+    """F0 (frames,) in Hz at the middle of each latent frame of so many seconds, from a track every `step` seconds."""
+    places = np.round((np.arange(frames) + 0.5) * seconds / step).astype(int)
     return f0[np.minimum(places, len(f0) - 1)].astype(np.float32)
+
+
+def energy_of_frames(wave: np.ndarray, frames: int, hop: int) -> np.ndarray:
+    """Energy (frames,) in dB of each latent frame."""
+    return 10 * np.log10((wave[: frames * hop].reshape(-1, hop) ** 2).mean(1) + 1e-8)
 
 
 def _as_heard(name, styled, analysis, change, vowels: int, pause: float, rate: int) -> dict[str, np.ndarray]:

@@ -117,11 +117,6 @@ class Systems(Styled):
         return projection_of(z, phones, self.settings["content_directions"])
 
     @cached_property
-    def mels(self) -> dict[tuple[str, str], np.ndarray]:
-        """Log-mels of recordings that were computed once, by sentence and style."""
-        return {}
-
-    @cached_property
     def _diffusions(self) -> dict[tuple[str, int], LatentDiffusion]:
         return {}
 
