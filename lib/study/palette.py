@@ -65,7 +65,7 @@ def label(paper: str, system: str) -> str:
 def colour(paper: str, system: str) -> str:
     """A system's colour: its own or its family's; a changed one has a colour apart from that of its origin."""
     tones = COLOURS[paper]
-    if origin(paper, system) in tones:
+    if origin(paper, system):
         return SPARE[crc32(system.encode()) % len(SPARE)]
     return tones[max((start for start in tones if system.startswith(start)), key=len)]
 

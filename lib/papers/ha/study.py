@@ -4,8 +4,8 @@
     python -m lib run ha hyper --seed 0                 train one system, let it transcribe, measure it
     torchrun --nproc-per-node 8 -m lib train ha hyper --profile full --device cuda
 
-The run `other_corpus` is that on a real voice. Metrics are by test utterance, speakers and sentences unseen unless the role is adaptation (speakers of the training
-set, unseen sentences).
+The run `other_corpus` is that on a real voice. Metrics are by test utterance, speakers and sentences unseen unless the
+role is adaptation (speakers of the training set, unseen sentences).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 import pandas as pd
 
 from lib.methods.hyperlora import TARGETS
-from lib.papers.common.real_voice import ROLE, RealVoice
+from lib.papers.common.real_voice import ROLE, RealVoice, without_recordings
 from lib.papers.ha import measure, probes
 from lib.papers.ha.real import other_corpus
 from lib.papers.ha.systems import EVERYBODY, LARGEST_RANK, Systems
@@ -65,8 +65,8 @@ class Study(Systems):
             return Measured(rows, facts=facts)
         system, run = self.system(name), self.run_id(name, seed)
         if (out := system.get("without")) and out not in {item.condition for item in self.utterances}:
-            none = {"metric": "recordings", "value": 0.0, "unit": "count"}
-            return Measured(pd.DataFrame([none]), facts={"missing": f"{self.corpus.name} has no speaker with {out}"})
+            facts = {"missing": f"{self.corpus.name} has no speaker with {out}"}
+            return Measured(without_recordings(), facts=facts)
         model = None if system["method"] == "none" else self.restore(name, seed)
         began = time.time()
         items, texts = measure.recognise(self, system, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,7 +26,12 @@ COHORTS = {
 }
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
-label, colour, published = (partial(each, "HA") for each in (palette.label, palette.colour, palette.published))
+colour, published = (partial(each, "HA") for each in (palette.colour, palette.published))
+
+
+def label(system: str) -> str:
+    """A system's name for people, in lines that leave a figure room."""
+    return fill(palette.label("HA", system), 32)
 
 
 def sample(table: pd.DataFrame, profile: dict) -> str:
