@@ -30,6 +30,23 @@ def smoke_corpus(tmp_path_factory) -> None:
         kokoro.build(study.load_profile("smoke")["corpus"])
 
 
+@pytest.fixture
+def voiceless(tmp_path, monkeypatch) -> dict:
+    """The smoke profile with a real voice whose recordings are nowhere and cannot be fetched, and its results folder."""
+    from lib import study
+    from lib.corpora.corpus import CorpusError
+    from lib.corpora.recorded import asterisk
+    from lib.papers.common import real_source
+
+    def refused(to):
+        raise CorpusError("Asterisk prompts: there is no apt-get here.")
+
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(real_source, "INSTALLED", tmp_path / "not installed")
+    monkeypatch.setattr(asterisk, "fetch", refused)
+    return study.load_profile("smoke", {"real": {"corpus": {"name": "asterisk", "source": str(tmp_path / "prompts")}}})
+
+
 @dataclass(frozen=True)
 class Recording:
     """One real utterance: its id, its speaker, mono float32 samples at 16 kHz and what is said."""

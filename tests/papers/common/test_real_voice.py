@@ -6,61 +6,46 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import study
 from lib.corpora.corpus import CorpusError
 from lib.corpora.features import ARRAYS
-from lib.corpora.recorded import asterisk
 from lib.papers.common import real_source, real_voice
 from lib.papers.common.real_voice import RealVoice
 
 
-@pytest.fixture
-def profile(tmp_path, monkeypatch) -> dict:
-    """The smoke profile with the real recordings, which are nowhere."""
-    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(real_source, "INSTALLED", tmp_path / "not installed")
-    monkeypatch.setattr(asterisk, "fetch", refused)
-    return study.load_profile("smoke", {"real": {"corpus": {"name": "asterisk", "source": str(tmp_path / "prompts")}}})
-
-
-def refused(to):
-    raise CorpusError("Asterisk prompts: there is no apt-get here.")
-
-
-def test_without_the_recordings_it_is_said_how_to_get_them(profile):
-    voice = RealVoice(profile)
+def test_without_the_recordings_it_is_said_how_to_get_them(voiceless):
+    voice = RealVoice(voiceless)
     voice.prepare()
     assert voice.told().startswith("the recordings are not here: ") and "no apt-get" in voice.told()
     assert voice.absent()["get_them"].startswith("python -m lib corpora fetch asterisk --to")
 
 
-def test_a_record_that_is_damaged_is_told_in_a_sentence(profile):
-    voice = RealVoice(profile)
+def test_a_record_that_is_damaged_is_told_in_a_sentence(voiceless):
+    voice = RealVoice(voiceless)
     voice.record.parent.mkdir(parents=True)
     voice.record.write_text("{")
     with pytest.raises(CorpusError, match="real.json is damaged: delete it"):
         voice.told()
 
 
-def test_recordings_that_come_later_are_noticed_once_and_for_all(profile, tmp_path):
+def test_recordings_that_come_later_are_noticed_once_and_for_all(voiceless, tmp_path):
     record = tmp_path / "other_corpus.json"
-    assert real_source.since(profile, record) == "at first"
+    assert real_source.since(voiceless, record) == "at first"
     record.write_text(json.dumps({"corpus": None, "late": False}))
-    assert real_source.since(profile, record) == "at first"
+    assert real_source.since(voiceless, record) == "at first"
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "hello.g722").write_bytes(b"\x00" * 16)
-    assert real_source.since(profile, record) == "later"
+    assert real_source.since(voiceless, record) == "later"
     record.write_text(json.dumps({"corpus": "0123456789ab", "late": True}))
-    assert real_source.since(profile, record) == "later"
+    assert real_source.since(voiceless, record) == "later"
 
 
-def test_the_installed_package_stands_in_for_a_folder_that_is_not_there(profile, tmp_path, monkeypatch):
-    assert not real_source.here(profile)
+def test_the_installed_package_stands_in_for_a_folder_that_is_not_there(voiceless, tmp_path, monkeypatch):
+    assert not real_source.here(voiceless)
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "hello.g722").write_bytes(b"\x00" * 16)
     monkeypatch.setattr(real_source, "INSTALLED", tmp_path / "installed")
-    assert real_source.source(profile) == tmp_path / "installed" and real_source.here(profile)
-    assert real_voice.fetch(profile) == ""
+    assert real_source.source(voiceless) == tmp_path / "installed" and real_source.here(voiceless)
+    assert real_voice.fetch(voiceless) == ""
 
 
 def test_pitch_and_energy_are_z_scores_of_the_corpus_the_backbone_was_trained_on(tmp_path):

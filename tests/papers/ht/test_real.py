@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 
 from lib import study
-from lib.corpora.corpus import CorpusError
-from lib.corpora.recorded import asterisk
-from lib.papers.common import real_source, real_voice
+from lib.papers.common import real_voice
 from lib.papers.ht import figures, real_figures
 from lib.papers.ht.real import seeds_of
 from lib.papers.ht.study import Study
@@ -17,19 +15,6 @@ from lib.study.drawing import PlotError
 
 RUN = "ht-other_corpus-s0"
 SYSTEMS = {"tts_0": 60.0, "hypertts_evd": 64.0, "hypertts_d": 63.0, "hypertts_evd_anew": 70.0}
-
-
-@pytest.fixture
-def profile(tmp_path, monkeypatch) -> dict:
-    """The smoke profile with the real recordings, which are nowhere."""
-    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(real_source, "INSTALLED", tmp_path / "not installed")
-    monkeypatch.setattr(asterisk, "fetch", refused)
-    return study.load_profile("smoke", {"real": {"corpus": {"name": "asterisk", "source": str(tmp_path / "prompts")}}})
-
-
-def refused(to):
-    raise CorpusError("Asterisk prompts: there is no apt-get here.")
 
 
 def rows_of_a_run() -> pd.DataFrame:
@@ -49,36 +34,36 @@ def rows_of_a_run() -> pd.DataFrame:
     )
 
 
-def test_without_the_recordings_the_run_says_so_and_the_claim_is_not_tested(profile, smoke_corpus):
-    ht = Study(profile)
+def test_without_the_recordings_the_run_says_so_and_the_claim_is_not_tested(voiceless, smoke_corpus):
+    ht = Study(voiceless)
     ht.run(OTHER, 0)
-    rows = study.read_rows(profile)
-    manifests = study.read_manifests(profile)
+    rows = study.read_rows(voiceless)
+    manifests = study.read_manifests(voiceless)
     assert "no apt-get" in manifests[RUN]["missing"]
     assert rows["metric"].tolist() == ["recordings"] and rows["value"].sum() == 0
     with pytest.raises(PlotError, match="no cos rows"):
-        figures.draw("other_corpus", rows, profile)
-    assert real_figures.speech_table(rows, profile).empty and not real_figures.prompts(ht).rows
-    records = claims.judge(claims.load_claims(), rows, manifests, profile)
+        figures.draw("other_corpus", rows, voiceless)
+    assert real_figures.speech_table(rows, voiceless).empty and not real_figures.prompts(ht).rows
+    records = claims.judge(claims.load_claims(), rows, manifests, voiceless)
     (record,) = [each for each in records if each["id"] == "HT8"]
     assert record["verdict"] == "not tested" and "python -m lib corpora fetch asterisk" in record["reason"]
 
 
-def test_the_claim_reads_the_rows_of_the_voice_and_the_figure_shows_them(profile):
-    study.write_rows(rows_of_a_run(), RUN, profile)
-    study.write_manifest(RUN, profile, {}, 0.0, seed=0, corpus="asterisk")
-    rows = study.read_rows(profile)
-    records = claims.judge(claims.load_claims(), rows, study.read_manifests(profile), profile)
+def test_the_claim_reads_the_rows_of_the_voice_and_the_figure_shows_them(voiceless):
+    study.write_rows(rows_of_a_run(), RUN, voiceless)
+    study.write_manifest(RUN, voiceless, {}, 0.0, seed=0, corpus="asterisk")
+    rows = study.read_rows(voiceless)
+    records = claims.judge(claims.load_claims(), rows, study.read_manifests(voiceless), voiceless)
     (record,) = [each for each in records if each["id"] == "HT8"]
     assert record["verdict"] == "reproduced" and record["value"] == pytest.approx(4.0, abs=0.5)
     assert [part["verdict"] for part in record["parts"]] == ["reproduced"] * 5
-    shown = figures.draw("other_corpus", rows, profile)
+    shown = figures.draw("other_corpus", rows, voiceless)
     assert "n = 12 test utterances of one voice" in shown.caption
-    table = real_figures.speech_table(rows, profile)
+    table = real_figures.speech_table(rows, voiceless)
     assert table["system"].iloc[-1].endswith("adapted anew") and table["wer"].tolist() == ["–"] * 4
 
 
-def test_only_the_seeds_that_the_embedded_corpuss_run_has_are_used(profile):
-    settings = study.merge(profile, {"ht": {"seeds": [0, 1, 2]}, "real": {"seeds": [0, 2, 4]}})
+def test_only_the_seeds_that_the_embedded_corpuss_run_has_are_used(voiceless):
+    settings = study.merge(voiceless, {"ht": {"seeds": [0, 1, 2]}, "real": {"seeds": [0, 2, 4]}})
     assert seeds_of(Study(settings), "hypertts_evd") == [0, 2]
     assert seeds_of(Study(settings), "tts_0") == [0]
