@@ -47,7 +47,8 @@ else:
 METHOD = """
 import sys, torch
 sys.path.insert(0, "tests")
-from lib import study, systems
+from lib import study
+from lib.papers.ht import systems
 from lib.methods.hypertts import count
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims, loss
 from synthetic_batch import make_batch
@@ -55,11 +56,11 @@ from synthetic_batch import make_batch
 torch.manual_seed(0)
 sizes = dict(hidden=32, filter=48, encoder_layers=2, decoder_layers=3, predictor_filter=32, postnet_channels=16)
 backbone, batch = FastSpeech2(FastSpeech2Dims(**sizes)), make_batch(speaker=True)
-profile = study.load_profile("smoke")
-model = systems.assemble(backbone, systems.system_of(profile, "film_d"))
+listed = study.load_profile("smoke")["ht"]["systems"]
+model = systems.assemble(backbone, {"name": "film_d"} | listed["film_d"])
 before = backbone.eval()(batch)["mel"]
 assert torch.equal(model.eval()(batch)["mel"], before), "untrained, it must change nothing"
-peer = systems.assemble(backbone, systems.system_of(profile, "hypertts_d"))
+peer = systems.assemble(backbone, {"name": "hypertts_d"} | listed["hypertts_d"])
 assert abs(count(model) / count(peer) - 1) < 0.05, "as many weights as the hypernetwork"
 optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.01)
 for _ in range(2):
@@ -74,9 +75,9 @@ assert not torch.equal(model(other)["mel"], after), "the voice must matter"
 """
 
 METRIC = """
-import numpy as np
+import numpy as np, torch
 from types import SimpleNamespace
-from lib import scoring
+from lib.papers.ht import measure as scoring
 from lib.corpora.corpus import Utterance
 from lib.metrics import tempo
 
@@ -91,13 +92,11 @@ assert values.dtype == np.float64 and np.allclose(values, [50, 0], atol=2)
 assert (tempo.score(recorded, recorded)["tempo_error"] == 0).all()
 
 said = [Utterance(f"u{i}", "s", "Text.", "", (), "adaptation", "test", "typical", "u.wav", 1.0) for i in range(2)]
-bench = SimpleNamespace(
-    corpus=SimpleNamespace(wave=lambda u: recorded[int(u.utterance[1])], select=lambda **_: said),
-    features=SimpleNamespace(rows=lambda u: u, centroid=lambda _: np.eye(1, 256, dtype=np.float32)[0]),
-    profile={"evaluate": {"recognised_seeds": []}},
-    device="cpu",
-)
-rows = scoring.measure(bench, "hypertts_d", 0, said, spoken)
+scoring.secs = SimpleNamespace(score=lambda *_, **options: {})  # needs weights that are fetched
+scoring.enrolment = lambda _, speakers: torch.eye(len(speakers), 256)
+scoring.is_listened = lambda *_: False
+there = SimpleNamespace(corpus=SimpleNamespace(wave=lambda u: recorded[int(u.utterance[1])]), device="cpu")
+rows = scoring.measure(there, "hypertts_d", 0, said, spoken)
 mine = rows[rows["metric"] == "tempo_error"]
 assert mine["value"].tolist() == values.tolist() and set(mine["unit"]) == {"%"}
 assert len(rows["metric"].unique()) > 5, "the other metrics are still there"
@@ -106,7 +105,8 @@ assert len(rows["metric"].unique()) > 5, "the other metrics are still there"
 CLAIM = """
 import sys
 sys.path.insert(0, "tests")
-from lib import claims, study
+from lib import study
+from lib.study import claims
 from synthetic_study import PROFILE, write_study
 
 write_study()
@@ -175,6 +175,6 @@ def test_a_patch_without_a_marker_is_named(tmp_path):
 
 def test_an_example_that_does_not_apply_says_so(project, tmp_path):
     changed = shutil.copytree(project, tmp_path / "changed")
-    (changed / "lib" / "systems.py").write_text("# nothing left\n")
+    (changed / "lib" / "papers" / "ht" / "systems.py").write_text("# nothing left\n")
     with pytest.raises(pytest.fail.Exception, match="examples/method.patch no longer applies"):
         patched("method", changed, tmp_path)
