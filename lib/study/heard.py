@@ -19,6 +19,7 @@ from lib.metrics import is_silent, wer
 from lib.models.mel import MelDims, log_mel
 from lib.study import drawing, pictures
 from lib.study.listen import player
+from lib.study.protocol import Study
 
 CONTEXT = 5.0  # s, as in lib.metrics.wer
 COLUMNS = 4  # pictures side by side
@@ -128,6 +129,17 @@ def attempt(function: Callable[..., Heard], *arguments, **options) -> Heard | No
         return function(*arguments, **options)
     except (ValueError, OSError) as error:
         return Note(str(error))
+
+
+def untrained(study: Study, name: str, seed: int) -> str:
+    """Why a part of a study cannot be used yet, in one sentence, or ""."""
+    if study.checkpoint(name, seed).exists():
+        return ""
+    profile = study.profile["name"]
+    return (
+        f"{name}, seed {seed}, has not been trained in the profile {profile}: "
+        f"run ./run_all.sh --profile {profile} first, or choose another system"
+    )
 
 
 def sentence(corpus: Corpus, speaker: str, number: int = 0, said: str = "") -> Utterance:

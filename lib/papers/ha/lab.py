@@ -26,7 +26,7 @@ from lib.models.whisper.decoding import transcribe
 from lib.models.whisper.model import HOP, RATE, Whisper
 from lib.models.whisper.states import EncoderStates, Example, log_weights, mean_states, prepare
 from lib.papers.ha.systems import Adaptations, Systems, group_of
-from lib.study.heard import ExploreError, Heard, Panel, against, speech_panel
+from lib.study.heard import ExploreError, Heard, Panel, against, speech_panel, untrained
 from lib.training.weights import load_weights
 
 CONDITIONS = simulated.CONDITIONS
@@ -42,13 +42,7 @@ def trained(study: Systems, seed: int = 0) -> list[str]:
 
 def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot be used yet, in one sentence, or "". Raises AsrError for a system that there is not."""
-    if study.system(name)["method"] == "none" or study.checkpoint(name, seed).exists():
-        return ""
-    profile = study.profile["name"]
-    return (
-        f"{name}, seed {seed}, has not been trained in the profile {profile}: "
-        f"run ./run_all.sh --profile {profile} first, or choose another system"
-    )
+    return "" if study.system(name)["method"] == "none" else untrained(study, name, seed)
 
 
 def load(study: Systems, name: str, seed: int) -> Adaptations | None:

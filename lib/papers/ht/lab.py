@@ -24,7 +24,7 @@ from lib.models.fastspeech2 import FastSpeech2
 from lib.papers.ht.speech import enrolment
 from lib.papers.ht.style import label
 from lib.papers.ht.systems import BACKBONE, RECORDED, Adapted, Systems, assemble
-from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
+from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript, untrained
 from lib.training.weights import load_weights
 
 
@@ -40,15 +40,10 @@ def missing(study: Systems, name: str, seed: int) -> str:
         return f"{name} is no model, it reads the recordings: choose a system that speaks"
     if method == "generated":
         return f"{name} is no model, it measures what hypernetworks generate: choose a system that speaks"
-    needed = [(BACKBONE, 0)] + [(name, seed)] * study.has_weights(name)
-    profile = study.profile["name"]
-    for each in needed:
-        if profile != "smoke" and not study.checkpoint(*each).exists():
-            return (
-                f"{each[0]}, seed {each[1]}, has not been trained in the profile {profile}: "
-                f"run ./run_all.sh --profile {profile} first, or choose another system"
-            )
-    return ""
+    if study.profile["name"] == "smoke":
+        return ""
+    own = untrained(study, name, seed) if study.has_weights(name) else ""
+    return untrained(study, BACKBONE, 0) or own
 
 
 def load(study: Systems, name: str, seed: int) -> Adapted:

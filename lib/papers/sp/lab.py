@@ -15,7 +15,7 @@ from lib.metrics import cos, is_silent
 from lib.models import vocoder
 from lib.papers.sp.speech import reference_mel
 from lib.papers.sp.systems import COST, DENSE, Systems, saved
-from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript
+from lib.study.heard import ExploreError, Heard, Panel, attention_panels, speech_panel, transcript, untrained
 from lib.training.weights import load_weights
 
 SHOWN = 4  # decoder blocks
@@ -30,13 +30,7 @@ def missing(study: Systems, name: str, seed: int) -> str:
     """Why a system cannot speak yet, in one sentence, or ""."""
     if name != DENSE and study.system(name)["method"] == "cost":
         return f"{name} measures what attention costs and cannot speak: choose another system"
-    if study.checkpoint(name, seed).exists():
-        return ""
-    profile = study.profile["name"]
-    return (
-        f"{name}, seed {seed}, has not been trained in the profile {profile}: "
-        f"run ./run_all.sh --profile {profile} first, or choose another system"
-    )
+    return untrained(study, name, seed)
 
 
 def ratios(study: Systems) -> dict[float, str]:
