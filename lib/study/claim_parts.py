@@ -1,10 +1,19 @@
-"""The parts of a claim: a comparison each, its verdict by the rule of claims.yaml, and the claim's from them."""
+"""The parts of a claim: a comparison each, its verdict by the rule of claims.yaml, and the claim's from them.
+
+A part is reproduced when its interval lies wholly beyond the smallest effect of interest on the claimed side, and not
+reproduced when the interval, at a level corrected for the number of deciding parts (Bonferroni), lies wholly short of
+it. A claim is reproduced when every deciding part is: no correction is needed there, since each must pass by itself
+(Berger, Technometrics 24, 1982). A part of equivalence is reproduced when two one-sided tests place it within the
+margin (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib.study.statistics import Estimate, holm
+from lib.study.statistics import Estimate
+
+LEVELS = {"seed": "one seed", "speaker": "one speaker", "utterance": "one utterance"}
 
 
 @dataclass
@@ -16,27 +25,28 @@ class Part:
     estimate: Estimate | None = None
     verdict: str = "not tested"
     reason: str = ""
-    p: float | None = None
-    p_holm: float | None = None
     runs: tuple[str, ...] = ()
     floored: bool = False  # every system lies below what the metric can tell apart
+    design: dict | None = None  # seeds, speakers and sentences that would decide it
+
+    @property
+    def goal(self) -> float:
+        """Where the smallest effect of interest lies on the claimed side of the threshold."""
+        sign = 1 if self.spec.get("expect") == "greater" else -1
+        return self.spec["threshold"] + sign * self.spec["smallest"]
 
 
 def counts(part: Part) -> bool:
-    """Does a part decide the verdict: a `primary` one, and with `if_there` only where it was measured."""
+    """Does a part decide the verdict: a `primary` one, with `if_there` only where it was measured."""
     return bool(part.spec.get("primary")) and not (part.spec.get("if_there") and part.value is None)
 
 
-def correct(parts: list[Part]) -> None:
-    """Bootstrap p values against each part's threshold, Holm-corrected over the parts with an interval."""
-    tested = [part for part in parts if part.estimate is not None and part.estimate.ci_low is not None]
-    p_values = [part.estimate.p(part.spec["threshold"]) for part in tested]
-    for part, p, corrected in zip(tested, p_values, holm(p_values), strict=True):
-        part.p, part.p_holm = p, corrected
+def judge_part(part: Part, level: float, family: int, training: bool = True) -> None:
+    """Give the part its verdict and a reason in words.
 
-
-def judge_part(part: Part, level: float, family: int) -> None:
-    """Give the part its verdict and a reason in words; the rule is the one that claims.yaml states."""
+    `family` is the number of deciding parts of the claim; `training`: the claim speaks of training, so that one seed
+    decides nothing.
+    """
     spec = part.spec
     if part.value is None:
         return
@@ -50,80 +60,87 @@ def judge_part(part: Part, level: float, family: int) -> None:
         part.verdict = "reproduced" if holds else "inconclusive"
         part.reason = f"{shown}, at most {number(spec['at_most'])} is claimed"
         part.reason += "" if holds else "; a backbone of this size cannot show a smaller share"
-    elif part.estimate.ci_low is None:
-        part.verdict = "inconclusive"
-        part.reason = f"{shown}, a single value without an interval"
     elif part.floored:
         part.verdict = "inconclusive"
         part.reason = f"{shown}, but all compared lie below {number(spec['floor'])}, where {spec['metric']} cannot tell"
         part.reason += " systems apart"
+    elif part.estimate.ci_low is None:
+        part.verdict = "inconclusive"
+        part.reason = f"{shown}, a single value without an interval"
     else:
-        _judge_interval(part, shown, level, family)
+        _judge_interval(part, shown, level, family, training)
 
 
-def _judge_interval(part: Part, shown: str, level: float, family: int) -> None:
+def _judge_interval(part: Part, shown: str, level: float, family: int, training: bool) -> None:
     estimate, spec = part.estimate, part.spec
-    sign = 1 if spec["expect"] == "greater" else -1
-    threshold, smallest = spec["threshold"], spec["smallest"]
-    part.p = estimate.p(threshold) if part.p is None else part.p
-    side = "above" if sign > 0 else "below"
-    near = estimate.ci_low if sign > 0 else estimate.ci_high
-    corrected = estimate.at(1 - (1 - level) / family if spec.get("primary") else level)
-    far = corrected[1] if sign > 0 else corrected[0]
-    p = part.p if part.p_holm is None else part.p_holm
-    if sign * (near - threshold) > 0 and p < 1 - level:
-        part.verdict, ends = "reproduced", f"wholly {side} {number(threshold)}"
-        if sign * (estimate.value - threshold) < smallest:
-            ends += f", though smaller than the {number(smallest)} that would matter"
-    elif sign * (far - threshold) < smallest:
-        part.verdict = "not reproduced"
-        ends = f"wholly short of {number(threshold + sign * smallest)}"
-    elif sign * (near - threshold) > 0:
-        part.verdict, ends = "inconclusive", f"{side} {number(threshold)} but with a corrected p of {p:.3f}"
-    else:
-        part.verdict, ends = "inconclusive", f"not settled against {number(threshold)}"
-    bounds = f"[{number(estimate.ci_low)}, {number(estimate.ci_high)}]"
-    part.reason = f"{shown}, {100 * level:g} % interval {bounds}, {ends}"
-    if estimate.fixed:
-        part.reason += f" (one {', one '.join(estimate.fixed)} only)"
+    corrected = 1 - (1 - level) / family if spec.get("primary") else level
+    part.verdict, ends = (_equivalent if "equivalence" in spec else _one_sided)(part, level, corrected)
+    kind = "exact interval" if estimate.exact or estimate.share else "interval"
+    part.reason = f"{shown}, {100 * level:g} % {kind} [{number(estimate.ci_low)}, {number(estimate.ci_high)}], {ends}"
+    if training and "seed" in estimate.fixed:
+        part.verdict = "inconclusive"
+        part.reason += "; one seed: what another training would give is not known"
+    others = [LEVELS[name] for name in estimate.fixed if not (training and name == "seed")]
+    part.reason += f" ({', '.join(others)} only)" if others else ""
+
+
+def _one_sided(part: Part, level: float, corrected: float) -> tuple[str, str]:
+    sign = 1 if part.spec["expect"] == "greater" else -1
+    near = part.estimate.at(level)[0 if sign > 0 else 1]
+    far = part.estimate.at(corrected)[1 if sign > 0 else 0]
+    goal = number(part.goal)
+    if sign * (near - part.goal) > 0:
+        return "reproduced", f"wholly {'above' if sign > 0 else 'below'} {goal}"
+    if sign * (far - part.goal) < 0:
+        return "not reproduced", f"wholly short of {goal}"
+    return "inconclusive", f"not settled against {goal}"
+
+
+def _equivalent(part: Part, level: float, corrected: float) -> tuple[str, str]:
+    margin, centre = part.spec["equivalence"], part.spec["threshold"]
+    low, high = part.estimate.at(1 - 2 * (1 - level))
+    bottom, top = part.estimate.at(corrected)
+    if centre - margin < low and high < centre + margin:
+        return "reproduced", f"within {number(margin)} of {number(centre)} by two one-sided tests"
+    if bottom > centre + margin or top < centre - margin:
+        return "not reproduced", f"wholly more than {number(margin)} from {number(centre)}"
+    return "inconclusive", f"not settled against a margin of {number(margin)}"
 
 
 def combine(primary: list[Part], absent: list[str]) -> tuple[str, str]:
-    """The claim's verdict from its primary parts, and the reason: the parts in order."""
-    verdicts = [part.verdict for part in primary]
+    """The claim's verdict from its deciding parts, and the reason: the parts in order.
+
+    A part whose systems all lie below the metric's floor decides nothing; where no other is left the claim is
+    inconclusive.
+    """
     told = "; ".join(f"{part.spec['name']}: {part.verdict}, {part.reason}" for part in primary)
+    verdicts = [part.verdict for part in primary if not part.floored]
     if "not reproduced" in verdicts:
         return "not reproduced", told
     if absent:
         return "not tested", f"this profile's rows lack {', '.join(absent)}"
     if "not tested" in verdicts:
-        return "not tested", told
+        return "not tested", "; ".join(f"{p.spec['name']}: {p.reason}" for p in primary if p.verdict == "not tested")
     return "reproduced" if set(verdicts) == {"reproduced"} else "inconclusive", told
 
 
 def numbers(part: Part) -> dict:
     estimate = part.estimate
-    return {
-        "value": part.value,
-        "ci_low": estimate.ci_low if estimate else None,
-        "ci_high": estimate.ci_high if estimate else None,
-        "n": estimate.n if estimate else None,
-        "speakers": estimate.speakers if estimate else None,
-        "seeds": estimate.seeds if estimate else None,
-        "dz": estimate.dz if estimate else None,
-        "p": part.p,
-        "p_holm": part.p_holm,
-    }
+    names = ("ci_low", "ci_high", "n", "speakers", "seeds", "dz", "df", "half_width")
+    found = {name: getattr(estimate, name) if estimate else None for name in names}
+    p = estimate.p(part.goal) if estimate and "equivalence" not in part.spec else None
+    return {"value": part.value} | found | {"p": p, "design": part.design}
 
 
 def record(part: Part) -> dict:
     spec = {name: part.spec[name] for name in ("name", "type", "metric", "unit")}
-    compared = {name: part.spec[name] for name in ("a", "b", "systems", "factor", "unit_of") if name in part.spec}
+    optional = ("a", "b", "base", "ceiling", "systems", "weights", "along", "factor", "unit_of", "equivalence")
+    compared = {name: part.spec[name] for name in optional if name in part.spec}
     return (
         spec
         | compared
         | {"published": part.spec.get("published"), "primary": bool(part.spec.get("primary"))}
-        | {"threshold": part.spec["threshold"]}
+        | {"threshold": part.spec["threshold"], "smallest": part.spec["smallest"]}
         | numbers(part)
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
         | {"verdict": part.verdict, "reason": part.reason}

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from lib import study
 from lib.files import ROOT, write_json
-from lib.study.claim_parts import Part, combine, correct, counts, judge_part, number, numbers, record
-from lib.study.statistics import StatisticsError, interval, paired_difference, reduction, slope
+from lib.study import gates, power
+from lib.study.claim_compare import measure, select
+from lib.study.claim_parts import Part, combine, counts, judge_part, number, numbers, record
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
 FIELDS = ("id", "paper", "statement", "published", "scale", "figure", "notebook", "anchor", "needs", "parts")
 OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 TYPES = {
-    "difference": {"a", "b", "expect"},
-    "reduction": {"a", "b", "expect"},
-    "value": {"expect"},
-    "slope": {"systems", "x", "expect"},
+    "difference": {"a", "b"},
+    "reduction": {"a", "b"},
+    "gain_share": {"a", "base", "ceiling"},
+    "value": set(),
+    "slope": {"systems", "x"},
+    "contrast": {"weights"},
+    "trend": {"a", "b", "along"},
+    "worse_share": {"a", "b"},
     "equals": {"value", "tolerance"},
     "share": {"a", "b", "at_most"},
 }
+PLAIN = ("equals", "share")  # without an interval, and so without a side of it
 
 
 class ClaimError(ValueError):
@@ -44,34 +49,41 @@ def load_claims(path: Path = CLAIMS) -> dict:
             f"{path.name} cannot be read as claims ({type(error).__name__}); restore it from git"
         ) from error
     content["papers"] = {k: v for k, v in content.get("papers", {}).items() if not v.get("across")}
-    seen = set()
+    ranges, seen = content.get("ranges", {}), set()
     for claim in claims:
         missing = [name for name in FIELDS if name not in claim]
         if missing or claim["id"] in seen:
             raise ClaimError(f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it")
         seen.add(claim["id"])
-        claim["parts"] = [defaults | {"floor": floors.get(part.get("metric"))} | part for part in claim["parts"]]
-        for part in claim["parts"]:
-            _check_part(claim["id"], part)
+        for i, part in enumerate(claim["parts"]):
+            named = {"floor": floors.get(part.get("metric")), "largest": ranges.get(part.get("metric"))}
+            claim["parts"][i] = defaults | named | part
+            _check_part(claim["id"], claim["parts"][i])
         if not claim["parts"] or not claim["parts"][0].get("primary") or claim["parts"][0].get("if_there"):
             raise ClaimError(f"claim {claim['id']} has no primary first part; it gives the claim its number")
+    content["amendments"] = _amendments(content)
     return content
 
 
-def judge(content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict) -> list[dict]:
-    """One record per claim, as written to claims.json: value, interval, verdict, reason, scale and parts."""
-    requires = {name: paper.get("requires") for name, paper in content.get("papers", {}).items()}
-    return [
-        _judge_claim(claim, content["rules"], requires.get(claim["paper"]), rows, manifests, profile)
-        for claim in content["claims"]
-    ]
+def judge(
+    content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, curves: dict | None = None
+) -> list[dict]:
+    """One record per claim, as written to claims.json: value, interval, verdict, reason, scale and parts.
+
+    `curves` are the learning curves that the gates read (`lib.study.gates.read_curves`).
+    """
+    bench = Bench(content, rows, manifests, profile, curves or {})
+    return [bench.judge(claim) for claim in content["claims"]]
 
 
 def write_claims(profile: dict) -> list[dict]:
-    """Judge all claims on the rows of a profile, write R/claims.json, return its records."""
+    """Judge all claims on the rows of a profile, write R/claims.json and R/gates.json, return the claims' records."""
     rows, manifests = study.read_rows(profile), study.read_manifests(profile)
-    records = judge(load_claims(), rows, manifests, profile)
-    write_json(study.results_root(profile) / "claims.json", records)
+    bench = Bench(load_claims(), rows, manifests, profile, gates.read_curves(profile))
+    records = [bench.judge(claim) for claim in bench.content["claims"]]
+    root = study.results_root(profile)
+    write_json(root / "claims.json", records)
+    write_json(root / "gates.json", bench.gate_records())
     return records
 
 
@@ -91,15 +103,6 @@ def summary(records: list[dict]) -> list[dict]:
         }
         for record in records
     ]
-
-
-def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
-    """The rows whose columns equal the given values; a list of values means any of them."""
-    keep = np.ones(len(rows), dtype=bool)
-    for column, wanted in (where | more).items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        keep &= rows[column].isin(allowed).fillna(False).to_numpy(dtype=bool)
-    return rows[keep]
 
 
 def interval_options(profile: dict) -> dict:
@@ -130,57 +133,153 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
 
 
+class Bench:
+    """Rows, gates and curves of a profile, and the judge of its claims."""
+
+    def __init__(
+        self, content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, curves: dict[str, list]
+    ) -> None:
+        self.content, self.manifests, self.profile, self.curves = content, manifests, profile, curves
+        self.papers, self.options = content.get("papers", {}), interval_options(profile)
+        self.rows = {
+            name: rows[(rows["paper"] == name).fillna(False)] for name in {c["paper"] for c in content["claims"]}
+        }
+        self.texts = {key: text for each in manifests.values() for key, text in (each.get("texts") or {}).items()}
+        self.quality = {
+            name: gates.quality(name, self.papers.get(name, {}).get("gates") or [], rows) for name in self.rows
+        }
+        self.convergence: dict[str, gates.Gate] = {}
+
+    def judge(self, claim: dict) -> dict:
+        """The record of one claim."""
+        parts, absent, shut = self.measured(claim), _absent(claim["needs"], self.rows[claim["paper"]]), self.shut(claim)
+        primary = [part for part in parts if counts(part)]
+        family = sum(part.estimate is not None and not part.floored for part in primary) or 1
+        for part in parts:
+            judge_part(part, self.options["level"], family, claim.get("training", True))
+        verdict, reason = combine(primary, absent)
+        if not self.judges:
+            verdict, reason = "not tested", f"the {self.profile['name']} profile tests no claim"
+        elif verdict != "not tested" and shut:
+            verdict, reason = "not tested", "; ".join(f"{gate.told}: {gate.reason}" for gate in shut)
+        elif verdict == "not tested" and "missing" in claim:
+            reason = f"{reason}; {claim['missing']}"
+        if shut or not self.judges:
+            for part in parts:
+                part.verdict = "not tested"
+        return self._record(claim, parts, verdict, reason, shut)
+
+    @property
+    def judges(self) -> bool:
+        """Does the profile test claims at all (`statistics.judges`)?"""
+        return (self.profile.get("statistics") or {}).get("judges", True)
+
+    def measured(self, claim: dict) -> list[Part]:
+        """The parts of a claim with what was measured of them, and the design that would decide each."""
+        rows, paper = self.rows[claim["paper"]], self.papers.get(claim["paper"], {})
+        parts = [Part(spec) for spec in claim["parts"]]
+        for part in parts:
+            measure(part, rows, self.texts, paper.get("sentence"), **self.options)
+        pooled = self._pooled(claim["paper"])
+        for part in parts:
+            if part.estimate is not None and part.estimate.terms:
+                part.design = power.design(part.spec, part.estimate, pooled, claim.get("training", True))
+        return parts
+
+    def shut(self, claim: dict) -> list[gates.Gate]:
+        """The gates of a claim that do not stand open: its paper's, unless the claim names its own, and the plateau."""
+        wanted = claim.get("gates")
+        found = [gate for gate in self.quality[claim["paper"]] if wanted is None or gate.name in wanted]
+        trained = self._trained(claim)
+        if trained:
+            found.append(gates.plateau(claim["paper"], trained, self.curves))
+            self.convergence[claim["id"]] = found[-1]
+        unequal = gates.unequal(claim.get("trained_alike") or [], self.profile, claim["paper"])
+        if unequal:
+            told = "compared systems are trained on as many utterances"
+            found.append(gates.Gate(claim["paper"], "equal training", told, None, False, unequal))
+        return [gate for gate in found if not gate.open]
+
+    def gate_records(self) -> list[dict]:
+        """Every gate of every paper with its number, and the plateau of every claim judged."""
+        every = [gate for name in self.papers for gate in self.quality.get(name, [])]
+        plateaus = [gates.as_records([gate])[0] | {"claim": claim} for claim, gate in self.convergence.items()]
+        return gates.as_records(every) + plateaus
+
+    def _trained(self, claim: dict) -> list[str]:
+        """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its systems'.
+
+        A shared training that left no curve where others did has no place in this profile.
+        """
+        paper = self.papers.get(claim["paper"], {})
+        if not paper.get("gates") or not claim.get("training", True):
+            return []
+        key, untrained = claim["paper"].lower(), set(paper.get("untrained") or [])
+        own = [system for system in claim["needs"].get("systems", []) if system not in untrained]
+        shared = claim.get("trainings") or paper.get("shared_trainings") or []
+        left = any(run.startswith(f"{key}-") for run in self.curves)
+        there = [name for name in shared if not left or any(run.startswith(f"{key}-{name}-s") for run in self.curves)]
+        return [*there, *own]
+
+    def _pooled(self, paper: str) -> dict[str, dict]:
+        """What one more seed adds, by metric: declared in claims.yaml for parts that ran with one seed."""
+        return {
+            metric: {tuple(name.split()): sd**2 for name, sd in found.items()}
+            for metric, found in (self.papers.get(paper, {}).get("seed_spread") or {}).items()
+        }
+
+    def _record(self, claim: dict, parts: list[Part], verdict: str, reason: str, shut: list[gates.Gate]) -> dict:
+        head, paper = parts[0], claim["paper"]
+        every = pd.concat(self.rows.values())
+        return {
+            "id": claim["id"],
+            "paper": paper,
+            "statement": claim["statement"],
+            "published": claim["published"],
+            "threshold": head.spec["threshold"],
+            **numbers(head),
+            "unit": head.spec["unit"],
+            "verdict": verdict,
+            "reason": reason,
+            "shut": gates.as_records(shut),
+            "amended": claim.get("amended"),
+            "profile": self.profile["name"],
+            "scale": f"{scale(every, self.manifests, self.profile, paper)}. {claim['scale']}",
+            "note": claim["scale"],
+            "rule": self.content["rules"].get(paper) or self.content["rules"]["all"],
+            "figure": claim["figure"],
+            "notebook": claim["notebook"],
+            "anchor": claim["anchor"],
+            "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
+            "parts": [record(part) for part in parts],
+        }
+
+
 def _check_part(claim: str, part: dict) -> None:
     needed = TYPES.get(part.get("type"))
     if needed is None:
         raise ClaimError(f"claim {claim}: {part.get('type')!r} is no comparison; use {', '.join(TYPES)}")
+    sided = part["type"] in PLAIN or "equivalence" in part or part.get("expect") in ("greater", "less")
     missing = sorted((needed | {"name", "metric", "unit"}) - set(part))
-    if missing or part.get("expect", "less") not in ("greater", "less"):
+    if missing or not sided:
         raise ClaimError(
             f"claim {claim}, part {part.get('name')!r} lacks [{', '.join(missing)}] or expects neither "
             "greater nor less; mend it"
         )
 
 
-def _judge_claim(
-    claim: dict, rules: dict, requires: list | None, rows: pd.DataFrame, manifests: dict, profile: dict
-) -> dict:
-    options = interval_options(profile)
-    level = options["level"]
-    paper_rows = rows[(rows["paper"] == claim["paper"]).fillna(False)]
-    absent = _absent(claim["needs"], paper_rows)
-    unmet = _unmet(requires or [], paper_rows)
-    parts = [Part(spec) for spec in claim["parts"]]
-    for part in parts:
-        _measure(part, paper_rows, **options)
-    primary = [part for part in parts if counts(part)]
-    correct(primary)
-    for part in parts:
-        judge_part(part, level, sum(each.estimate is not None for each in primary) or 1)
-    verdict, reason = ("not tested", unmet) if unmet else combine(primary, absent)
-    if verdict == "not tested" and "missing" in claim:
-        reason = f"{reason}; {claim['missing']}"
-    head = parts[0]
-    return {
-        "id": claim["id"],
-        "paper": claim["paper"],
-        "statement": claim["statement"],
-        "published": claim["published"],
-        "threshold": head.spec["threshold"],
-        **numbers(head),
-        "unit": head.spec["unit"],
-        "verdict": verdict,
-        "reason": reason,
-        "profile": profile["name"],
-        "scale": f"{scale(rows, manifests, profile, claim['paper'])}. {claim['scale']}",
-        "note": claim["scale"],
-        "rule": rules[claim["paper"]],
-        "figure": claim["figure"],
-        "notebook": claim["notebook"],
-        "anchor": claim["anchor"],
-        "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
-        "parts": [record(part) for part in parts],
-    }
+def _amendments(content: dict) -> list[dict]:
+    """The changes of rules: those that concern many claims, then each claim's own, with the rule before it."""
+    every = [claim["id"] for claim in content["claims"]]
+    shared = [
+        change | {"claims": every if change["claims"] == "all" else change["claims"]}
+        for change in content.get("amendments") or []
+    ]
+    own = [(claim["id"], claim["amended"]) for claim in content["claims"] if "amended" in claim]
+    return shared + [
+        {"date": change["date"], "claims": [name], "text": f"{change['why']} Before: {change['was']}"}
+        for name, change in own
+    ]
 
 
 def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:
@@ -192,77 +291,3 @@ def _absent(needs: dict, rows: pd.DataFrame) -> list[str]:
         for name in names
         if not (rows[columns[key]] == name).any()
     ]
-
-
-def _unmet(requires: list[dict], rows: pd.DataFrame) -> str:
-    """What a paper's runs must reach before a comparison between them says anything and did not; "" if nothing."""
-    for each in requires:
-        found = select(rows, each["where"], metric=each["metric"])["value"]
-        if len(found) and found.mean() > each["at_most"]:
-            return f"{each['told']}: {each['metric']} {found.mean():.2f}, at most {each['at_most']:g} is asked for"
-    return ""
-
-
-def _measure(part: Part, rows: pd.DataFrame, **options: float) -> None:
-    """Fill the part's value, estimate and runs; when rows are missing, only the reason."""
-    spec = part.spec
-    rows = select(rows, spec["where"], metric=spec["metric"])
-    names = spec.get("systems") or [spec[key] for key in ("a", "b") if key in spec]
-    tables = {_shown(name): select(rows, {spec.get("factor", "system"): name}) for name in names} or {"": rows}
-    missing = [name for name, table in tables.items() if table.empty]
-    if missing:
-        where = ", ".join(f"{key} {_shown(value)}" for key, value in spec["where"].items())
-        part.reason = f"no {spec['metric']} rows{' of ' if names else ''}{', '.join(missing)}"
-        part.reason += f" for {where}" if where else ""
-        return
-    part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
-    floor = spec.get("floor")
-    part.floored = floor is not None and all(table["value"].mean() < floor for table in tables.values())
-    try:
-        if spec["type"] not in ("share", "equals"):
-            several = [isinstance(name, list) for name in names] or [False]
-            tables = [_units(t, spec.get("unit_of"), s) for t, s in zip(tables.values(), several, strict=True)]
-        else:
-            tables = list(tables.values())
-        _compare(part, tables, options)
-    except (StatisticsError, TypeError) as error:
-        part.reason = str(error)
-        return
-    if part.estimate is not None:
-        part.value = part.estimate.value
-
-
-def _compare(part: Part, chosen: list[pd.DataFrame], options: dict) -> None:
-    """Set the part's estimate, or its value where the comparison has no interval."""
-    spec = part.spec
-    if spec["type"] == "difference":
-        part.estimate = paired_difference(*chosen, on=spec["pair_on"], **options)
-    elif spec["type"] == "reduction":
-        part.estimate = reduction(*chosen, on=spec["pair_on"], **options)
-    elif spec["type"] == "slope":
-        sizes = {float(table[spec["x"]].iloc[0]): table for table in chosen}
-        part.estimate = slope(sizes, on=spec["pair_on"], log=spec.get("log", True), **options)
-    elif spec["type"] == "value":
-        part.estimate = interval(chosen[0], **options)
-    elif spec["type"] == "share":
-        part.value = float(100 * chosen[0]["value"].mean() / chosen[1]["value"].mean())
-    else:
-        values = pd.concat(chosen)["value"].to_numpy(dtype=float)
-        part.value = float(values[np.abs(values - spec["value"]).argmax()])
-
-
-def _units(table: pd.DataFrame, column: str | None, several: bool) -> pd.DataFrame:
-    """The rows with `column` (a layer, for example) in the place of the utterance, where a part names one.
-
-    Where a part compares the mean of several systems, or a unit has several rows, one mean per seed, speaker and unit.
-    """
-    table = table if column is None else table.assign(utterance=table[column].astype("string"))
-    if column is None and not several:
-        return table
-    unit = ["seed", "speaker", "utterance"]
-    means = table.groupby(unit, dropna=False)["value"].transform("mean")
-    return table.assign(value=means).drop_duplicates(unit)
-
-
-def _shown(name: object) -> str:
-    return " and ".join(map(str, name)) if isinstance(name, list) else str(name)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.study.variance import Design
+from lib.study.variance import Design, Spread
 
 FACTORS = ("seed", "speaker", "utterance")
 FEW = 5  # units that differ, below which the exact bound holds
@@ -38,7 +38,7 @@ class Estimate:
     two pairs or no spread); `fixed` names the factors with one level. `ci_low`, `ci_high`, `se` and `df` are None
     when every factor is fixed. `terms` is what each factor and interaction adds to the squared standard error.
     `exact`, where the interval is exact: in how many sentences the value is below 0 and above 0, of how many, and how
-    large it can be.
+    large it can be; `share`, of a share of events in percent: how many of how many.
     """
 
     value: float
@@ -55,9 +55,13 @@ class Estimate:
     sentences: int = 1
     terms: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False, compare=False)
     exact: tuple[int, int, int, float] | None = None
+    share: tuple[int, int] | None = None
 
     def at(self, level: float) -> tuple[float, float]:
         """The interval at another level, such as one corrected for a family of comparisons."""
+        if self.share is not None:
+            low, high = share(*self.share, level)
+            return 100 * low, 100 * high
         if self.exact is not None:
             below, above, count, largest = self.exact
             return -largest * share(below, count, level)[1], largest * share(above, count, level)[1]
@@ -66,7 +70,7 @@ class Estimate:
 
     def p(self, threshold: float = 0.0) -> float | None:
         """Two-sided p value of the true value being `threshold`; None where the interval is exact."""
-        if self.exact is not None or self.se is None:
+        if self.exact is not None or self.share is not None or self.se is None:
             return None
         if self.se == 0:
             return float(self.value == threshold)
@@ -214,16 +218,6 @@ def share(events: int, count: int, level: float = 0.95) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given (Holm 1979)."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = (len(p) - np.arange(len(p))) * p[order]
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    return adjusted.tolist()
-
-
 def pair(tables: dict, on: Sequence[str] = FACTORS) -> pd.DataFrame:
     """Inner join of the values on `on`: columns seed, speaker, utterance, sentence and one per key of `tables`."""
     joined = None
@@ -304,8 +298,30 @@ def _estimate(
         exact = (below, above, len(units), largest) if below + above < FEW else None
     facts |= {"se": float(np.sqrt(found.variance[0])), "df": max(float(found.df[0]) - used, 1.0), "exact": exact}
     facts["terms"] = {term: float(part[0]) for term, part in found.terms.items()}
+    facts["terms"] |= _sentences(table, codes, found, influence)
     low, high = Estimate(ci_low=None, ci_high=None, **facts).at(level)
     return Estimate(ci_low=low, ci_high=high, **facts)
+
+
+def _sentences(table: pd.DataFrame, codes: dict, found: Spread, influence: np.ndarray) -> dict:
+    """Where sentences are nested in speakers: the terms of `found` with the speakers' split into their own and what
+    their sentences add; the sums stay.
+    """
+    units = pd.factorize(table["speaker"].str.cat(table["sentence"], sep="\n"))[0]
+    speakers = len(np.unique(codes.get("speaker", [0])))
+    if "sentence" in codes or "speaker" not in codes or units.max() + 1 == speakers:
+        return {}
+    groups = [table["speaker"], table["seed"]]
+    within = influence - pd.Series(influence).groupby(groups).transform("mean").to_numpy()
+    seeds = {"seed": codes["seed"]} if "seed" in codes else {}
+    inner = Design(seeds | {"sentence": units}).spread(within * np.sqrt(units.max() / (units.max() + 1 - speakers)))
+    split = {}
+    for term in [("speaker",), ("seed", "speaker")]:
+        if term in found.terms:
+            whole = float(found.terms[term][0])
+            part = min(whole, float(inner.terms[*term[:-1], "sentence"][0]))
+            split |= {term: whole - part, (*term, "sentence"): part}
+    return split
 
 
 def factors(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -230,7 +230,8 @@ def test_differences_that_hardly_ever_happen_are_bounded_exactly():
 def test_what_factors_add_to_the_squared_error_sums_to_it():
     estimate = interval(table(normal(4, 6, 5) + normal(4, 1, 1, seed=1), 4, 6))
     assert sum(estimate.terms.values()) == pytest.approx(estimate.se**2)
-    assert set(estimate.terms) == {("seed",), ("speaker",), ("seed", "speaker")}
+    nested = {("speaker", "sentence"), ("seed", "speaker", "sentence")}
+    assert set(estimate.terms) == {("seed",), ("speaker",), ("seed", "speaker")} | nested
 
 
 def test_columns_that_pair_stand_side_by_side():

@@ -1,0 +1,145 @@
+"""What a design can decide: half-widths of intervals for other numbers of seeds, speakers and sentences.
+
+The variance of a mean is the sum of what seeds, speakers, sentences and their interactions add (`Estimate.terms`);
+each shrinks with the number of levels of its factors. So the half-width of any other design follows from one that was
+run.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from scipy import stats
+
+from lib import study
+from lib.study.statistics import Estimate
+
+SEEDS = (3, 4, 5, 8, 10, 15, 20)
+SPEAKERS = (1, 3, 6, 8, 12, 18, 24, 36, 48, 96)
+SENTENCES = (4, 8, 12, 20, 40, 60, 100)
+NEAR = 0.05  # a published value so near the threshold, in shares of it, is a margin that the threshold names
+TRAINING = 200  # what one more seed costs, counted in utterances spoken and scored
+
+
+def half_width(terms: dict[tuple[str, ...], float], sizes: dict[str, int], level: float = 0.95) -> float:
+    """Of a design with `sizes` levels of seed, speaker and sentence; `terms` hold variances for one level of each."""
+    parts = {term: variance / np.prod([sizes[name] for name in term]) for term, variance in terms.items()}
+    total, below = sum(parts.values()), 0.0
+    if total <= 0:
+        return 0.0
+    for name in ("seed", "speaker", "sentence"):
+        square = sum(part for term, part in parts.items() if name == term[0] or name in term and sizes[term[0]] == 1)
+        if sizes[name] > 1:
+            below += square**2 / (sizes[name] - 1)
+    df = max(1.0, total**2 / below) if below else 1.0
+    return float(stats.t.ppf((1 + level) / 2, df) * np.sqrt(total))
+
+
+def single(estimate: Estimate) -> dict[tuple[str, ...], float]:
+    """The variances that one seed, one speaker and one sentence would add."""
+    sizes = sizes_of(estimate)
+    return {term: part * float(np.prod([sizes[name] for name in term])) for term, part in estimate.terms.items()}
+
+
+def sizes_of(estimate: Estimate) -> dict[str, int]:
+    return {"seed": estimate.seeds, "speaker": estimate.speakers, "sentence": estimate.sentences}
+
+
+def wanted(spec: dict) -> float | None:
+    """The half-width below which a part of a claim can be decided: its smallest effect or margin; where there is
+    none, how far the published value lies from the threshold, and else the threshold itself.
+    """
+    if spec.get("equivalence") or spec.get("smallest"):
+        return float(spec.get("equivalence") or spec["smallest"])
+    threshold, published = spec["threshold"], spec.get("published")
+    if published is not None and abs(published - threshold) > NEAR * abs(threshold):
+        return float(abs(published - threshold))
+    return float(abs(threshold)) or None
+
+
+def needed(
+    terms: dict[tuple[str, ...], float],
+    target: float,
+    least: dict[str, int],
+    level: float = 0.95,
+    training: bool = True,
+) -> dict | None:
+    """The cheapest design, of at least as many speakers and sentences as `least`, whose half-width is below `target`.
+
+    Returns seeds, speakers, sentences and half_width; None: no design of up to 20 seeds, 96 speakers and 100 sentences
+    is enough.
+    """
+    seeds = [size for size in SEEDS if size >= least["seed"]] if training else [least["seed"]]
+    speakers = [least["speaker"]] + [size for size in SPEAKERS if size > least["speaker"] > 1]
+    sentences = [least["sentence"]] + [size for size in SENTENCES if size > least["sentence"]]
+    best = None
+    for sizes in product(seeds or [least["seed"]], speakers, sentences):
+        cost = sizes[0] * (TRAINING + sizes[1] * sizes[2])
+        if best is not None and cost >= best[0]:
+            continue
+        width = half_width(terms, dict(zip(("seed", "speaker", "sentence"), sizes, strict=True)), level)
+        if width < target:
+            best = (cost, sizes, width)
+    if best is None:
+        return None
+    return dict(zip(("seeds", "speakers", "sentences"), best[1], strict=True)) | {"half_width": best[2]}
+
+
+def design(spec: dict, estimate: Estimate, pooled: dict[str, dict], training: bool = True) -> dict | None:
+    """The design that would decide a part of a claim, from the rows of one that was run; None where nothing is to be
+    decided. `enough` is None where no design is.
+
+    With one seed, what seeds add comes from `pooled` (metric to variances); where that is not known either, it counts
+    as nothing and `seeds_known` is False.
+    """
+    target = wanted(spec)
+    if target is None or not estimate.se or estimate.exact:
+        return None
+    terms, least = single(estimate), sizes_of(estimate)
+    known = not training or estimate.seeds > 1 or spec["metric"] in pooled
+    if training and estimate.seeds == 1:
+        terms = with_seeds(terms, pooled.get(spec["metric"], {}))
+    found = needed(terms, target, least, estimate.level, training)
+    return {"target": target, "enough": found, "seeds_known": known}
+
+
+def with_seeds(terms: dict, pooled: dict) -> dict:
+    """`terms` of one seed, with what seeds add elsewhere (`pooled`: variances for one level of each)."""
+    return terms | {term: variance for term, variance in pooled.items() if "seed" in term and term not in terms}
+
+
+def profile_sizes(spec: dict, paper: str, profile: dict) -> dict[str, int]:
+    """Seeds, speakers and sentences that a profile gives to a part of a claim, as far as its settings say."""
+    section = profile if paper == "HT" else profile.get(paper.lower()) or {}
+    named = spec.get("systems") or list(spec.get("weights", ())) or [spec[key] for key in "ab" if key in spec]
+    flat = [name for each in named for name in (each if isinstance(each, list) else [each])]
+    runs = study.expected_runs(profile, paper)
+    trained = [
+        sum(run.startswith(f"{paper.lower()}-{name}-s") for run in runs)
+        for name in flat
+        if (section.get("systems", {}).get(name) or {"method": "none"})["method"] != "none"
+    ]
+    speakers, sentences = _corpus_sizes(spec, paper, profile, section)
+    return {"seed": min(trained, default=1), "speaker": speakers, "sentence": sentences}
+
+
+def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple[int, int]:
+    role = spec["where"].get("role", "never_seen" if paper == "SP" else "adaptation")
+    roles = role if isinstance(role, list) else [role]
+    if paper == "LD":
+        return 1, section.get("data", {}).get("sentences", {}).get("test", 1)
+    if paper == "HA":
+        cohorts = spec["where"].get("cohort", [])
+        cohorts = cohorts if isinstance(cohorts, list) else [cohorts]
+        found = [
+            (group["speakers"] * len(set(group["conditions"]) & set(cohorts)), group["test"])
+            for group in section.get("corpus", {}).get("groups", {}).values()
+            if set(group["conditions"]) & set(cohorts) and ("role" not in spec["where"] or group["role"] in roles)
+        ]
+        return sum(count for count, _ in found) or 1, max((test for _, test in found), default=1)
+    cast = profile.get("corpus", {}).get("cast") or []
+    known = profile.get("corpus", {}).get("speakers") or {}
+    speakers = sum(known.get(name, {}).get("role") in roles for name in cast)
+    counts = section.get("evaluate", {}).get("sentences", {}) if paper == "HT" else section.get("sentences", {})
+    return speakers or 1, max((counts.get(each, 1) for each in roles), default=1)
