@@ -207,7 +207,8 @@ class Bench:
         return gates.as_records(every) + plateaus
 
     def _trained(self, claim: dict) -> list[str]:
-        """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its systems'.
+        """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its
+        systems'.
 
         A shared training that left no curve where others did has no place in this profile.
         """

@@ -124,7 +124,10 @@ def _read(paper: str, gate: dict, rows: pd.DataFrame) -> Gate:
     value = means["of"] - means.get("minus", 0.0)
     if "over" in means:
         over = means["over"] - means.get("over_minus", 0.0)
-        value = 100 * value / over if over > 0 else float("nan")
+        if over <= 0:
+            reason = f"cannot be read: what it is a share of is {over:.3g}, not above zero"
+            return Gate(paper, gate["name"], gate["told"], None, False, reason)
+        value = 100 * value / over
     least, most = gate.get("at_least", -np.inf), gate.get("at_most", np.inf)
     bound = f"at least {least:g}" if "at_least" in gate else f"at most {most:g}"
     reason = f"{value:.3g} {gate.get('unit', '')}".strip() + f", {bound} is asked for"

@@ -19,6 +19,7 @@ SEEDS = (3, 4, 5, 8, 10, 15, 20)
 SPEAKERS = (1, 3, 6, 8, 12, 18, 24, 36, 48, 96)
 SENTENCES = (4, 8, 12, 20, 40, 60, 100)
 NEAR = 0.05  # a published value so near the threshold, in shares of it, is a margin that the threshold names
+FACTORS = ("seed", "speaker", "sentence")
 TRAINING = 200  # what one more seed costs, counted in utterances spoken and scored
 
 
@@ -28,7 +29,7 @@ def half_width(terms: dict[tuple[str, ...], float], sizes: dict[str, int], level
     total, below = sum(parts.values()), 0.0
     if total <= 0:
         return 0.0
-    for name in ("seed", "speaker", "sentence"):
+    for name in FACTORS:
         square = sum(part for term, part in parts.items() if name == term[0] or name in term and sizes[term[0]] == 1)
         if sizes[name] > 1:
             below += square**2 / (sizes[name] - 1)
@@ -73,17 +74,15 @@ def needed(
     seeds = [size for size in SEEDS if size >= least["seed"]] if training else [least["seed"]]
     speakers = [least["speaker"]] + [size for size in SPEAKERS if size > least["speaker"] > 1]
     sentences = [least["sentence"]] + [size for size in SENTENCES if size > least["sentence"]]
-    best = None
-    for sizes in product(seeds or [least["seed"]], speakers, sentences):
-        cost = sizes[0] * (TRAINING + sizes[1] * sizes[2])
-        if best is not None and cost >= best[0]:
-            continue
-        width = half_width(terms, dict(zip(("seed", "speaker", "sentence"), sizes, strict=True)), level)
-        if width < target:
-            best = (cost, sizes, width)
-    if best is None:
+    designs = product(seeds or [least["seed"]], speakers, sentences)
+    by_cost = sorted(designs, key=lambda sizes: sizes[0] * (TRAINING + sizes[1] * sizes[2]))
+    if half_width(terms, dict(zip(FACTORS, by_cost[-1], strict=True)), level) >= target:
         return None
-    return dict(zip(("seeds", "speakers", "sentences"), best[1], strict=True)) | {"half_width": best[2]}
+    for sizes in by_cost:
+        width = half_width(terms, dict(zip(FACTORS, sizes, strict=True)), level)
+        if width < target:
+            return dict(zip(("seeds", "speakers", "sentences"), sizes, strict=True)) | {"half_width": width}
+    return None
 
 
 def design(spec: dict, estimate: Estimate, pooled: dict[str, dict], training: bool = True) -> dict | None:
