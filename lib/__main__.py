@@ -98,7 +98,7 @@ def compare(options: argparse.Namespace) -> None:
     from lib.study import compare
 
     a, b = compare.locate(options.a), compare.locate(options.b)
-    for number, title in enumerate(("provenance", "verdicts", "means")):
+    for number, title in enumerate(("provenance", "verdicts", "intervals", "means")):
         print(end="\n" if number else "")
         cli.print_table(getattr(compare, title)(a, b), f"{title} that differ: {options.a} (a), {options.b} (b)")
 
@@ -147,6 +147,24 @@ def estimate(options: argparse.Namespace) -> None:
     entries = estimate.estimate(profile, device, lambda line: print(line, file=sys.stderr))
     cli.print_table(entries, f"Trainings of profile {options.profile} on {device}")
     print(estimate.summary(entries, device))
+
+
+def power(options: argparse.Namespace) -> None:
+    from lib.study import load_profile
+    from lib.study.planning import power
+
+    told = f"Parts of claims that the design of profile {options.profile} cannot decide"
+    cli.print_table(power(load_profile(options.profile), options.claims), told)
+
+
+def coverage(options: argparse.Namespace) -> None:
+    from lib.study import coverage
+
+    cells = coverage.coverage(options.output, options.simulations)
+    print(coverage.markdown(cells))
+    if wrong := coverage.outside(cells):
+        cli.print_table(wrong, "Designs whose interval covers too little or too much")
+        raise SystemExit(1)
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -297,6 +315,21 @@ VERBS = {
         "Time a few training steps of every model and say how long the profile's trainings take here.",
         "python -m lib estimate --profile paper --device cuda",
         (PROFILE, DEVICE),
+    ),
+    "power": Verb(
+        power,
+        "Which claims a profile's design cannot decide, and what would, before anything is trained.",
+        "python -m lib power --profile full",
+        (PROFILE, ("--claims", {"type": Path, "help": "a claims.json whose variances count"})),
+    ),
+    "coverage": Verb(
+        coverage,
+        "How often the intervals hold the truth in simulated designs, into results/reference/coverage.json.",
+        "python -m lib coverage",
+        (
+            ("--output", {"type": Path, "default": Path("results/reference/coverage.json"), "help": "the file"}),
+            ("--simulations", {"type": int, "default": 3000, "help": "studies of each design and spread"}),
+        ),
     ),
     "bench": Verb(
         bench,

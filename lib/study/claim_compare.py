@@ -22,6 +22,7 @@ from lib.study.statistics import (
     trend,
 )
 
+OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 UNIT = ["seed", "speaker", "utterance"]
 
 
@@ -32,6 +33,29 @@ def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
         allowed = wanted if isinstance(wanted, list) else [wanted]
         keep &= rows[column].isin(allowed).fillna(False).to_numpy(dtype=bool)
     return rows[keep]
+
+
+def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
+    """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone.
+
+    The corpus checks of a paper, rows of no method, do not count, nor do recordings of another corpus.
+    """
+    rows = rows[(rows["paper"] == paper).fillna(False) & (rows["role"] != OTHER).fillna(True)]
+    manifests = {run: m for run, m in manifests.items() if OTHER not in run}
+    if rows.empty:
+        return f"{profile['name']} profile, nothing measured"
+    heard = rows[rows["utterance"].notna() & rows["method"].notna()]
+    seeds, speakers = heard["seed"].nunique(), heard["speaker"].nunique()
+    corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
+    size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
+    parts = [
+        f"{profile['name']} profile",
+        f"corpus {' and '.join(corpora) or 'unknown'}",
+        f"{speakers} speaker{'s' * (speakers != 1)}",
+        f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
+        f"{seeds} seed{'s' * (seeds != 1)}",
+    ]
+    return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
 
 
 def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str | None, **options: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.study.power import single
 from lib.study.statistics import Estimate
 
 LEVELS = {"seed": "one seed", "speaker": "one speaker", "utterance": "one utterance"}
@@ -143,8 +144,15 @@ def record(part: Part) -> dict:
         | {"threshold": part.spec["threshold"], "smallest": part.spec["smallest"]}
         | numbers(part)
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
+        | {"terms": _terms(part.estimate)}
         | {"verdict": part.verdict, "reason": part.reason}
     )
+
+
+def _terms(estimate: Estimate | None) -> dict[str, float]:
+    """The variances of one seed, speaker and sentence, by name, as "seed speaker"."""
+    found = single(estimate) if estimate and estimate.se and not estimate.exact else {}
+    return {" ".join(term): variance for term, variance in found.items()}
 
 
 def number(value: float | None) -> str:

@@ -10,13 +10,12 @@ import yaml
 from lib import study
 from lib.files import ROOT, write_json
 from lib.study import gates, power
-from lib.study.claim_compare import measure, select
+from lib.study.claim_compare import measure, scale, select
 from lib.study.claim_parts import Part, combine, counts, judge_part, number, numbers, record
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
 FIELDS = ("id", "paper", "statement", "published", "scale", "figure", "notebook", "anchor", "needs", "parts")
-OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 TYPES = {
     "difference": {"a", "b"},
     "reduction": {"a", "b"},
@@ -70,9 +69,9 @@ def judge(
 ) -> list[dict]:
     """One record per claim, as written to claims.json: value, interval, verdict, reason, scale and parts.
 
-    `curves` are the learning curves that the gates read (`lib.study.gates.read_curves`).
+    `curves` are the learning curves that the gates read; None: those that the profile's runs left.
     """
-    bench = Bench(content, rows, manifests, profile, curves or {})
+    bench = Bench(content, rows, manifests, profile, gates.read_curves(profile) if curves is None else curves)
     return [bench.judge(claim) for claim in content["claims"]]
 
 
@@ -110,29 +109,6 @@ def interval_options(profile: dict) -> dict:
     return {"level": (profile.get("statistics") or {}).get("level", 0.95)}
 
 
-def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: str) -> str:
-    """What was measured on, in words: profile, corpus, speakers, utterances, seeds, size of the backbone.
-
-    The corpus checks of a paper, rows of no method, do not count, nor do recordings of another corpus.
-    """
-    rows = rows[(rows["paper"] == paper).fillna(False) & (rows["role"] != OTHER).fillna(True)]
-    manifests = {run: m for run, m in manifests.items() if OTHER not in run}
-    if rows.empty:
-        return f"{profile['name']} profile, nothing measured"
-    heard = rows[rows["utterance"].notna() & rows["method"].notna()]
-    seeds, speakers = heard["seed"].nunique(), heard["speaker"].nunique()
-    corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
-    size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
-    parts = [
-        f"{profile['name']} profile",
-        f"corpus {' and '.join(corpora) or 'unknown'}",
-        f"{speakers} speaker{'s' * (speakers != 1)}",
-        f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
-        f"{seeds} seed{'s' * (seeds != 1)}",
-    ]
-    return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
-
-
 class Bench:
     """Rows, gates and curves of a profile, and the judge of its claims."""
 
@@ -146,9 +122,19 @@ class Bench:
         }
         self.texts = {key: text for each in manifests.values() for key, text in (each.get("texts") or {}).items()}
         self.quality = {
-            name: gates.quality(name, self.papers.get(name, {}).get("gates") or [], rows) for name in self.rows
+            name: gates.quality(name, self.papers.get(name, {}).get("gates") or [], self._with_others(name, rows))
+            for name in self.rows
         }
         self.convergence: dict[str, gates.Gate] = {}
+
+    def _with_others(self, paper: str, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows, with those of the profile's other papers that this one's gates read, where a chapter has only its
+        own.
+        """
+        operands = [each for gate in self.papers.get(paper, {}).get("gates") or [] for each in gate.values()]
+        named = {each["paper"] for each in operands if isinstance(each, dict) and "paper" in each}
+        lacking = [name for name in named if not (rows["paper"] == name).any()]
+        return pd.concat([rows, *(study.read_rows(self.profile, name) for name in lacking)]) if lacking else rows
 
     def judge(self, claim: dict) -> dict:
         """The record of one claim."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib import study
+from lib.study.claim_parts import number
 from lib.study.report.evidence import read_json
 
 MADE = ("profile_hash", "corpus", "data_hash", "backbone_hash", "vocoder", "commit", "device", "python")
@@ -35,7 +36,7 @@ def provenance(a: str, b: str) -> list[dict]:
 
 
 def verdicts(a: str, b: str) -> list[dict]:
-    """One entry per claim whose verdict or value differs, or that only one of the runs judged."""
+    """One entry per claim whose verdict differs, or that only one of the runs judged."""
     read = [_claims(Path(root) / "claims.json") for root in (a, b)]
     entries = []
     for claim in sorted(set(read[0]) | set(read[1])):
@@ -43,9 +44,39 @@ def verdicts(a: str, b: str) -> list[dict]:
         entry = {"claim": claim}
         for key in ("verdict", "value"):
             entry |= {f"{key} a": first.get(key), f"{key} b": second.get(key)}
-        if (first.get("verdict"), first.get("value")) != (second.get("verdict"), second.get("value")):
+        if first.get("verdict") != second.get("verdict"):
             entries.append(entry)
     return entries
+
+
+def intervals(a: str, b: str) -> list[dict]:
+    """One entry per part of a claim of which the interval of one run does not hold the other's value.
+
+    Where both runs are of one profile, 95 % intervals should exclude about one value in twenty and no more.
+    """
+    read = [_claims(Path(root) / "claims.json") for root in (a, b)]
+    entries = []
+    for claim in sorted(set(read[0]) & set(read[1])):
+        parts = [{part["name"]: part for part in run[claim]["parts"]} for run in read]
+        for name in parts[0]:
+            first, second = parts[0][name], parts[1].get(name, {})
+            if _outside(first, second) or _outside(second, first):
+                entry = {"claim": claim, "part": name}
+                for key, part in (("a", first), ("b", second)):
+                    low, high = part["ci_low"], part["ci_high"]
+                    entry |= {
+                        key: part["value"],
+                        f"interval {key}": f"[{number(low)}, {number(high)}]" if low is not None else "",
+                    }
+                entries.append(entry)
+    return entries
+
+
+def _outside(part: dict, other: dict) -> bool:
+    """Does the interval of one exclude the value of the other?"""
+    if part.get("ci_low") is None or other.get("value") is None:
+        return False
+    return not part["ci_low"] <= other["value"] <= part["ci_high"]
 
 
 def means(a: str, b: str) -> list[dict]:

@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from lib import study
 from lib.study.statistics import Estimate
 
 SEEDS = (3, 4, 5, 8, 10, 15, 20)
@@ -108,37 +107,22 @@ def with_seeds(terms: dict, pooled: dict) -> dict:
     return terms | {term: variance for term, variance in pooled.items() if "seed" in term and term not in terms}
 
 
-def profile_sizes(spec: dict, paper: str, profile: dict) -> dict[str, int]:
-    """Seeds, speakers and sentences that a profile gives to a part of a claim, as far as its settings say."""
-    section = profile if paper == "HT" else profile.get(paper.lower()) or {}
-    named = spec.get("systems") or list(spec.get("weights", ())) or [spec[key] for key in "ab" if key in spec]
-    flat = [name for each in named for name in (each if isinstance(each, list) else [each])]
-    runs = study.expected_runs(profile, paper)
-    trained = [
-        sum(run.startswith(f"{paper.lower()}-{name}-s") for run in runs)
-        for name in flat
-        if (section.get("systems", {}).get(name) or {"method": "none"})["method"] != "none"
-    ]
-    speakers, sentences = _corpus_sizes(spec, paper, profile, section)
-    return {"seed": min(trained, default=1), "speaker": speakers, "sentence": sentences}
+def told(part: dict) -> str:
+    """What would decide a part of a claim, in a sentence, from its record; "" where nothing is to be decided."""
+    design = part.get("design")
+    if not design or part.get("half_width") is None:
+        return ""
+    text = f"{part['name']}: the interval reaches {part['half_width']:.3g} to either side, and {design['target']:.3g} would"
+    text += " tell the smallest effect that matters"
+    if design["enough"] is None:
+        largest = {"seeds": SEEDS[-1], "speakers": SPEAKERS[-1], "sentences": SENTENCES[-1]}
+        text += f"; no design of up to {said(largest)} gets there"
+    else:
+        text += f"; {said(design['enough'])} would reach {design['enough']['half_width']:.3g}"
+    return text + ("" if design["seeds_known"] else " (or more: what seeds differ in is not known from one)") + "."
 
 
-def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple[int, int]:
-    role = spec["where"].get("role", "never_seen" if paper == "SP" else "adaptation")
-    roles = role if isinstance(role, list) else [role]
-    if paper == "LD":
-        return 1, section.get("data", {}).get("sentences", {}).get("test", 1)
-    if paper == "HA":
-        cohorts = spec["where"].get("cohort", [])
-        cohorts = cohorts if isinstance(cohorts, list) else [cohorts]
-        found = [
-            (group["speakers"] * len(set(group["conditions"]) & set(cohorts)), group["test"])
-            for group in section.get("corpus", {}).get("groups", {}).values()
-            if set(group["conditions"]) & set(cohorts) and ("role" not in spec["where"] or group["role"] in roles)
-        ]
-        return sum(count for count, _ in found) or 1, max((test for _, test in found), default=1)
-    cast = profile.get("corpus", {}).get("cast") or []
-    known = profile.get("corpus", {}).get("speakers") or {}
-    speakers = sum(known.get(name, {}).get("role") in roles for name in cast)
-    counts = section.get("evaluate", {}).get("sentences", {}) if paper == "HT" else section.get("sentences", {})
-    return speakers or 1, max((counts.get(each, 1) for each in roles), default=1)
+def said(design: dict) -> str:
+    """As in: 5 seeds, 24 speakers, 12 sentences each."""
+    named = ((design["seeds"], "seed"), (design["speakers"], "speaker"), (design["sentences"], "sentence"))
+    return ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in named) + " each"

@@ -17,11 +17,16 @@ def table(frame: pd.DataFrame | list[dict], caption: str = "", precision: int = 
 
 
 def verdict(records: list[dict], claim: str) -> Styler:
-    """The parts of one claim's record (`lib.study.claims.judge`) in numbers; its statement is the caption."""
+    """The parts of one claim's record (`lib.study.claims.judge`) in numbers; its statement is the caption.
+
+    A claim that is not tested has no verdict of parts, but the reason.
+    """
     record = next(each for each in records if each["id"] == claim)
-    columns = ("name", "value", "ci_low", "ci_high", "unit", "n", "published", "verdict")
+    tested = record["verdict"] != "not tested"
+    columns = ("name", "value", "ci_low", "ci_high", "unit", "n", "published") + (("verdict",) if tested else ())
     parts = [{column: part[column] for column in columns} for part in record["parts"]]
-    return table(_numeric(parts, columns), f"{claim}, {record['verdict']}: {record['statement']}")
+    told = record["verdict"] if tested else f"not tested ({record['reason']})"
+    return table(_numeric(parts, columns), f"{claim}, {told}: {record['statement']}")
 
 
 def verdicts(records: list[dict], notebook: str | None = None) -> Styler:

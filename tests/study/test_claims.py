@@ -409,7 +409,10 @@ def test_what_a_part_asks_for_first_leaves_it_untested():
     rows = word_errors("a", noisy(0.3, 12)) + word_errors("b", noisy(0.1, 12))
     need = {"metric": "wer", "where": {"system": "b"}, "at_most": -5.0, "told": "b keeps no words"}
     record = judge_rows(rows, type="difference", a="a", b="b", expect="greater", requires=[need])
-    assert record["verdict"] == "not tested" and "b keeps no words: wer is 0.122, at most -5 is asked for" in record["reason"]
+    assert (
+        record["verdict"] == "not tested"
+        and "b keeps no words: wer is 0.122, at most -5 is asked for" in record["reason"]
+    )
 
 
 def test_large_errors_count_as_the_cap():

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.study import load_profile, power
+from lib.study import claims, load_profile, planning, power
 from lib.study.statistics import interval
 
 TRUE = {"seed": 1.0, "speaker": 2.0, ("seed", "speaker"): 0.7, "sentence": 1.5, "rest": 1.2}
@@ -78,14 +78,41 @@ def test_what_half_width_decides_a_part(spec, target):
 
 def test_a_profile_says_how_many_seeds_speakers_and_sentences_a_part_gets():
     part = {"a": "hypertts_d", "b": "adaptertts_d", "where": {"role": "adaptation", "split": "test"}}
-    assert power.profile_sizes(part, "HT", load_profile("full")) == {"seed": 5, "speaker": 8, "sentence": 8}
+    assert planning.profile_sizes(part, "HT", load_profile("full")) == {"seed": 5, "speaker": 8, "sentence": 8}
     part = {"a": "dp_r45", "b": "vp", "where": {"role": "never_seen", "split": "test"}}
-    assert power.profile_sizes(part, "SP", load_profile("demo")) == {"seed": 1, "speaker": 6, "sentence": 4}
+    assert planning.profile_sizes(part, "SP", load_profile("demo")) == {"seed": 1, "speaker": 6, "sentence": 4}
     part = {"a": "hyper", "b": "whisper_0", "where": {"cohort": "typical"}}
-    assert power.profile_sizes(part, "HA", load_profile("demo"))["speaker"] == 6
+    assert planning.profile_sizes(part, "HA", load_profile("demo"))["speaker"] == 6
 
 
 def test_noise_alone_needs_no_more_seeds():
     assert (
         power.needed({("speaker",): 1.0}, 1.5, {"seed": 1, "speaker": 8, "sentence": 4}, training=False)["seeds"] == 1
     )
+
+
+def record(**part):
+    terms = {"speaker": 9.0, "seed": 0.5, "seed speaker": 1.0}
+    return {"id": "HT4", "parts": [{"name": "COS, decoder", "terms": terms} | part]}
+
+
+def test_claims_that_a_design_cannot_decide_are_named_with_what_would():
+    found = planning.undecided([record()], claims.load_claims(), load_profile("full"))
+    line = next(line for line in found if line["claim"] == "HT4")
+    assert line["reason"] == "one seed decides nothing about training"  # hypertts_d_nolayer runs with the first seed
+    seeds = {"ht": {"headline": list(load_profile("full")["ht"]["systems"])}}
+    found = planning.undecided([record()], claims.load_claims(), load_profile("full", seeds))
+    line = next(line for line in found if line["claim"] == "HT4")
+    assert line["half-width"] > line["wanted"] == 1.5 and "speakers" in line["design"]
+    never = next(line for line in found if line["claim"] == "HT6")
+    assert never["half-width"] is None and never["reason"] == "never measured"
+
+
+def test_what_would_decide_a_part_is_told_in_words():
+    part = {"name": "COS", "half_width": 3.71, "design": {"target": 1.5, "seeds_known": False}}
+    enough = {"seeds": 4, "speakers": 48, "sentences": 6, "half_width": 1.46}
+    told = power.told(part | {"design": part["design"] | {"enough": enough}})
+    assert "reaches 3.71 to either side" in told and "4 seeds, 48 speakers, 6 sentences each would reach 1.46" in told
+    assert "or more" in told
+    assert "no design of up to" in power.told(part | {"design": part["design"] | {"enough": None}})
+    assert power.told({"name": "COS", "design": None}) == ""

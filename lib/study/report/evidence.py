@@ -14,6 +14,7 @@ import soundfile
 from PIL import Image
 
 from lib.study import StudyError
+from lib.study.power import told
 from lib.study.registry import paper_of
 
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -47,6 +48,8 @@ def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tab
         "links": links,
         "rows": rows,
         "table": tables.get(record["id"]),
+        "needed": [line for part in record["parts"] if part["primary"] for line in [told(part)] if line],
+        "amended": record.get("amended"),
         "parts": parts,
         "strip": strip(record, (record["published"] or {}).get("value")),
     }

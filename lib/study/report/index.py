@@ -71,6 +71,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
+            gates=_gates(root, chosen),
             across=across if exists(root, across) else None,
             copied=copied is not None,
             verdicts=VERDICTS,
@@ -105,6 +106,24 @@ def _paper(
         "check": tables.corpus_check(mine, profile) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
     }
+
+
+def _gates(root: Path, chosen: dict) -> dict[str, dict]:
+    """The gates of each paper that was judged (gates.json): of quality, and each plateau with the claims it is for."""
+    every = read_json(root / "gates.json", "python -m lib claims") if exists(root, "gates.json") else []
+    found = {}
+    for paper in chosen:
+        mine = [gate for gate in every if gate["paper"] == paper]
+        curves = [gate for gate in mine if "claim" in gate]
+        quality = [gate | {"claims": []} for gate in mine if "claim" not in gate]
+        plateau: dict[str, dict] = {}
+        for gate in curves:
+            plateau.setdefault(gate["reason"], gate | {"claims": []})["claims"].append(gate["claim"])
+        if mine:
+            counts = {"open": sum(g["open"] for g in quality), "all": len(quality)}
+            counts |= {"flat": sum(g["open"] for g in curves), "claims": len(curves)}
+            found[paper] = {"quality": quality, "plateau": list(plateau.values())} | counts
+    return found
 
 
 def _amendments(name: str, written: dict) -> list[dict]:

@@ -1,0 +1,107 @@
+"""Which claims a profile's design cannot decide, before anybody trains anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lib import study
+from lib.files import ROOT
+from lib.study.claims import load_claims
+from lib.study.power import half_width, needed, said, wanted, with_seeds
+
+REFERENCE = ROOT / "results" / "reference" / "claims.json"
+
+
+def power(profile: dict, path: Path | None = None) -> list[dict]:
+    """The deciding parts of claims that a profile's design cannot settle, by the variances in `path`, else in the
+    profile's own claims.json, else in the committed one. Raises StudyError for a file that cannot be read.
+    """
+    own = study.results_root(profile) / "claims.json"
+    path = path or (own if own.exists() else REFERENCE)
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise study.StudyError(
+            f"{path.name} cannot be read ({type(error).__name__}): judge the claims first"
+        ) from error
+    return undecided(records, load_claims(), profile)
+
+
+def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
+    """The deciding parts that a profile's design cannot settle, judged by the variances of `records` (of claims.json):
+    claim, part, the half-width to expect there, the one wanted, and the design that would reach it.
+
+    Parts that were never measured, whose variance nobody knows, are named with the reason.
+    """
+    measured = {record["id"]: {part["name"]: part for part in record["parts"]} for record in records}
+    papers, found = content["papers"], []
+    for claim in content["claims"]:
+        training = claim.get("training", True)
+        for spec in claim["parts"]:
+            if not spec.get("primary") or spec["type"] in ("equals", "share"):
+                continue
+            part = measured.get(claim["id"], {}).get(spec["name"], {})
+            line = {"claim": claim["id"], "part": spec["name"], "unit": spec["unit"]}
+            target, sizes = wanted(spec), profile_sizes(spec, claim["paper"], profile)
+            if training and sizes["seed"] == 1:
+                found.append(line | _line(None, target, None, "one seed decides nothing about training"))
+                continue
+            terms = {tuple(name.split()): value for name, value in (part.get("terms") or {}).items()}
+            if not terms or target is None:
+                reason = "no smallest effect is named" if terms else part.get("reason") or "never measured"
+                found.append(line | _line(None, target, None, reason))
+                continue
+            pooled = (papers.get(claim["paper"], {}).get("seed_spread") or {}).get(spec["metric"], {})
+            terms = (
+                with_seeds(terms, {tuple(name.split()): sd**2 for name, sd in pooled.items()}) if training else terms
+            )
+            width = half_width(terms, sizes)
+            if width >= target:
+                enough = needed(terms, target, sizes, training=training)
+                known = (
+                    "" if not training or any("seed" in term for term in terms) else "what seeds differ in is not known"
+                )
+                found.append(line | _line(width, target, enough, known))
+    return found
+
+
+def _line(width: float | None, target: float | None, enough: dict | None, reason: str) -> dict:
+    design = said(enough) if enough else "" if width is None else "none that is affordable"
+    return {"half-width": width, "wanted": target, "design": design, "reason": reason}
+
+
+def profile_sizes(spec: dict, paper: str, profile: dict) -> dict[str, int]:
+    """Seeds, speakers and sentences that a profile gives to a part of a claim, as far as its settings say."""
+    section = profile.get(paper.lower()) or {}
+    named = spec.get("systems") or list(spec.get("weights", ())) or [spec[key] for key in "ab" if key in spec]
+    flat = [name for each in named for name in (each if isinstance(each, list) else [each])]
+    runs = study.expected_runs(profile, paper)
+    trained = [
+        sum(run.startswith(f"{paper.lower()}-{name}-s") for run in runs)
+        for name in flat
+        if (section.get("systems", {}).get(name) or {"method": "none"})["method"] != "none"
+    ]
+    speakers, sentences = _corpus_sizes(spec, paper, profile, section)
+    return {"seed": min(trained, default=1), "speaker": speakers, "sentence": sentences}
+
+
+def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple[int, int]:
+    role = spec["where"].get("role", "never_seen" if paper == "SP" else "adaptation")
+    roles = role if isinstance(role, list) else [role]
+    if paper == "LD":
+        return 1, section.get("data", {}).get("sentences", {}).get("test", 1)
+    if paper == "HA":
+        cohorts = spec["where"].get("cohort", [])
+        cohorts = cohorts if isinstance(cohorts, list) else [cohorts]
+        found = [
+            (group["speakers"] * len(set(group["conditions"]) & set(cohorts)), group["test"])
+            for group in section.get("corpus", {}).get("groups", {}).values()
+            if set(group["conditions"]) & set(cohorts) and ("role" not in spec["where"] or group["role"] in roles)
+        ]
+        return sum(count for count, _ in found) or 1, max((test for _, test in found), default=1)
+    cast = profile.get("corpus", {}).get("cast") or []
+    known = profile.get("corpus", {}).get("speakers") or {}
+    speakers = sum(known.get(name, {}).get("role") in roles for name in cast)
+    counts = section.get("evaluate", {}).get("sentences", {}) if paper == "HT" else section.get("sentences", {})
+    return speakers or 1, max((counts.get(each, 1) for each in roles), default=1)
