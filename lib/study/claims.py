@@ -10,7 +10,8 @@ import yaml
 from lib import study
 from lib.files import ROOT, write_json
 from lib.study import gates, power
-from lib.study.claim_compare import measure, scale, select
+from lib.study.claim_compare import measure, scale
+from lib.study.claim_compare import select as select
 from lib.study.claim_parts import Part, combine, counts, judge_part, number, numbers, record
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
