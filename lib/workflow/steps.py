@@ -19,20 +19,12 @@ from lib.files import ROOT, replace_file, write_json
 from lib.workflow import warm
 
 PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
-UNTRAINED = ("none", "recording", "vocoded_recording", "generated")  # methods
+OTHER = "other_corpus"  # a paper's run on the real voice
 DIFFUSIONS = ("palette", "i2sb")  # methods
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*$|.*\d%\|")  # empty lines and progress bars
 FAILING_CELL = "Exception encountered at"
 SHOWN_LINES = 40
-
-
-def trained_runs(profile: dict) -> list[str]:
-    """Those of a profile's runs whose system has weights of its own, sorted."""
-    from lib import study
-
-    runs, systems = study.expected_runs(profile, "HT"), profile["ht"]["systems"]
-    return sorted(run for run in runs if systems[run.split("-")[1]]["method"] not in UNTRAINED)
 
 
 def long_runs(profile: dict) -> list[str]:
@@ -76,9 +68,25 @@ def paper_sections(profile: dict, paper: str, system: str | None = None) -> str:
     from lib import study
 
     shared = [f"{paper}.{key}" for key in profile[paper] if key not in study.PER_RUN]
-    return settings(
-        profile, "corpus", "features", "vocoder", *shared, *([f"{paper}.systems.{system}"] if system else [])
-    )
+    own = [] if system is None else ["real"] if system == OTHER else [f"{paper}.systems.{system}"]
+    return settings(profile, "corpus", "features", "vocoder", *shared, *own)
+
+
+def starts(profile: dict, paper: str, system: str) -> list[str]:
+    """The runs that a run starts from, sorted: the one that its system is `of`, or those of the systems in the list of
+    the paper's section that its system `reads`; on the real voice, those of the systems that are tried there."""
+    from lib import study
+
+    section, named = profile[paper], []
+    entry = section["systems"].get(system, {})
+    if "of" in entry:
+        return [entry["of"]]
+    if system == OTHER:
+        named = profile["real"][profile["real"]["runs"][paper]]
+    elif "reads" in entry:
+        part, key = entry["reads"].split(".")
+        named = section[part][key]
+    return sorted(run for run in study.expected_runs(profile, paper) if run.split("-")[1] in named)
 
 
 def run(log: Path, command: list[str]) -> int:

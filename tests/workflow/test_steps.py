@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lib.study import expected_runs, load_profile
+from lib.study.registry import papers
 from lib.workflow import steps as workflow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,37 +103,18 @@ def edit(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile, tmp_path):
     content = load_profile(profile)
-    ht = content["ht"]
-    seeds = {name: len(ht["seeds"]) if name in ht["headline"] else 1 for name in ht["systems"]}
-    seeds.pop("generated_parameters")
-    trained = {
-        name: count
-        for name, count in seeds.items()
-        if ht["systems"][name]["method"] not in ("none", "recording", "vocoded_recording")
-    }
     listed = jobs(copy_of_the_project(tmp_path), profile)
-    assert listed["train"] == sum(trained.values())
-    assert listed["score"] == sum(seeds.values())
+    on_the_real_voice = len(content["real"]["runs"])
+    runs = sum(count for rule, count in listed.items() if rule in ("first_run", "long_run", "run"))
+    assert runs == len(expected_runs(content)) + on_the_real_voice
+    assert listed["first_run"] == len(expected_runs(content, "HT")) + 1
+    assert listed["first_prepare"] == 1 and listed["prepare"] == len(papers())  # the others, and the real voice
     with_vocoder = content["vocoder_training"]["chapter"]
     assert listed["page"] == len(CHAPTERS) - (not with_vocoder)
     assert ("vocoder" in listed) == with_vocoder
-    for rule in (
-        "corpus",
-        "corpus_notebook",
-        "metric_audit",
-        "backbone",
-        "evaluate",
-        "ablations",
-        "claims",
-        "report_notebook",
-        "first_report",
-        "methods_page",
-        "report",
-    ):
+    assert listed["paper_report"] == sum(not paper.across for paper in papers().values())
+    for rule in ("corpus", "chapter_00_corpus", "chapter_05_metric_audit", "claims", "methods_page", "report"):
         assert listed[rule] == 1
-    assert listed["paper_prepare"] == 4
-    runs = listed["paper_run"] + listed.get("paper_long_run", 0)
-    assert runs == sum(len(expected_runs(content, paper)) for paper in ("HA", "SP", "LD", "XP"))
     assert not (tmp_path / "results").exists()
 
 
@@ -150,40 +132,53 @@ def test_nothing_runs_again_when_only_dates_comments_and_outputs_change(project)
     assert jobs(project) == {}
 
 
-def test_a_change_of_a_metric_measures_again_and_makes_no_corpus(project):
+def test_a_change_of_a_metric_measures_its_papers_again_and_makes_no_corpus(project):
     (source,) = re.findall(r"(?m)^def score\(", (project / "lib/metrics/mcd.py").read_text())
     edit(project / "lib/metrics/mcd.py", source, "@staticmethod\n" + source)
     again = jobs(project)
-    assert again["score"] == len(load_profile("smoke")["ht"]["systems"]) - 1
-    assert {"evaluate", "ablations", "claims", "report", "page"} <= set(again)
-    assert not {"corpus", "backbone", "train"} & set(again)
+    assert again["first_run"] == len(expected_runs(load_profile("smoke"), "HT")) + 1
+    assert {"first_chapter", "claims", "report", "page"} <= set(again)
+    assert not {"corpus", "vocoder"} & set(again)
 
 
-def test_a_change_of_one_system_trains_and_scores_that_system(project):
-    edit(project / "notebooks/profiles/base.yaml", "modules: e, bottleneck: 32", "modules: e, bottleneck: 16")
+def test_a_change_of_a_figure_draws_again_and_measures_nothing(project):
+    edit(project / "lib/papers/sp/figures.py", "import pandas as pd", "import pandas as pd\n\nCHANGED = 1\n")
     again = jobs(project)
-    assert again["train"] == again["score"] == 1
-    assert not {"corpus", "corpus_notebook", "backbone"} & set(again)
+    assert {"chapter", "page", "report"} <= set(again)
+    assert not {"corpus", "prepare", "run", "first_run", "long_run"} & set(again)
+
+
+def test_a_change_of_one_system_runs_that_system(project):
+    edit(project / "notebooks/profiles/papers/ht.yaml", "modules: e, bottleneck: 32", "modules: e, bottleneck: 16")
+    again = jobs(project)
+    assert again["first_run"] == 1
+    assert not {"corpus", "chapter_00_corpus", "first_prepare", "run"} & set(again)
 
 
 def test_a_change_of_the_claims_measures_nothing_again(project):
     with open(project / "notebooks/claims.yaml", "a") as file:
         file.write("\n# another rule\n")
     again = jobs(project)
-    reports = {"claims", "first_report", "methods_page", "report_notebook", "page", "report", "all"}
-    assert set(again) == reports and again["page"] == 1
+    assert set(again) == {"claims", "paper_report", "methods_page", "chapter", "page", "report", "all"}
+    assert again["chapter"] == again["page"] == 1
 
 
 def test_another_device_trains_again_on_the_same_corpus(project):
     again = jobs(project, device="cuda")
-    assert "backbone" in again and "corpus" not in again
+    assert "first_prepare" in again and "corpus" not in again
 
 
-def test_deleted_results_are_made_again_and_no_others(project):
-    (project / "results/smoke/checkpoints/ht-hypertts_d-s0.safetensors").unlink()
-    (project / "results/smoke/rows/ht-tts_0-s0.parquet").unlink()
-    again = jobs(project)
-    assert again["train"] == 1 and again["score"] == 2
+def test_a_run_that_others_start_from_is_before_them():
+    profile = load_profile("smoke")
+    assert workflow.starts(profile, "xp", "weights_asr") == ["ha-hyper-s0"]
+    assert workflow.starts(profile, "ht", "generated_parameters") == ["ht-hypertts_d-s0", "ht-hypertts_evd-s0"]
+    assert workflow.starts(profile, "ht", "other_corpus") == ["ht-hypertts_evd-s0", "ht-tts_0-s0"]
+    assert workflow.starts(profile, "sp", "dp_r45") == []
+
+
+def test_deleted_rows_are_made_again_and_no_others(project):
+    (project / "results/smoke/rows/ht-adaptertts_e-s0.parquet").unlink()
+    assert jobs(project)["first_run"] == 1
 
 
 def test_settings_name_the_sections_asked_for_and_null_for_what_is_absent():
