@@ -69,9 +69,6 @@ def begin(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
 
 
-end_with_parent = begin  # the name until all pools are made here
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one thread, so that results do not depend on how many processes there are."""
