@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_corpus
 import torch
 from synthetic_zero_shot import PHONEMES, make_study
 
@@ -181,6 +182,13 @@ def test_recordings_of_another_data_set_are_one_for_each_speaker(tmp_path):
     assert list(recordings_of(tmp_path)) == ["a", "b"]
     with pytest.raises(ZeroShotError, match="holds no <speaker>"):
         recordings_of(tmp_path / "empty")
+
+
+def test_a_prepared_corpus_gives_recordings_of_the_speakers_that_are_never_seen(tmp_path):
+    corpus = synthetic_corpus.source(tmp_path)
+    corpus.save()
+    found = recordings_of(corpus.root)
+    assert list(found) == corpus.speakers("never_seen") and all(len(wave) for wave in found.values())
 
 
 def test_silent_and_tiny_waves_are_set_aside():
