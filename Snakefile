@@ -20,7 +20,6 @@ from lib.study import expected_runs, load_profile, results_root
 from lib.study.registry import paper_of, papers
 from lib.workflow.code import code_digest
 from lib.workflow.steps import OTHER, long_runs, paper_sections, settings, starts
-from lib.workflow.warm import Warm
 
 PROFILE = load_profile(config.get("profile", "demo"))
 DEVICE = config.get("device", "cpu")
@@ -29,7 +28,6 @@ if DEVICE not in ("cpu", "cuda"):
 
 NAME = PROFILE["name"]
 R = os.path.relpath(results_root(PROFILE))
-WARM = Warm(DEVICE)
 PYTHON = quote(sys.executable)
 ALL_CORES = workflow.cores or 8
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
@@ -311,16 +309,10 @@ ruleorder: chapter_00_corpus > chapter_05_metric_audit > first_run > long_run > 
 ruleorder: chapter_00_corpus > chapter_05_metric_audit > first_chapter > chapter
 
 
-onstart:
-    WARM.start()
-
-
 onsuccess:
-    WARM.stop()
     if os.path.exists(f"{R}/index.html"):
         print(f"The report: {R}/index.html", file=sys.stderr)
 
 
 onerror:
-    WARM.stop()
     print(f"A step failed: its error is above, its log in {R}/logs. The same command goes on.", file=sys.stderr)

@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 
 from lib.files import ROOT, replace_file, write_json
-from lib.workflow import warm
 
 PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
 OTHER = "other_corpus"  # a paper's run on the real voice
@@ -100,7 +99,7 @@ def run(log: Path, command: list[str]) -> int:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path}  # an environment may be shared by several checkouts
     with open(log, "w") as output:
-        process = warm.step(command, log, environment) or subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
