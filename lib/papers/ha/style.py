@@ -26,7 +26,7 @@ COHORTS = {
 }
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
-colour, published = (partial(each, "HA") for each in (palette.colour, palette.published))
+colour = partial(palette.colour, "HA")
 
 
 def label(system: str) -> str:
@@ -46,8 +46,9 @@ def speech(profile: dict) -> str:
 
 
 def trained(rows: pd.DataFrame) -> list[str]:
-    """The conditions of the training speakers, in the order of `COHORTS`."""
-    there = set(select(rows, {"metric": "wer", "role": "adaptation"})["cohort"].dropna())
+    """The conditions of the training speakers, in the order of `COHORTS`; those of a changed corpus aside."""
+    mine = {"metric": "wer", "role": "adaptation", "system": list(palette.listed("HA"))}
+    there = set(select(rows, mine)["cohort"].dropna())
     return [cohort for cohort in COHORTS if cohort in there] or TRAINED
 
 
@@ -72,9 +73,11 @@ def usable(rows: pd.DataFrame, systems: Sequence[str]) -> list[str]:
     return found
 
 
-def differences(rows: pd.DataFrame, a: str, b: str, profile: dict, **where) -> Estimate:
-    """Mean of a - b in WER over the utterances both heard, and over seeds where both have several."""
-    first, second = errors(rows, [a], **where), errors(rows, [b], **where)
+def differences(rows: pd.DataFrame, a: str, b: str, profile: dict, **where) -> Estimate | None:
+    """Mean of a - b in WER over the utterances both heard, and over seeds where both have several; None without any."""
+    first, second = errors(rows, [a], empty=True, **where), errors(rows, [b], empty=True, **where)
+    if not set(first["utterance"]) & set(second["utterance"]):
+        return None
     shared = set(first["seed"]) & set(second["seed"])
     several = len(shared) > 1 and set(first["seed"]) == set(second["seed"])
     on = ("seed", "speaker", "utterance") if several else ("speaker", "utterance")

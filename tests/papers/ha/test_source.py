@@ -1,5 +1,6 @@
 """Recorded atypical speech as the source: speakers, conditions and the whole study on stand-ins for two corpora."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lib.papers.ha import figures, probes
 from lib.papers.ha import source as sources
 from lib.papers.ha.source import AsrError
 from lib.papers.ha.study import Study
+from lib.study import profile as profiles
 
 PROMPTS = [f"Number {word} is here." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
 TORGO = ("F01", "F03", "F04", "M01", "M04", "FC01", "FC02", "FC03")
@@ -136,6 +138,15 @@ def test_a_corpus_in_another_language_has_no_usable_utterance(heard):
     other.corpus = replace(heard.corpus, utterances=foreign)
     with pytest.raises(AsrError, match="no utterance can be used: .* is not English"):
         _ = other.examples
+
+
+def test_a_profile_of_ones_own_names_the_source(monkeypatch, tmp_path):
+    shutil.copytree(profiles.PROFILES, tmp_path / "profiles")
+    (tmp_path / "profiles" / "mine.yaml").write_text("ha: {corpus: {source: torgo}}\n")
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path / "profiles")
+    section = study.load_profile("mine")["ha"]
+    assert section["corpus"]["source"] == "torgo" and "hyper" in section["systems"]
+    assert study.load_profile("smoke")["ha"]["corpus"]["source"] is None
 
 
 def test_a_source_that_is_nowhere_is_named(heard):
