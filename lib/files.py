@@ -40,7 +40,7 @@ def replace_file(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except Exception as error:  # torch, numpy and safetensors tell a full disk in ways of their own
-        told = _disk_error(error, path)
+        told = disk_error(error, path)
         if told is not None:
             raise told from error
         raise
@@ -50,7 +50,7 @@ def replace_file(path: Path | str) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def _disk_error(error: Exception, path: Path) -> OSError | None:
+def disk_error(error: Exception, path: Path) -> OSError | None:
     """What is wrong with the disk, in one sentence, where that made writing `path` fail."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     told_full = getattr(error, "errno", None) in FULL or "No space left" in str(error)

@@ -28,7 +28,7 @@ from lib import audio
 from lib.corpora import source
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features, features_of
-from lib.files import cache_root, fingerprint, write_json
+from lib.files import cache_root, disk_error, fingerprint, write_json
 from lib.models.mel import MelDims
 from lib.pretrained import resolve
 from lib.study.profile import StudyError, expected_runs, results_root
@@ -308,7 +308,11 @@ def pretrained_used(*names: str) -> dict:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path.with_suffix(".lock"), "a")
+    except OSError as error:
+        raise disk_error(error, path) or error from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
