@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib import audio, study
 from lib.corpora.published import prepare
 from lib.papers.ld import acted, figures
 from lib.papers.ld.data import LatentError
+from lib.papers.ld.diagnostic_figures import acted as acted_figure
 from lib.papers.ld.study import Study
 from lib.study.drawing import PlotError
 
@@ -66,6 +68,13 @@ def test_what_the_embedding_knows_of_acted_speech_is_held_against_what_is_heard(
     true = mine.query("metric == 'probe_true' and variant == 'acted_f0_mean'").set_index("utterance")["value"]
     higher = true["03-01-05-01-02-01-01"] - true["03-01-01-01-02-01-01"]
     assert higher == pytest.approx(12 * np.log2(1.4), abs=1.0)
+
+
+def test_acted_speech_is_drawn_beside_the_restyled_voice(stage):
+    made, rows = stage
+    drawn = acted_figure(pd.concat(rows.values()).assign(seed=0), made.profile)
+    assert "of 2 speakers" in drawn.description["caption"]
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["Restyled voice", "Acted, ravdess"]
 
 
 def test_without_a_corpus_there_are_no_rows_and_no_figure(prepared):
