@@ -6,14 +6,12 @@ A verb imports what it needs when it is called, so that the door opens at once.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import cli
+from lib.cli import ANY_PAPER, CORES, DEVICE, LOG, ONE, PAPER, PROFILE, REST, THREADS, Verb
 
 if TYPE_CHECKING:
     from lib.study.protocol import Study
@@ -221,38 +219,6 @@ def _study(options: argparse.Namespace, device: str) -> tuple[Study, str | None]
     nested = {key: value for key, value in options.set if "." in key}
     flat = {key: value for key, value in options.set if "." not in key}
     return changed(kind, options.profile, device, options.system, nested, **flat)
-
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-PROFILE = ("--profile", {"default": "demo", "help": "smoke, demo (the default), full or paper"})
-SEED = ("--seed", {"type": int, "default": 0})
-DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda or auto (the default: the GPU if there is one)"})
-THREADS = {"type": int, "help": "CPU threads; what is made depends on them in the last bits"}
-SET = {"type": cli.setting, "action": "append", "default": [], "metavar": "KEY=VALUE"}
-SET |= {"help": "another setting than the profile's, in a run with a name of its own; may be given again"}
-PAPER = ("paper", {"help": "ht, ha, sp, ld or xp"})
-ANY_PAPER = ("paper", {"nargs": "?", "help": "ht, ha, sp, ld or xp; all of them without one"})
-ONE = (PROFILE, SEED, DEVICE, ("--threads", {**THREADS, "default": 1}), ("--set", SET))
-REST = ("arguments", {"nargs": argparse.REMAINDER})
-LOG = ("log", {"type": Path})
-
-
-@dataclass(frozen=True)
-class Verb:
-    work: Callable[[argparse.Namespace], None]
-    about: str
-    example: str
-    options: tuple[tuple[str, dict], ...] = (PROFILE,)
-    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # options that a module adds
-
-    def parser(self, name: str) -> argparse.ArgumentParser:
-        made = argparse.ArgumentParser(
-            prog=f"python -m lib {name}", description=self.about, epilog=f"example: {self.example}"
-        )
-        for option, facts in self.options:
-            made.add_argument(option, **facts)
-        self.more(made)
-        return made
 
 
 VERBS = {

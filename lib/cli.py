@@ -1,11 +1,14 @@
-"""What the verbs of `python -m lib` share: tables, settings written as key=value, errors told in one sentence."""
+"""What the verbs of `python -m lib` share: options, tables, errors told in one sentence."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -59,31 +62,35 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def options(
-    module: str,
-    about: str,
-    *,
-    steps: tuple[str, ...] = (),
-    system: str | None = None,
-    seed: bool = True,
-    threads: int = 1,
-    **more: dict,
-) -> argparse.Namespace:
-    """The options of a module that is not behind the door yet."""
-    import torch
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROFILE = ("--profile", {"default": "demo", "help": "smoke, demo (the default), full or paper"})
+SEED = ("--seed", {"type": int, "default": 0})
+DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda or auto (the default: the GPU if there is one)"})
+THREADS = {"type": int, "help": "CPU threads; what is made depends on them in the last bits"}
+SET = {"type": setting, "action": "append", "default": [], "metavar": "KEY=VALUE"}
+SET |= {"help": "another setting than the profile's, in a run with a name of its own; may be given again"}
+PAPER = ("paper", {"help": "ht, ha, sp, ld or xp"})
+ANY_PAPER = ("paper", {"nargs": "?", "help": "ht, ha, sp, ld or xp; all of them without one"})
+ONE = (PROFILE, SEED, DEVICE, ("--threads", {**THREADS, "default": 1}), ("--set", SET))
+REST = ("arguments", {"nargs": argparse.REMAINDER})
+LOG = ("log", {"type": Path})
 
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about.splitlines()[0])
-    if steps:
-        parser.add_argument("step", choices=steps)
-    parser.add_argument("--profile", default="demo")
-    if system is not None:
-        parser.add_argument("--system", default=system, required=not system)
-    if seed:
-        parser.add_argument("--seed", type=int, default=0)
-    for name, facts in more.items():
-        parser.add_argument(f"--{name}", **facts)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=threads)
-    read = parser.parse_args()
-    torch.set_num_threads(read.threads)
-    return read
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb's work, what it is about, a line that it can read, and its options as `add_argument` takes them."""
+
+    work: Callable[[argparse.Namespace], None]
+    about: str
+    example: str
+    options: tuple[tuple[str, dict], ...] = (PROFILE,)
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # options that a module adds
+
+    def parser(self, name: str) -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser(
+            prog=f"python -m lib {name}", description=self.about, epilog=f"example: {self.example}"
+        )
+        for option, facts in self.options:
+            made.add_argument(option, **facts)
+        self.more(made)
+        return made

@@ -17,7 +17,7 @@ def called(monkeypatch):
     def call(line: str):
         kept = []
         verb = line.split()[0]
-        monkeypatch.setitem(door.VERBS, verb, door.Verb(kept.append, "about", "example", door.VERBS[verb].options))
+        monkeypatch.setitem(door.VERBS, verb, cli.Verb(kept.append, "about", "example", door.VERBS[verb].options))
         door.main(line.split())
         return kept[0]
 
