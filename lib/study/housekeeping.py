@@ -18,7 +18,8 @@ def leftovers(profile: dict) -> list[tuple[Path, str]]:
     """Files and folders of a profile's results that can go, each with the reason.
 
     Rows without a manifest, runs that the profile has no more, checkpoints to resume trainings that have ended, and
-    files that a killed run was writing. What a finished run of the profile needs is never among them.
+    files that a killed run was writing. What a finished run of the profile, or one with other settings, needs is never
+    among them.
     """
     root = study.results_root(profile)
     return sorted({path: reason for path, reason in _found(root, profile) if path.exists()}.items())
@@ -26,7 +27,8 @@ def leftovers(profile: dict) -> list[tuple[Path, str]]:
 
 def _found(root: Path, profile: dict) -> Iterator[tuple[Path, str]]:
     states = {entry["run"]: entry["state"] for entry in study.status(profile)}
-    expected = study.expected_runs(profile)
+    changed = {run for run, manifest in study.read_manifests(profile).items() if manifest.get("changed")}
+    expected = study.expected_runs(profile) | changed
     for run, state in states.items():
         if state == "unfinished":
             yield root / f"rows/{run}.parquet", "rows of a run that did not end"

@@ -27,6 +27,11 @@ def test_finished_runs_and_a_notebooks_own_rows_stay(root):
     assert names(root) == set()
 
 
+def test_runs_with_other_settings_stay(root):
+    write_run("ht-hypertts_d_d_s_4-s0", [ROW | {"system": "hypertts_d_d_s_4"}], changed={"of": "hypertts_d", "d_s": 4})
+    assert names(root) == set()
+
+
 def test_what_no_run_needs_is_found_and_removed(root):
     study.write_rows([ROW], "ht-hypertts_d-s1", PROFILE)  # no manifest: the run did not end
     write_run("ht-dropped-s0", [ROW | {"system": "dropped"}])
