@@ -310,9 +310,9 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path.with_suffix(".lock"), "a")
+        path.with_suffix(".lock").touch()
     except OSError as error:
         raise disk_error(error, path) or error from None
-    with file:
+    with open(path.with_suffix(".lock"), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
