@@ -119,6 +119,18 @@ def report(options: argparse.Namespace) -> None:
         print(index.write_report(profile, part.upper() if part else None))
 
 
+def score(options: argparse.Namespace) -> None:
+    from lib.study.protocol import resolve_device
+    from lib.workflow import score
+
+    scored = score.score(options.speech, options.reference, options.texts, resolve_device(options.device), CORES)
+    cli.print_table(score.summary(scored.table), f"{options.speech}, {len(scored.table)} files")
+    if scored.left_out:
+        cli.print_table(scored.left_out, f"Left out: {len(scored.left_out)} files")
+    if options.csv:
+        scored.table.to_csv(options.csv, index=False)
+
+
 def page(options: argparse.Namespace) -> None:
     from lib.study.report.page import render
 
@@ -263,6 +275,18 @@ VERBS = {
         "Write the report, or one page: a paper's, methods; reference, benchmarks and examples go into the documents.",
         "python -m lib report --profile demo",
         (("part", {"nargs": "?", "help": f"ht, ha, sp, ld, xp, {', '.join(DOCUMENTS)}"}), PROFILE),
+    ),
+    "score": Verb(
+        score,
+        "Compare two folders of speech, file by file of the same name, by every metric; or judge one by itself.",
+        "python -m lib score speech/ reference/ --texts texts.csv --csv scores.csv",
+        (
+            ("speech", {"type": Path, "help": "a folder of recordings"}),
+            ("reference", {"type": Path, "nargs": "?", "help": "what they are compared with"}),
+            ("--texts", {"type": Path, "help": "a CSV with the columns path and text: word and phoneme errors"}),
+            ("--csv", {"type": Path, "help": "write every file's values here"}),
+            DEVICE,
+        ),
     ),
     "page": Verb(
         page,

@@ -27,7 +27,7 @@ def batch_of(device: str) -> int:
 
 
 def mcd_pymcd(speech: Speech, device: str) -> Comparison:
-    """pymcd resamples to 22.05 kHz and takes 13 cepstra of the squared power: its values are only correlated with ours."""
+    """pymcd takes 13 cepstra of the squared power at 22.05 kHz: its values are only correlated with ours."""
     folder = tempfile.TemporaryDirectory()
 
     def theirs() -> np.ndarray:
