@@ -178,6 +178,11 @@ def coverage(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
+    if options.recordings:
+        from lib.workflow.benchmarks.pitch import compare
+
+        cli.print_table(compare(options.recordings, options.size or 20).to_dict("records"), "F0 trackers")
+        return
     from lib.workflow.bench import report
 
     report(options.device, options.size, options.seconds, options.output)
@@ -327,7 +332,8 @@ VERBS = {
         "python -m lib bench --device cuda --size 256",
         (
             DEVICE,
-            ("--size", {"type": int, "help": "utterances (64 on a CPU, 256 on a GPU)"}),
+            ("--size", {"type": int, "help": "utterances (64 on a CPU, 256 on a GPU; 20 of each group of recordings)"}),
+            ("--recordings", {"type": Path, "help": "how far F0 trackers agree on this folder with a metadata.csv"}),
             ("--seconds", {"type": float, "default": 3.0, "help": "of timing each side of a row"}),
             ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
         ),

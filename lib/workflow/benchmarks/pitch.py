@@ -49,7 +49,9 @@ def compare(folder: Path, per_group: int = 20) -> pd.DataFrame:
                     values = agreement(tracks[one], tracks[other])
                 except AuditError:
                     continue
-                medians = {f"median_{i}": float(np.median(t[t > 0])) for i, t in enumerate((tracks[one], tracks[other]))}
+                medians = {
+                    f"median_{i}": float(np.median(t[t > 0])) for i, t in enumerate((tracks[one], tracks[other]))
+                }
                 lines.append({"group": name, "trackers": f"{NAMES[one]}, {NAMES[other]}", **values, **medians})
     table = pd.DataFrame(lines)
     found = table.groupby(["group", "trackers"], sort=False)
