@@ -79,8 +79,12 @@ def status(options: argparse.Namespace) -> None:
 
 
 def claims(options: argparse.Namespace) -> None:
-    from lib.study import claims, load_profile
+    from lib.study import again, claims, load_profile
 
+    if options.evidence:
+        records = again.judge_again(options.evidence)
+        cli.print_table(claims.summary(records), f"Claims of the committed run in {options.evidence}, judged again")
+        return
     records = claims.write_claims(load_profile(options.profile))
     cli.print_table(claims.summary(records), f"Claims in profile {options.profile}")
 
@@ -169,9 +173,12 @@ def power(options: argparse.Namespace) -> None:
 
 def coverage(options: argparse.Namespace) -> None:
     from lib.study import coverage
+    from lib.study.report.reference import put_into_readme
 
     cells = coverage.coverage(options.output, options.simulations)
     print(coverage.markdown(cells))
+    if options.output.resolve() == coverage.REFERENCE:
+        put_into_readme(coverage.markdown(cells), coverage.DOCS, "<!-- coverage -->", "<!-- end of coverage -->")
     if wrong := coverage.outside(cells):
         cli.print_table(wrong, "Designs whose interval covers too little or too much")
         raise SystemExit(1)
@@ -264,7 +271,10 @@ VERBS = {
         (ANY_PAPER, PROFILE),
     ),
     "claims": Verb(
-        claims, "Judge the claims on the rows and write claims.json.", "python -m lib claims --profile demo"
+        claims,
+        "Judge the claims on the rows and write claims.json.",
+        "python -m lib claims --profile demo",
+        (PROFILE, ("--evidence", {"type": Path, "help": "a committed run's folder, to be judged again"})),
     ),
     "figures": Verb(
         figures, "Draw every figure again from the rows alone.", "python -m lib figures sp", (ANY_PAPER, PROFILE)

@@ -66,12 +66,12 @@ def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str
     """
     spec = part.spec
     chosen = select(rows, spec["where"], metric=spec["metric"])
-    names = _names(spec)
-    tables = {_shown(name): select(chosen, {spec.get("factor", "system"): name}) for name in names} or {"": chosen}
+    named = names(spec)
+    tables = {_shown(name): select(chosen, {spec.get("factor", "system"): name}) for name in named} or {"": chosen}
     missing = [name for name, table in tables.items() if table.empty]
     if missing:
         where = ", ".join(f"{key} {_shown(value)}" for key, value in spec["where"].items())
-        part.reason = f"no {spec['metric']} rows{' of ' if names else ''}{', '.join(missing)}"
+        part.reason = f"no {spec['metric']} rows{' of ' if named else ''}{', '.join(missing)}"
         part.reason += f" for {where}" if where else ""
         return
     part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
@@ -81,14 +81,15 @@ def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str
         _check_before(spec, rows)
         tables = [_restricted(table, spec, rows) for table in tables.values()]
         if spec["type"] not in ("share", "equals"):
-            several = [isinstance(name, list) for name in names] or [False]
+            several = [isinstance(name, list) for name in named] or [False]
             tables = [_units(table, spec, s, texts, sentence) for table, s in zip(tables, several, strict=True)]
         _compare(part, tables, rows, options)
     except (StatisticsError, TypeError) as error:
         part.reason, part.estimate, part.value = str(error), None, None
 
 
-def _names(spec: dict) -> list:
+def names(spec: dict) -> list:
+    """The systems that a part compares, or values of its `factor`; a list means the mean of several."""
     return (
         spec.get("systems")
         or list(spec.get("weights") or ())

@@ -111,10 +111,18 @@ def interval_options(profile: dict) -> dict:
 
 
 class Bench:
-    """Rows, gates and curves of a profile, and the judge of its claims."""
+    """Rows, gates and curves of a profile, and the judge of its claims; `gate_rows`, where given, are what gates
+    read.
+    """
 
     def __init__(
-        self, content: dict, rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, curves: dict[str, list]
+        self,
+        content: dict,
+        rows: pd.DataFrame,
+        manifests: dict[str, dict],
+        profile: dict,
+        curves: dict[str, list],
+        gate_rows: pd.DataFrame | None = None,
     ) -> None:
         self.content, self.manifests, self.profile, self.curves = content, manifests, profile, curves
         self.papers, self.options = content.get("papers", {}), interval_options(profile)
@@ -123,7 +131,11 @@ class Bench:
         }
         self.texts = {key: text for each in manifests.values() for key, text in (each.get("texts") or {}).items()}
         self.quality = {
-            name: gates.quality(name, self.papers.get(name, {}).get("gates") or [], self._with_others(name, rows))
+            name: gates.quality(
+                name,
+                self.papers.get(name, {}).get("gates") or [],
+                self._with_others(name, rows if gate_rows is None else gate_rows),
+            )
             for name in self.rows
         }
         self.convergence: dict[str, gates.Gate] = {}
@@ -185,7 +197,7 @@ class Bench:
         if unequal:
             told = "compared systems are trained on as many utterances"
             found.append(gates.Gate(claim["paper"], "equal training", told, None, False, unequal))
-        return [gate for gate in found if not gate.open]
+        return sorted((gate for gate in found if not gate.open), key=lambda gate: gate.value is None)
 
     def gate_records(self) -> list[dict]:
         """Every gate of every paper with its number, and the plateau of every claim judged."""

@@ -18,6 +18,7 @@ from lib.files import ROOT, write_json
 from lib.study.variance import Design
 
 REFERENCE = ROOT / "results" / "reference" / "coverage.json"
+DOCS = ROOT / "docs" / "statistics.md"
 LEVEL, SIMULATIONS = 0.95, 3000
 BOUNDS = (0.93, 0.99)  # where every factor that varies has two or more levels
 WIDEST = 0.995  # where one has two: its interval may be too wide

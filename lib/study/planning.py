@@ -7,20 +7,24 @@ from pathlib import Path
 
 from lib import study
 from lib.files import ROOT
+from lib.study.again import JUDGED
+from lib.study.claim_compare import names
 from lib.study.claims import load_claims
 from lib.study.power import half_width, needed, said, wanted, with_seeds
+from lib.study.statistics import share
 
-REFERENCE = ROOT / "results" / "reference" / "claims.json"
+REFERENCE = ROOT / "results" / "reference" / JUDGED
 
 
 def power(profile: dict, path: Path | None = None) -> list[dict]:
     """The deciding parts of claims that a profile's design cannot settle, by the variances in `path`, else in the
-    profile's own claims.json, else in the committed one. Raises StudyError for a file that cannot be read.
+    profile's own claims.json, else in the committed run judged again. Raises StudyError for a file that cannot be read.
     """
     own = study.results_root(profile) / "claims.json"
     path = path or (own if own.exists() else REFERENCE)
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
+        records = records["claims"] if isinstance(records, dict) else records
     except (OSError, ValueError) as error:
         raise study.StudyError(
             f"{path.name} cannot be read ({type(error).__name__}): judge the claims first"
@@ -44,12 +48,17 @@ def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
             part = measured.get(claim["id"], {}).get(spec["name"], {})
             line = {"claim": claim["id"], "part": spec["name"], "unit": spec["unit"]}
             target, sizes = wanted(spec), profile_sizes(spec, claim["paper"], profile)
+            if sizes["speaker"] == sizes["sentence"] == 1 and part.get("n"):  # the settings do not say: as it was run
+                sizes |= {"speaker": part["speakers"], "sentence": round(part["n"] / part["speakers"])}
             if training and sizes["seed"] == 1:
                 found.append(line | _line(None, target, None, "one seed decides nothing about training"))
                 continue
+            if spec["type"] == "worse_share":
+                found += [line | each for each in _events(target, sizes)]
+                continue
             terms = {tuple(name.split()): value for name, value in (part.get("terms") or {}).items()}
             if not terms or target is None:
-                reason = "no smallest effect is named" if terms else part.get("reason") or "never measured"
+                reason = "no smallest effect is named" if terms else "its spread was never measured"
                 found.append(line | _line(None, target, None, reason))
                 continue
             pooled = (papers.get(claim["paper"], {}).get("seed_spread") or {}).get(spec["metric"], {})
@@ -66,6 +75,16 @@ def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
     return found
 
 
+def _events(target: float, sizes: dict[str, int]) -> list[dict]:
+    """Is the exact limit of a share, in percent, above the target even where nothing of the kind happens?"""
+    count = sizes["speaker"] * sizes["sentence"]
+    limit = 100 * share(0, count)[1]
+    if limit < target:
+        return []
+    enough = next(many for many in range(count, 100_000) if 100 * share(0, many)[1] < target)
+    return [_line(limit, target, None, "") | {"design": f"{enough} utterances of which none is worse"}]
+
+
 def _line(width: float | None, target: float | None, enough: dict | None, reason: str) -> dict:
     design = said(enough) if enough else "" if width is None else "none that is affordable"
     return {"half-width": width, "wanted": target, "design": design, "reason": reason}
@@ -74,7 +93,8 @@ def _line(width: float | None, target: float | None, enough: dict | None, reason
 def profile_sizes(spec: dict, paper: str, profile: dict) -> dict[str, int]:
     """Seeds, speakers and sentences that a profile gives to a part of a claim, as far as its settings say."""
     section = profile.get(paper.lower()) or {}
-    named = spec.get("systems") or list(spec.get("weights", ())) or [spec[key] for key in "ab" if key in spec]
+    named = names(spec) if "factor" not in spec else []
+    named = named or [spec["where"].get("system", "")]
     flat = [name for each in named for name in (each if isinstance(each, list) else [each])]
     runs = study.expected_runs(profile, paper)
     trained = [
@@ -92,12 +112,15 @@ def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple
     if paper == "LD":
         return 1, section.get("data", {}).get("sentences", {}).get("test", 1)
     if paper == "HA":
+        every = "cohort" in spec["where"] and "role" not in spec["where"]
         cohorts = spec["where"].get("cohort", [])
         cohorts = cohorts if isinstance(cohorts, list) else [cohorts]
+        if not cohorts:
+            cohorts, roles = ["stuttering", "dysarthria", "parkinsons"], ["never_seen"]
         found = [
             (group["speakers"] * len(set(group["conditions"]) & set(cohorts)), group["test"])
             for group in section.get("corpus", {}).get("groups", {}).values()
-            if set(group["conditions"]) & set(cohorts) and ("role" not in spec["where"] or group["role"] in roles)
+            if set(group["conditions"]) & set(cohorts) and (every or group["role"] in roles)
         ]
         return sum(count for count, _ in found) or 1, max((test for _, test in found), default=1)
     cast = profile.get("corpus", {}).get("cast") or []

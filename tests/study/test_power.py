@@ -105,7 +105,7 @@ def test_claims_that_a_design_cannot_decide_are_named_with_what_would():
     line = next(line for line in found if line["claim"] == "HT4")
     assert line["half-width"] > line["wanted"] == 1.5 and "speakers" in line["design"]
     never = next(line for line in found if line["claim"] == "HT6")
-    assert never["half-width"] is None and never["reason"] == "never measured"
+    assert never["half-width"] is None and never["reason"] == "its spread was never measured"
 
 
 def test_what_would_decide_a_part_is_told_in_words():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.files import replace_file
-from lib.study.claims import select
+from lib.study.claim_compare import names, select
 
 CONSTANT = ("profile", "paper", "unit")
 
@@ -15,8 +15,8 @@ CONSTANT = ("profile", "paper", "unit")
 def write(claims: list[dict], rows: pd.DataFrame, root: Path) -> dict[str, dict]:
     """Write the rows that each claim's parts compare; a claim without any has no file.
 
-    `claims` is the part of claims.yaml with its defaults filled in (`lib.study.claims.load_claims`). Returns by claim the
-    file's address within `root` and how many rows it has.
+    `claims` is the part of claims.yaml with its defaults filled in (`lib.study.claims.load_claims`). Returns by claim
+    the file's address within `root` and how many rows it has.
     """
     written = {}
     for claim in claims:
@@ -39,7 +39,12 @@ def compared(claim: dict, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_part(part: dict, rows: pd.DataFrame) -> pd.DataFrame:
-    rows = select(rows, part["where"], metric=part["metric"])
-    named = part.get("systems") or [part[key] for key in ("a", "b") if key in part]
-    wanted = [name for each in named for name in (each if isinstance(each, list) else [each])]
-    return select(rows, {part.get("factor", "system"): wanted}) if wanted else rows
+    """The rows that a part compares, and those that it asks something of before."""
+    chosen = select(rows, part["where"], metric=part["metric"])
+    wanted = [name for each in names(part) for name in (each if isinstance(each, list) else [each])]
+    tables = [select(chosen, {part.get("factor", "system"): wanted}) if wanted else chosen]
+    tables += [select(rows, each["where"], metric=each["metric"]) for each in part.get("requires") or []]
+    tables += [select(rows, {"metric": part["along"]})] if "along" in part else []
+    for key in ("levels_where", "only_where"):
+        tables += [select(rows, part[key].get("where", {}), metric=part[key]["metric"])] if key in part else []
+    return pd.concat(tables).drop_duplicates()

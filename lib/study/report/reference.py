@@ -52,7 +52,9 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     check = tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
-    shutil.copy(root / "claims.json", folder / "claims.json")
+    for name in ("claims.json", "gates.json"):
+        if (root / name).exists():
+            shutil.copy(root / name, folder / name)
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
         _copy_figure(figure, folder / "figures" / figure.name)
     draw_verdicts(json.loads((folder / "claims.json").read_text(encoding="utf-8")), folder / "figures", profile)

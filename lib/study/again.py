@@ -1,0 +1,61 @@
+"""A finished run judged again by today's rules from what is committed of it: the rows that its claims compared
+(evidence/*.csv) and its table of results, without its learning curves.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lib import study
+from lib.files import write_json
+from lib.study.claims import Bench, load_claims
+
+JUDGED = "judged_again.json"
+
+
+def judge_again(folder: Path) -> list[dict]:
+    """Judge the committed run in `folder`, write judged_again.json there (claims and gates) and return the claims'
+    records.
+
+    Gates may read the table of results, too, whose means stand for rows that are not committed. Raises StudyError when
+    there is no evidence.
+    """
+    rows = read_evidence(folder)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    profile = study.load_profile(results["facts"]["profile"])
+    bench = Bench(load_claims(), rows, {}, profile, {}, pd.concat([rows, _means(results, rows)]))
+    records = [bench.judge(claim) for claim in bench.content["claims"]]
+    write_json(folder / JUDGED, {"claims": records, "gates": bench.gate_records()})
+    return records
+
+
+def read_evidence(folder: Path) -> pd.DataFrame:
+    """The rows of evidence/*.csv, each once, in the columns of `lib.study.rows`."""
+    files = sorted((folder / "evidence").glob("*.csv"))
+    if not files:
+        raise study.StudyError(f"{folder.name} holds no evidence/*.csv: give the folder of a reference run")
+    text = {"layer": str, "utterance": str, "speaker": str}
+    tables = [pd.read_csv(path, dtype=text).assign(paper=path.stem[:2]) for path in files]
+    rows = pd.concat(tables, ignore_index=True).drop(columns="part").drop_duplicates()
+    return rows.reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)
+
+
+def _means(results: dict, rows: pd.DataFrame) -> pd.DataFrame:
+    """HyperTTS's means as rows, of the systems and metrics that the evidence has no rows of."""
+    where = {"paper": "HT", "role": "adaptation", "split": "test"}
+    found = [
+        where | {"system": entry["system"], "metric": metric, "value": cell["value"]}
+        for entry in results["table"]
+        for metric, cell in entry["cells"].items()
+        if cell["value"] is not None
+    ]
+    known = (results.get("corpus_check") or {}).get("pretraining")
+    if known is not None:
+        found.append(where | {"role": "pretraining", "system": "tts_0", "metric": "cos", "value": known})
+    key = ["paper", "role", "system", "metric"]
+    there = set(rows[key].dropna().itertuples(index=False, name=None))
+    missing = [row for row in found if tuple(row[name] for name in key) not in there]
+    return pd.DataFrame(missing).reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)

@@ -1,0 +1,33 @@
+import json
+
+import pytest
+
+from lib.study import StudyError, again
+from lib.study.claims import VERDICTS, load_claims
+from lib.study.report.reference import REFERENCE
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return json.loads((REFERENCE / again.JUDGED).read_text(encoding="utf-8"))
+
+
+def test_the_committed_run_is_judged_by_todays_rules_and_none_rests_on_one_seed(committed):
+    content = load_claims()
+    assert [record["id"] for record in committed["claims"]] == [claim["id"] for claim in content["claims"]]
+    training = {claim["id"] for claim in content["claims"] if claim.get("training", True)}
+    for record in committed["claims"]:
+        assert record["verdict"] in VERDICTS and record["reason"]
+        decided = record["verdict"] in ("reproduced", "not reproduced")
+        assert not (decided and record["id"] in training and record["seeds"] == 1), record["id"]
+
+
+def test_a_shut_gate_of_the_committed_run_is_told_with_its_number(committed):
+    gates = {gate["name"]: gate for gate in committed["gates"] if "claim" not in gate}
+    assert gates["fine-tuning helps"]["value"] == pytest.approx(29.7, abs=0.1)
+    assert not gates["fine-tuning helps"]["open"] and gates["gap closed"]["open"]
+
+
+def test_a_folder_without_evidence_is_refused(tmp_path):
+    with pytest.raises(StudyError, match="holds no evidence"):
+        again.judge_again(tmp_path)
