@@ -218,6 +218,7 @@ for name, run_id in MEASURING.items():
 
 
 rule chapter:
+    wildcard_constraints: chapter="|".join(name for name in CHAPTERS if name not in MEASURING),
     message: "chapter {wildcards.chapter}"
     input: lambda wildcards: read_by(wildcards.chapter), notebook=lambda wildcards: chapter(wildcards.chapter)
     output: notebook=f"{R}/notebooks/{{chapter}}.ipynb"
@@ -306,7 +307,6 @@ ruleorder: first_prepare > prepare
 ruleorder: first_run > long_run > run
 ruleorder: first_chapter > chapter
 ruleorder: chapter_00_corpus > chapter_05_metric_audit > first_run > long_run > run
-ruleorder: chapter_00_corpus > chapter_05_metric_audit > first_chapter > chapter
 
 
 onsuccess:
