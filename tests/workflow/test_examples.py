@@ -112,6 +112,7 @@ from synthetic_study import PROFILE, write_study
 write_study()
 content = claims.load_claims()
 added = [claim for claim in content["claims"] if claim["id"] == "HT11"]
+del content["papers"]["HT"]["gates"]  # of random numbers, nothing was trained
 rows, manifests = study.read_rows(PROFILE), study.read_manifests(PROFILE)
 (record,) = claims.judge(content | {"claims": added}, rows, manifests, PROFILE)
 assert record["verdict"] == "reproduced", record["reason"]
