@@ -38,7 +38,7 @@ def against(
 ) -> np.ndarray:
     """COS (batch,) between waves and unit-norm `embeddings` (batch, 256), as `speaker.embed` makes them.
 
-    The embeddings are those of reference utterances, computed before, or of speakers (`speaker.centroid`).
+    The embeddings are those of reference utterances, computed before, or of speakers (`Features.centroid`).
     Raises MetricError for embeddings of another shape or norm, and as `score` does.
     """
     waves = check_waves(speech, "Speech", SHORTEST)

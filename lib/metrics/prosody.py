@@ -5,7 +5,7 @@ F0 is `lib.pitch.yin` every 10 ms, energy the level in Hann windows of 64 ms. A 
 and syllables are voiced energy peaks at least 2 dB above the dips beside them (de Jong and Wempe, "Praat script to
 detect syllable nuclei and measure speech rate automatically", Behavior Research Methods 2009). The peaks rank
 utterances but miss weak syllables: on LibriSpeech test-other they count 0.6 of the vowels, with a correlation of 0.87
-between the two counts. Rates from peaks and from phonemes are not to be mixed.
+between the two counts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from lib.audio import RATE
-from lib.metrics import MetricError, check_pairs, check_waves
+from lib.metrics import MetricError, check_waves
 from lib.metrics.voice_quality import measure
 from lib.pitch import yin
-from lib.text import PHONES, VOWELS
 
 HOP = 160
 WINDOW = 1024
@@ -39,8 +38,6 @@ def score(
     *,
     device: str = "cpu",
     batch_size: int = 32,
-    phonemes: Sequence[str] | None = None,
-    durations: Sequence[Sequence[float]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Prosody of mono 16 kHz waves of at least 0.1 s: what `timing` returns, and (batch,) float64 arrays of
 
@@ -49,10 +46,10 @@ def score(
     to the last sounding one; jitter (%), shimmer (%) and hnr (dB) of `lib.metrics.voice_quality`.
     A gain moves energy_mean by its decibels and nothing else. More silence around speech that has 50 ms of it at
     both ends changes nothing (before it, in steps of 10 ms); without that, windows that reach past the wave's ends
-    count as up to three more frames. Raises MetricError for silent, NaN or too short waves, for one without voice
-    (`timing` takes that), and for phonemes as `timing` does.
+    count as up to three more frames. Raises MetricError for silent, NaN or too short waves, and for one without voice
+    (`timing` takes that).
     """
-    return _measured(speech, reference, device, batch_size, phonemes, durations, voice=True)
+    return _measured(speech, reference, device, batch_size, voice=True)
 
 
 def timing(
@@ -61,27 +58,22 @@ def timing(
     *,
     device: str = "cpu",
     batch_size: int = 32,
-    phonemes: Sequence[str] | None = None,
-    durations: Sequence[Sequence[float]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Energy, rate and pauses, voiced or not: float64 arrays (batch,) of
 
     energy_mean (dB re full scale) and energy_range (dB from the 5th to the 95th percentile, at most 25) of the
     sounding frames; rate (syllables/s, pauses included); pauses (count), pause_seconds (their sum) and
     pause_share (0 to 1), all from the first to the last sounding frame.
-    The rate counts energy peaks (0 for speech without voice), or vowels where `phonemes` has the symbols of each
-    utterance (`lib.text.phonemize`), per second between the outermost sounding frames or, with `durations` (s,
-    one per symbol), between the outermost phones. Raises MetricError for silent, NaN or too short waves, a
-    reference, phonemes without a phone, and durations that do not match the phonemes.
+    The rate counts energy peaks (0 for speech without voice) per second between the outermost sounding frames.
+    Raises MetricError for silent, NaN or too short waves and for a reference.
     """
-    return _measured(speech, reference, device, batch_size, phonemes, durations, voice=False)
+    return _measured(speech, reference, device, batch_size, voice=False)
 
 
-def _measured(speech, reference, device, batch_size, phonemes, durations, voice: bool) -> dict[str, np.ndarray]:
+def _measured(speech, reference, device, batch_size, voice: bool) -> dict[str, np.ndarray]:
     if reference is not None:
         raise MetricError("Prosody takes no reference: give None.")
     waves = check_waves(speech, "Speech", SHORTEST)
-    spoken = _spoken(len(waves), phonemes, durations)
     found: dict[str, np.ndarray] = {}
     order = np.argsort([len(wave) for wave in waves], kind="stable")
     for start in range(0, len(waves), batch_size):
@@ -90,10 +82,7 @@ def _measured(speech, reference, device, batch_size, phonemes, durations, voice:
         for name, values in rows.items():
             found.setdefault(name, np.zeros(len(waves)))[batch] = values
     if not found:
-        found = {name: np.zeros(0) for name in (TIMING + VOICE if voice else TIMING)} | {"sounding": np.zeros(0)}
-    seconds = found.pop("sounding")
-    for index, (syllables, phone_seconds) in enumerate(spoken):
-        found["rate"][index] = syllables / (seconds[index] if phone_seconds is None else phone_seconds)
+        found = {name: np.zeros(0) for name in (TIMING + VOICE if voice else TIMING)}
     return found
 
 
@@ -112,7 +101,7 @@ VOICE = (
 
 @torch.inference_mode()
 def _batch(waves: list[np.ndarray], owners: np.ndarray, device: str, voice: bool) -> dict[str, np.ndarray]:
-    """All values (batch,) of `waves`, and `sounding`, the seconds from the first to the last sounding frame."""
+    """All values (batch,) of `waves`, whose places in the whole list are `owners`."""
     padded = torch.zeros(len(waves), max(len(wave) for wave in waves), dtype=torch.float64)
     for row, wave in enumerate(waves):
         padded[row, : len(wave)] = torch.from_numpy(wave)
@@ -126,7 +115,6 @@ def _batch(waves: list[np.ndarray], owners: np.ndarray, device: str, voice: bool
     span = _span(sounding)
     values = _energy(level, sounding) | _pauses(sounding, span)
     values["rate"] = _syllables(level, sounding & (f0 > 0)) / _seconds(span)
-    values["sounding"] = _seconds(span)
     if voice:
         values |= _intonation(f0)
         values["voiced_share"] = ((f0 > 0) & span).sum(dim=1) / span.sum(dim=1)
@@ -210,29 +198,3 @@ def _syllables(level: Tensor, nucleus: Tensor) -> Tensor:
         peaks, _ = find_peaks(curve, prominence=DIP)
         counts.append(int(allowed[peaks - 1].sum()))
     return torch.tensor(counts, device=level.device, dtype=torch.float64)
-
-
-def _spoken(count: int, phonemes, durations) -> list[tuple[int, float | None]]:
-    """Vowels of each utterance and, where durations are given, the seconds between its outermost phones."""
-    if phonemes is None:
-        if durations is not None:
-            raise MetricError("Durations need the phonemes they belong to: give both.")
-        return []
-    check_pairs(range(count), phonemes)
-    if durations is not None:
-        check_pairs(range(count), durations)
-    spoken: list[tuple[int, float | None]] = []
-    for index, symbols in enumerate(phonemes):
-        places = [place for place, symbol in enumerate(symbols) if symbol in PHONES]
-        if not places:
-            raise MetricError(f"The phonemes of speech {index} hold no phone: give what lib.text.phonemize returns.")
-        seconds = None
-        if durations is not None:
-            lasting = np.asarray(durations[index], dtype=np.float64)
-            if lasting.shape != (len(symbols),) or not np.isfinite(lasting).all() or (lasting < 0).any():
-                raise MetricError(f"Speech {index} needs one duration in seconds for each of its phonemes.")
-            seconds = float(lasting[places[0] : places[-1] + 1].sum())
-            if seconds == 0:
-                raise MetricError(f"The phones of speech {index} last 0 s: give their durations in seconds.")
-        spoken.append((sum(symbol in VOWELS for symbol in symbols), seconds))
-    return spoken

@@ -81,12 +81,6 @@ def embed(waves: list[np.ndarray], device: str = "cpu", batch_size: int = 64) ->
     return nn.functional.normalize(embedded, dim=1).cpu().numpy()
 
 
-def centroid(embeddings: np.ndarray) -> np.ndarray:
-    """The speaker embedding (256,) of unit norm: the normalised mean of utterance embeddings (batch, 256)."""
-    mean = embeddings.mean(axis=0)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
-
-
 def normalise_level(wave: np.ndarray, index: int = 0) -> np.ndarray:
     """`wave` raised to an RMS level of -30 dBFS; louder waves are returned as they are."""
     wave = np.asarray(wave)

@@ -56,12 +56,6 @@ def test_utterances_of_one_speaker_are_closer_than_those_of_two(recordings):
     assert own.min() > other.mean() + 0.15
 
 
-def test_a_centroid_is_the_normalised_mean(speech):
-    embeddings = speaker.embed(speech[:3])
-    mean = embeddings.mean(axis=0)
-    assert np.allclose(speaker.centroid(embeddings), mean / np.linalg.norm(mean), atol=1e-6)
-
-
 def test_no_waves_give_no_embeddings():
     assert speaker.embed([]).shape == (0, 256)
 
