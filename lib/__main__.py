@@ -237,11 +237,11 @@ def _study(options: argparse.Namespace, device: str) -> tuple[Study, str | None]
     from lib.study import load_profile
     from lib.study.variant import changed
 
-    kind = _kind(options.paper)
+    kind, profile = _kind(options.paper), load_profile(options.profile)
     if not options.set or options.system is None:
-        return kind(load_profile(options.profile), device), options.system
-    nested = {key: value for key, value in options.set if "." in key}
-    flat = {key: value for key, value in options.set if "." not in key}
+        return kind(profile, device), options.system
+    nested = {key: value for key, value in options.set if key.split(".")[0] in profile}
+    flat = {key: value for key, value in options.set if key not in nested}
     return changed(kind, options.profile, device, options.system, nested, **flat)
 
 

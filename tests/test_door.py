@@ -1,13 +1,18 @@
 """The one door: every verb tells its options and an example, and bad input is told in one sentence."""
 
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lib import __main__ as door
 from lib import cli
 from lib.study import StudyError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -114,3 +119,13 @@ def test_a_table_is_plain_when_piped(capsys):
     cli.print_table([], "Runs")
     cli.print_table([{"run": "ht-tts_0-s0", "seconds": None, "share": 0.123456789}], "Runs")
     assert capsys.readouterr().out == "Runs: none\nrun\tseconds\tshare\nht-tts_0-s0\t\t0.12346\n"
+
+
+def test_every_command_in_the_documents_can_be_read():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
+    inline = [line for text in texts for line in re.findall(r"`python -m lib (\w[^`]*)`", text)]
+    blocks = [line for text in texts for line in re.findall(r"(?m)^(?:\.venv|torchrun).*? -m lib (\w[^\n#`]*)", text)]
+    assert len(inline) > 5 and len(blocks) > 5
+    for line in (*inline, *blocks):
+        verb, *given = shlex.split(line)
+        door.VERBS[verb].parser(verb).parse_args(given)

@@ -2,7 +2,7 @@
 
 Both take the same model from the same weights through the same batches with the same random numbers. The plain loop
 makes a batch when it is needed, steps AdamW as torch gives it and asks for the loss after every step; with Whisper it
-also runs the frozen encoder in every step. Ours is `lib.training.loop.fit`: with a fused optimiser, and on a GPU in bfloat16,
+also runs the frozen encoder in every step. Ours is `lib.training.loop.fit`: a fused optimiser, and on a GPU bfloat16,
 with batches made ahead and no waiting between steps.
 """
 
