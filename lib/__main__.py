@@ -79,13 +79,14 @@ def status(options: argparse.Namespace) -> None:
 
 
 def claims(options: argparse.Namespace) -> None:
-    from lib.study import again, claims, load_profile
+    from lib.study import again, claims, convergence, load_profile
 
     if options.evidence:
         records = again.judge_again(options.evidence)
         cli.print_table(claims.summary(records), f"Claims of the committed run in {options.evidence}, judged again")
         return
     records = claims.write_claims(load_profile(options.profile))
+    convergence.draw_all(load_profile(options.profile))
     cli.print_table(claims.summary(records), f"Claims in profile {options.profile}")
 
 

@@ -230,7 +230,6 @@ class Bench:
 
     def _record(self, claim: dict, parts: list[Part], verdict: str, reason: str, shut: list[gates.Gate]) -> dict:
         head, paper = parts[0], claim["paper"]
-        every = pd.concat(self.rows.values())
         return {
             "id": claim["id"],
             "paper": paper,
@@ -244,7 +243,7 @@ class Bench:
             "shut": gates.as_records(shut),
             "amended": claim.get("amended"),
             "profile": self.profile["name"],
-            "scale": f"{scale(every, self.manifests, self.profile, paper)}. {claim['scale']}",
+            "scale": f"{scale(self.rows[paper], self.manifests, self.profile, paper)}. {claim['scale']}",
             "note": claim["scale"],
             "rule": self.content["rules"].get(paper) or self.content["rules"]["all"],
             "figure": claim["figure"],

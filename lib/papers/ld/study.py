@@ -3,8 +3,8 @@
     python -m lib prepare ld --profile demo         speech, posterior encoder, mini-CLAP, first measures
     python -m lib run ld palette --seed 0           train one diffusion, sample it, measure what it says
 
-The rows have one speaker, joe. The style is the variant, and an utterance is a sentence in a style, so the bootstrap
-resamples utterances; intervals say nothing about other voices.
+The rows have one speaker, joe. The style is the variant, and an utterance is a sentence in a style, which intervals
+count as one unit; they say nothing about other voices.
 """
 
 from __future__ import annotations
