@@ -71,6 +71,7 @@ def system_rows(system, seed, noise=1.0, speakers=6, utterances=5):
                     "mcd": (12 - 0.1 * cos + own.normal(0, 0.1), "dB"),
                     "wer": (abs(own.normal(0.1, 0.02)), "ratio"),
                     "mos_predicted": (3 + own.normal(0, 0.1), "1-5"),
+                    "secs": (cos / 100, "cosine"),
                 }
                 rows += [
                     factors | {"metric": metric, "value": value, "unit": unit}
