@@ -12,6 +12,7 @@ import pandas as pd
 from lib import study
 from lib.files import write_json
 from lib.study.claims import Bench, load_claims
+from lib.study.gates import Gate
 
 JUDGED = "judged_again.json"
 
@@ -27,6 +28,7 @@ def judge_again(folder: Path) -> list[dict]:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     profile = study.load_profile(results["facts"]["profile"])
     bench = Bench(load_claims(), rows, {}, profile, {}, pd.concat([rows, _means(results, rows)]))
+    bench.convergence = _plateaus(folder)
     records = [bench.judge(claim) for claim in bench.content["claims"]]
     write_json(folder / JUDGED, {"claims": records, "gates": bench.gate_records()})
     return records
@@ -38,9 +40,19 @@ def read_evidence(folder: Path) -> pd.DataFrame:
     if not files:
         raise study.StudyError(f"{folder.name} holds no evidence/*.csv: give the folder of a reference run")
     text = {"layer": str, "utterance": str, "speaker": str}
-    tables = [pd.read_csv(path, dtype=text).assign(paper=path.stem[:2]) for path in files]
+    tables = []
+    for path in files:  # a paper's gates may read another's rows, and say whose
+        table = pd.read_csv(path, dtype=text)
+        tables.append(table if "paper" in table else table.assign(paper=path.stem.rstrip("0123456789")))
     rows = pd.concat(tables, ignore_index=True).drop(columns="part").drop_duplicates()
     return rows.reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)
+
+
+def _plateaus(folder: Path) -> dict[str, Gate]:
+    """The plateau of each claim as the run itself found it, where its gates.json is committed."""
+    path = folder / "gates.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {each.pop("claim"): Gate(**each) for each in found if "claim" in each}
 
 
 def _means(results: dict, rows: pd.DataFrame) -> pd.DataFrame:

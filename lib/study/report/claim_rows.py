@@ -1,4 +1,6 @@
-"""The rows behind each claim, as tables that a spreadsheet opens: R/evidence/<claim>.csv."""
+"""The rows behind each claim and gate, as tables that a spreadsheet opens: R/evidence/<claim>.csv,
+<paper>-gates.csv.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import pandas as pd
 
 from lib.files import replace_file
 from lib.study.claim_compare import names, select
+from lib.study.gates import OPERANDS
 
 CONSTANT = ("profile", "paper", "unit")
 
@@ -28,6 +31,21 @@ def write(claims: list[dict], rows: pd.DataFrame, root: Path) -> dict[str, dict]
             table.to_csv(temporary, index=False, float_format="%.6g")
         written[claim["id"]] = {"href": f"evidence/{path.name}", "rows": len(table)}
     return written
+
+
+def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path) -> None:
+    """Write the rows that each paper's gates read: R/evidence/<paper>-gates.csv."""
+    for name, facts in papers.items():
+        tables = [
+            select(rows, {"paper": name} | gate[operand]).assign(part=gate["name"])
+            for gate in facts.get("gates") or []
+            for operand in OPERANDS
+            if operand in gate
+        ]
+        table = pd.concat(tables).drop(columns=["profile", "unit"], errors="ignore") if tables else pd.DataFrame()
+        if len(table):
+            with replace_file(root / "evidence" / f"{name}-gates.csv") as temporary:
+                table.dropna(axis="columns", how="all").to_csv(temporary, index=False, float_format="%.6g")
 
 
 def compared(claim: dict, rows: pd.DataFrame) -> pd.DataFrame:

@@ -57,6 +57,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
     kept = claim_rows.write(claims, rows, root)
+    claim_rows.write_gates(chosen, rows, root)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     text = (
@@ -72,6 +73,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
             gates=_gates(root, chosen),
+            judges=(profile.get("statistics") or {}).get("judges", True),
             across=across if exists(root, across) else None,
             copied=copied is not None,
             verdicts=VERDICTS,

@@ -48,3 +48,15 @@ def test_every_claim_has_its_tile_with_a_sign_beside_the_colour():
     assert {record["id"] for record in records} <= set(written)
     assert {sign for _, _, sign in LOOKS.values()} <= set(written)
     assert figure.description["n"] == 4
+
+
+def test_the_rows_that_gates_read_are_kept_with_their_paper(tmp_path):
+    gate = {
+        "name": "helps",
+        "of": {"system": "new", "metric": "cos"},
+        "over": {"paper": "HT", "system": "old", "metric": "cos"},
+    }
+    claim_rows.write_gates({"HT": {"gates": [gate]}, "HA": {}}, rows(), tmp_path)
+    kept = pd.read_csv(tmp_path / "evidence" / "HT-gates.csv")
+    assert set(kept["paper"]) == {"HT"} and set(kept["part"]) == {"helps"}
+    assert not (tmp_path / "evidence" / "HA-gates.csv").exists()
