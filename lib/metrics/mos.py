@@ -9,18 +9,16 @@ predictor: Reddy et al., "DNSMOS P.835", ICASSP 2022, and "DNSMOS", ICASSP 2021 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lib.metrics import MetricError, check_waves
-from lib.pretrained import PretrainedError, resolve, sha256
+from lib.pretrained import WEIGHTS, PretrainedError, resolve
 
 SEGMENT = 122880
 LARGEST_HOP = 16000
@@ -30,10 +28,6 @@ CPU_BATCH = 2  # segments at once: what a CPU computes for more leaves its cache
 RATE = 16000
 DNSMOS_SECONDS = 9.01
 DNSMOS_SEGMENT = 144160
-DNSMOS_FILES = {
-    "sig_bak_ovr.onnx": "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
-    "model_v8.onnx": "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
-}
 DNSMOS_CURVES = {
     "dnsmos_signal_predicted": (-0.08397278, 1.22083953, 0.0052439),
     "dnsmos_background_predicted": (-0.13166888, 1.60915514, -0.39604546),
@@ -182,23 +176,13 @@ def load_dnsmos(device: str = "cpu"):
     """
     import onnxruntime
 
-    spec = importlib.util.find_spec("speechmos")
-    if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError("The weights dnsmos are not installed: run `pip install speechmos`.")
-    folder = Path(spec.submodule_search_locations[0]) / "dnsmos_models"
+    folder = resolve("dnsmos").path
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     wanted = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    sessions = []
-    for file, expected in DNSMOS_FILES.items():
-        if not (folder / file).is_file() or sha256(folder / file) != expected:
-            raise PretrainedError(
-                f"The weights dnsmos are missing or damaged at {folder / file}: "
-                "run `pip install --force-reinstall --no-deps speechmos`."
-            )
-        sessions.append(onnxruntime.InferenceSession(str(folder / file), options, providers=providers))
-    return tuple(sessions)
+    files = (str(folder / file) for file in WEIGHTS["dnsmos"].files)
+    return tuple(onnxruntime.InferenceSession(file, options, providers=providers) for file in files)
 
 
 def _p808_features(segments: np.ndarray) -> np.ndarray:

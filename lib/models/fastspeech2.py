@@ -4,19 +4,28 @@ Lengths are counted in symbols (encoder) and in frames (decoder); every padded p
 utterance gives the same output alone and in a batch.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.fft_block import NO_HOOKS, FFTBlock, Hooks, length_mask, sinusoidal_positions
+from lib.models.fft_block import (
+    NO_HOOKS,
+    FFTBlock,
+    Hooks,
+    Sizes,
+    check_positions,
+    length_mask,
+    sinusoidal_positions,
+)
 
 
 @dataclass(frozen=True)
-class FastSpeech2Dims:
+class FastSpeech2Dims(Sizes):
     """Sizes of the backbone; the defaults are the paper's (35.7 M parameters with its aligner)."""
 
+    told = "backbone sizes"
     n_symbols: int = 180
     n_mels: int = 80
     hidden: int = 256
@@ -37,19 +46,6 @@ class FastSpeech2Dims:
     postnet_dropout: float = 0.5
     max_symbols: int = 512
     max_frames: int = 2000
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "FastSpeech2Dims":
-        """From a profile's `backbone:` section; unknown names raise a ValueError that lists the known ones."""
-        unknown = set(sizes) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(
-                f"unknown backbone sizes {sorted(unknown)}: choose from {sorted(cls.__dataclass_fields__)}"
-            )
-        return cls(**{**sizes, "kernels": tuple(sizes.get("kernels", cls.kernels))})
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 class VariancePredictor(nn.Module):
@@ -153,11 +149,7 @@ class FastSpeech2(nn.Module):
 
     def encode(self, symbols: Tensor, lengths: Tensor, speaker: Tensor, hooks: Hooks = NO_HOOKS):
         """Symbols `(batch, symbols)` and speaker `(batch, 256)` to hidden `(batch, symbols, hidden)` and its mask."""
-        if symbols.shape[1] > self.dims.max_symbols:
-            raise ValueError(
-                f"{symbols.shape[1]} phonemes are more than the model's {self.dims.max_symbols} positions: "
-                "split the text, or raise backbone.max_symbols and train again"
-            )
+        check_positions(symbols.shape[1], self.dims.max_symbols, "phonemes", "backbone.max_symbols")
         mask = length_mask(lengths, symbols.shape[1])
         x = (self.embedding(symbols) + self.encoder_positions[: symbols.shape[1]]) * mask.unsqueeze(-1)
         for i, block in enumerate(self.encoder):
@@ -166,11 +158,7 @@ class FastSpeech2(nn.Module):
 
     def decode(self, x: Tensor, frames: Tensor, hooks: Hooks = NO_HOOKS) -> tuple[Tensor, Tensor]:
         """Expanded hidden states `(batch, frames, hidden)` to the mel before and after the postnet."""
-        if x.shape[1] > self.dims.max_frames:
-            raise ValueError(
-                f"{x.shape[1]} frames are more than the model's {self.dims.max_frames} positions: "
-                "split the utterance, or raise backbone.max_frames and train again"
-            )
+        check_positions(x.shape[1], self.dims.max_frames, "frames", "backbone.max_frames")
         mask = length_mask(frames, x.shape[1])
         x = (x + self.decoder_positions[: x.shape[1]]) * mask.unsqueeze(-1)
         for i, block in enumerate(self.decoder):
@@ -208,17 +196,16 @@ class FastSpeech2(nn.Module):
 
 
 def loss(out: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """FastSpeech 2's losses over valid positions: L1 on both mels, MSE on log(1 + frames), pitch and energy."""
+    """FastSpeech 2's losses, each a mean over valid positions, and "total", their sum.
+
+    L1 on the mel, and on that after the postnet where there is one; MSE on log(1 + frames), pitch and energy.
+    """
     frames = length_mask(batch["frame_lengths"], batch["mel"].shape[1]).unsqueeze(-1)
     symbols = length_mask(batch["symbol_lengths"], batch["symbols"].shape[1])
-    n_frames = frames.sum() * batch["mel"].shape[-1]
-    n_symbols = symbols.sum()
-    target = torch.log1p(batch["durations"].float())
-    parts = {
-        "mel": ((out["mel"] - batch["mel"]).abs() * frames).sum() / n_frames,
-        "mel_postnet": ((out["mel_postnet"] - batch["mel"]).abs() * frames).sum() / n_frames,
-        "duration": ((out["duration"] - target).square() * symbols).sum() / n_symbols,
-        "pitch": ((out["pitch"] - batch["pitch"]).square() * symbols).sum() / n_symbols,
-        "energy": ((out["energy"] - batch["energy"]).square() * symbols).sum() / n_symbols,
-    }
+    numbers = frames.sum() * batch["mel"].shape[-1]
+    mels = [name for name in ("mel", "mel_postnet") if name in out]
+    targets = {"duration": torch.log1p(batch["durations"].float()), "pitch": batch["pitch"], "energy": batch["energy"]}
+    parts = {name: ((out[name] - batch["mel"]).abs() * frames).sum() / numbers for name in mels}
+    for name, target in targets.items():
+        parts[name] = ((out[name] - target).square() * symbols).sum() / symbols.sum()
     return {"total": sum(parts.values()), **parts}

@@ -5,11 +5,29 @@ An adaptation method never edits a block: it passes `Hooks`, which name what to 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Sizes:
+    """What the dataclasses of models and methods share: from a profile's section, and back to plain values."""
+
+    told: ClassVar[str] = "sizes"
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        """Lists become tuples; unknown names raise a ValueError that lists the known ones."""
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"unknown {cls.told} {sorted(unknown)}: choose from {sorted(cls.__dataclass_fields__)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def to_dict(self) -> dict:
+        return asdict(self)
 
 
 @dataclass
@@ -44,6 +62,15 @@ def length_mask(lengths: Tensor, longest: int | None = None) -> Tensor:
     """True inside each sequence: `(batch,)` lengths to `(batch, longest)`."""
     longest = int(lengths.max()) if longest is None else longest
     return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def check_positions(length: int, most: int, unit: str, setting: str) -> None:
+    """Raise ValueError for more phonemes or frames, the `unit`, than a model has positions."""
+    if length > most:
+        raise ValueError(
+            f"{length} {unit} are more than the model's {most} positions: "
+            f"split the {'text' if unit == 'phonemes' else 'utterance'}, or raise {setting} and train again"
+        )
 
 
 class SelfAttention(nn.Module):

@@ -9,23 +9,24 @@ the convolutions' activation is ReLU (theirs: Mish), and scores are divided by t
 of the model's width). Every padded position is masked, so an utterance gives the same output alone and in a batch.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.fastspeech2 import VariancePredictor, expand
-from lib.models.fft_block import FFTBlock, Hooks, length_mask, sinusoidal_positions
+from lib.models.fft_block import FFTBlock, Hooks, Sizes, check_positions, length_mask, sinusoidal_positions
 from lib.models.mel_style import MelStyleEncoder, StyleAdaptiveLayerNorms, check_reference
 
 LONGEST_SYMBOL = 60  # frames that synthesis gives one symbol at most
 
 
 @dataclass(frozen=True)
-class StyleSpeechDims:
+class StyleSpeechDims(Sizes):
     """Sizes of the model; the defaults are the paper's."""
 
+    told = "StyleSpeech sizes"
     n_symbols: int = 180
     n_mels: int = 80
     hidden: int = 256
@@ -44,19 +45,6 @@ class StyleSpeechDims:
     style_kernel: int = 5
     max_symbols: int = 512
     max_frames: int = 2000
-
-    @classmethod
-    def from_dict(cls, sizes: dict) -> "StyleSpeechDims":
-        """From a profile's section; unknown names raise a ValueError that lists the known ones."""
-        unknown = set(sizes) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(
-                f"unknown StyleSpeech sizes {sorted(unknown)}: choose from {sorted(cls.__dataclass_fields__)}"
-            )
-        return cls(**{**sizes, "kernels": tuple(sizes.get("kernels", cls.kernels))})
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
     @property
     def shortest_reference(self) -> int:
@@ -157,11 +145,7 @@ class StyleSpeech(nn.Module):
         Raises:
             ValueError: more symbols than the model has positions.
         """
-        if symbols.shape[1] > self.dims.max_symbols:
-            raise ValueError(
-                f"{symbols.shape[1]} phonemes are more than the model's {self.dims.max_symbols} positions: "
-                "split the text, or raise max_symbols and train again"
-            )
+        check_positions(symbols.shape[1], self.dims.max_symbols, "phonemes", "max_symbols")
         mask = length_mask(lengths, symbols.shape[1])
         keep = mask.unsqueeze(-1)
         x = self.encoder_prenet(self.embedding(symbols) * keep, keep)
@@ -176,11 +160,7 @@ class StyleSpeech(nn.Module):
         Raises:
             ValueError: more frames than the model has positions.
         """
-        if x.shape[1] > self.dims.max_frames:
-            raise ValueError(
-                f"{x.shape[1]} frames are more than the model's {self.dims.max_frames} positions: "
-                "split the utterance, or raise max_frames and train again"
-            )
+        check_positions(x.shape[1], self.dims.max_frames, "frames", "max_frames")
         mask = length_mask(frames, x.shape[1])
         keep = mask.unsqueeze(-1)
         x = (self.decoder_prenet(x) + self.decoder_positions[: x.shape[1]]) * keep
@@ -233,14 +213,3 @@ class StyleSpeech(nn.Module):
         x = self.variance_norm(x) + self.pitch_embedding(pitch, mask) + self.energy_embedding(energy, mask)
         position = positions_in_symbol(durations, longest).clamp(0, self.dims.max_frames - 1)
         return expand(x * mask.unsqueeze(-1), durations, longest) + self.decoder_positions[position]
-
-
-def loss(out: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """L1 on the mel and MSE on log(1 + frames), pitch and energy, each a mean over valid positions, and their sum."""
-    frames = length_mask(batch["frame_lengths"], batch["mel"].shape[1]).unsqueeze(-1)
-    symbols = length_mask(batch["symbol_lengths"], batch["symbols"].shape[1])
-    targets = {"duration": torch.log1p(batch["durations"].float()), "pitch": batch["pitch"], "energy": batch["energy"]}
-    parts = {"mel": ((out["mel"] - batch["mel"]).abs() * frames).sum() / (frames.sum() * batch["mel"].shape[-1])}
-    for name, target in targets.items():
-        parts[name] = ((out[name] - target).square() * symbols).sum() / symbols.sum()
-    return {"total": sum(parts.values()), **parts}

@@ -162,7 +162,7 @@ def spoken(utterance: Utterance, said: str) -> Utterance:
 
 def transcript(wave: np.ndarray, text: str, name: str = "Whisper tiny.en heard", device: str = "cpu") -> Transcript:
     """Whisper tiny.en's transcript of a wave (at most 30 s) against the text; nothing for a silent wave."""
-    from lib.models.whisper import model as whisper
+    from lib.models.whisper import sizes as whisper
 
     heard = "" if is_silent(wave) else whisper.load("tiny.en", device).transcribe([wave], context_seconds=CONTEXT)[0]
     return against(heard, text, name)

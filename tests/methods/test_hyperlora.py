@@ -11,13 +11,14 @@ from lib.methods import hyperlora
 from lib.methods.hyperlora import HyperLora, StaticLora, budget, find
 from lib.methods.low_rank import HyperLoraError, LowRank
 from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes
 from lib.models.whisper.states import EncoderStates, mean_states, prepare
 from lib.models.whisper.training import decoder_logits, loss
 
 
 @pytest.fixture(scope="module")
 def model():
-    return whisper.load("tiny.en")
+    return sizes.load("tiny.en")
 
 
 @pytest.fixture(scope="module")

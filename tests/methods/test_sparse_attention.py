@@ -22,7 +22,7 @@ from lib.methods.sparse_attention import (
     sparsity_loss,
     threshold_mask,
 )
-from lib.models import stylespeech
+from lib.models import fastspeech2
 from lib.models.fft_block import length_mask
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.training.loop import TrainConfig, fit
@@ -225,7 +225,7 @@ def test_theta_has_a_gradient_in_phase_1_and_none_in_phase_2():
 
 def test_without_the_sparsity_loss_only_the_tts_loss_moves_theta():
     without = theta_gradient(pruned(sparsity_loss=False), step=0)
-    tts_only = theta_gradient(pruned(), step=0, losses=stylespeech.loss)
+    tts_only = theta_gradient(pruned(), step=0, losses=fastspeech2.loss)
     with_it = theta_gradient(pruned(), step=0)
     torch.testing.assert_close(without, tts_only)
     assert not torch.allclose(without, with_it)
@@ -237,7 +237,7 @@ def test_the_schedule_is_soft_with_the_loss_then_hard_without():
         model.at_step(step)
         parts = model.loss(model(batch), batch)
         assert model.phase == phase and ("sparsity" in parts) == (phase == 1)
-    tts = stylespeech.loss(model(batch), batch)
+    tts = fastspeech2.loss(model(batch), batch)
     torch.testing.assert_close(parts["total"], tts["total"])
 
 
@@ -270,7 +270,7 @@ def test_total_of_phase_1_is_the_tts_loss_and_the_sparsity_loss():
     assert out["mask"].shape == (2, 2, 2)
     parts = model.loss(out, batch)
     torch.testing.assert_close(parts["sparsity"], (out["mask"] - 0.3).square().mean())
-    torch.testing.assert_close(parts["total"], stylespeech.loss(out, batch)["total"] + parts["sparsity"])
+    torch.testing.assert_close(parts["total"], fastspeech2.loss(out, batch)["total"] + parts["sparsity"])
 
 
 def test_descending_the_sparsity_loss_raises_theta_and_prunes_more():

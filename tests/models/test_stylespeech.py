@@ -7,9 +7,10 @@ import synthetic_batch
 import torch
 from synthetic_batch import alone
 
+from lib.models.fastspeech2 import loss
 from lib.models.fft_block import length_mask
 from lib.models.mel_style import MelStyleEncoder, ReferenceSpeechError, StyleAdaptiveLayerNorms
-from lib.models.stylespeech import StyleSpeech, StyleSpeechDims, loss, positions_in_symbol
+from lib.models.stylespeech import StyleSpeech, StyleSpeechDims, positions_in_symbol
 
 DIMS = StyleSpeechDims(
     n_symbols=20, hidden=16, filter=24, kernels=(3, 1), encoder_layers=2, decoder_layers=2, predictor_filter=16,

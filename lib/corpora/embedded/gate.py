@@ -11,7 +11,7 @@ def judge(waves: list[np.ndarray], texts: list[str], gate: dict) -> list[dict]:
     gate: wer, the largest word error rate, and mos, the smallest predicted opinion score that pass.
     """
     from lib.metrics import mos, wer
-    from lib.models.whisper import model as whisper
+    from lib.models.whisper import sizes as whisper
 
     recogniser = whisper.load("tiny.en")
     heard = recogniser.transcribe(waves, batch_size=8, context_seconds=CONTEXT)

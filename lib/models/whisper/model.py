@@ -1,4 +1,4 @@
-"""Whisper: weights from CTranslate2 or transformers files, log-mel on the device, batched greedy decoding.
+"""Whisper: log-mel on the device, an encoder of a shorter context, batched greedy decoding.
 
 Radford et al., "Robust speech recognition via large-scale weak supervision", 2022. The network itself is
 transformers' `WhisperForConditionalGeneration`; its encoder is run here on a shorter context than 30 s where
@@ -13,15 +13,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.models.whisper.weights import WhisperError, from_ctranslate2, from_transformers
-from lib.pretrained import Pretrained, resolve
+from lib.models.whisper.weights import WhisperError
+from lib.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -203,26 +202,6 @@ class Decoder:
 
     def _merge(self, heads: Tensor) -> Tensor:
         return heads.transpose(1, 2).flatten(2)
-
-
-@lru_cache(maxsize=2)
-def load(name: str = "tiny.en", device: str = "cpu", path: str | Path | None = None) -> Whisper:
-    """Whisper `name` in float32 on `device`, from `lib.pretrained` or from the folder `path`.
-
-    The folder holds either a CTranslate2 model (model.bin) or a transformers one (model.safetensors), and
-    tokenizer.json. Raises PretrainedError for missing or damaged weights. The same model is returned again
-    for the same arguments.
-    """
-    from tokenizers import Tokenizer
-
-    found = resolve(f"whisper-{name}", path)
-    if (found.path / "model.bin").is_file():
-        network, suppressed, suppressed_first = from_ctranslate2(found.path)
-    else:
-        network, suppressed, suppressed_first = from_transformers(found.path)
-    network = network.to(device).eval().requires_grad_(False)
-    tokenizer = Tokenizer.from_file(str(found.path / "tokenizer.json"))
-    return Whisper(network, tokenizer, suppressed, suppressed_first, found, torch.device(device))
 
 
 def check(wave: np.ndarray, index: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lib import pretrained
-from lib.models.whisper import model as whisper
 from lib.models.whisper.model import LANGUAGE, Whisper, is_multilingual
 from lib.models.whisper.weights import WhisperError, from_ctranslate2, from_transformers
 
@@ -23,14 +22,11 @@ def load(name: str = "tiny.en", device: str = "cpu", path: str | Path | None = N
     Raises PretrainedError for weights that are nowhere, WhisperError for files that are no Whisper, or not all of one.
     The same model is returned again for the same arguments.
     """
-    if path is None and f"whisper-{name}" in pretrained.WEIGHTS and not network:
-        return whisper.load(name, device, path)
     found = pretrained.whisper(name, path, network)
     model, suppressed, suppressed_first = _read(found.path)
     model = model.to(device).eval().requires_grad_(False)
     tokens = _tokenizer(found.path)
-    known = (model, tokens, suppressed, suppressed_first, found, torch.device(device))
-    recogniser = Whisper(*known)
+    recogniser = Whisper(model, tokens, suppressed, suppressed_first, found, torch.device(device))
     told = LANGUAGE if is_multilingual(recogniser) else ()
     needed = ("<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>", *told)
     missing = [token for token in needed if tokens.token_to_id(token) is None]

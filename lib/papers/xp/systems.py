@@ -11,12 +11,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features
 from lib.files import file_hash
-from lib.methods.sparse_attention import Rule, SparseSelfAttention, SparseSettings, count_kept, sparsity_loss
+from lib.methods.sparse_attention import Pruned, SparseSettings, count_kept, sparsity_loss
 from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks, length_mask
@@ -135,53 +135,22 @@ class Systems(protocol.Study):
         return shared, self._schedule(), facts
 
 
-class PrunedFastSpeech2(FastSpeech2):
-    """HyperTTS's backbone whose decoder attends under a rule; it keeps the dense one's parameter names.
-
-    Learned pruning adds one number per decoder block, `theta`. A new or restored model is in the last phase of its
-    schedule; training calls `at_step` before each batch.
-    """
+class PrunedFastSpeech2(FastSpeech2, Pruned):
+    """HyperTTS's backbone whose decoder attends under a rule; it keeps the dense one's parameter names."""
 
     def __init__(self, dims: FastSpeech2Dims, settings: SparseSettings):
         super().__init__(dims)
-        self.settings = settings
-        learned = settings.method == "learned"
-        self.register_parameter("theta", nn.Parameter(torch.zeros(dims.decoder_layers)) if learned else None)
-        self.rules = {f"d{i}": Rule(settings, self.theta, i) for i in range(dims.decoder_layers)}
-        for block, rule in zip(self.decoder, self.rules.values(), strict=True):
-            block.attention = SparseSelfAttention(block.attention, rule)
-
-    def at_step(self, step: int) -> None:
-        """Enter the phase of a training step, counted from 0."""
-        for rule in self.rules.values():
-            rule.phase = self.settings.phase(step)
+        self.prune(settings, {f"d{i}": block for i, block in enumerate(self.decoder)})
 
     def forward(self, batch: dict[str, Tensor], hooks: Hooks = NO_HOOKS) -> dict[str, Tensor]:
         """`FastSpeech2.forward`, and while masks are soft "mask", their means `(blocks, batch, heads)`."""
-        out = super().forward(batch, hooks)
-        means = [rule.mean for rule in self.rules.values() if rule.mean is not None]
-        for rule in self.rules.values():
-            rule.mean = None
-        return out | ({"mask": torch.stack(means)} if means else {})
-
-    def thresholds(self) -> dict[str, float]:
-        """The learned threshold of each block, times N; nothing under another rule."""
-        learned = {} if self.theta is None else self.rules
-        return {site: float(rule.threshold().detach()) for site, rule in learned.items()}
+        return super().forward(batch, hooks) | self.collected()
 
     @torch.no_grad()
     def kept(self, batch: dict[str, Tensor]) -> dict[str, np.ndarray]:
         """Share of connections that the hard mask keeps in one teacher-forced pass, by block, each `(batch,)`."""
-        for rule in self.rules.values():
-            rule.observed = []
-        try:
-            self(batch)
-            observed = {site: rule.observed[0] for site, rule in self.rules.items()}
-        finally:
-            for rule in self.rules.values():
-                rule.observed = None
         lengths, shares = batch["frame_lengths"], {}
-        for site, (_, weights, mask) in observed.items():
+        for site, (_, weights, mask) in self.observe(batch).items():
             valid = length_mask(lengths, weights.shape[-1])
             mask = (torch.ones_like(weights) if mask is None else mask).expand_as(weights)
             shares[site] = (count_kept(mask, valid) / (weights.shape[1] * lengths**2)).cpu().numpy().astype(np.float64)

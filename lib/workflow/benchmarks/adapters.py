@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.methods.hypertts import Adapter, Hypernetwork, apply_adapter
 from lib.methods.low_rank import LowRank
-from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, prepare
 from lib.models.whisper.training import decoder_logits, teacher_forcing
 from lib.workflow.benchmarks import Bound, Comparison, Speech

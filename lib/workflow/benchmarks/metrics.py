@@ -14,7 +14,7 @@ import torch
 from lib.audio import RATE
 from lib.metrics import ffe, filterbank_mcd, mcd, subspace
 from lib.models import speaker
-from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper
 from lib.papers.common import audit
 from lib.workflow.benchmarks import Bound, Comparison, Speech, largest
 

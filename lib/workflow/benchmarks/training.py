@@ -30,7 +30,7 @@ from lib.models.denoiser import DenoiserDims
 from lib.models.fastspeech2 import FastSpeech2
 from lib.models.mel import log_mel
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
-from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, mean_states, prepare
 from lib.models.whisper.training import loss as whisper_loss
 from lib.papers.ha.systems import StatesRead

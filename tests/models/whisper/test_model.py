@@ -4,12 +4,13 @@ import torch
 
 from lib.metrics.wer import compare
 from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes
 from lib.models.whisper.model import WhisperError
 
 
 @pytest.fixture(scope="module")
 def model():
-    return whisper.load("tiny.en")
+    return sizes.load("tiny.en")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_weights_saved_by_transformers_give_the_same_transcripts(model, short, t
     model.network.generation_config.begin_suppress_tokens = model.suppressed_first
     model.network.save_pretrained(tmp_path)
     model.tokenizer.save(str(tmp_path / "tokenizer.json"))
-    again = whisper.load("tiny.en", path=tmp_path)
+    again = sizes.load("tiny.en", path=tmp_path)
     assert again.pretrained.source == f"local path: {tmp_path}"
     assert again.transcribe([short[0].wave]) == transcripts[:1]
 
@@ -132,5 +133,6 @@ def test_bad_audio_is_named(model, wave, sentence):
 def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00not a model")
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(WhisperError, match="holds no Whisper model that can be read"):
-        whisper.load("tiny.en", path=tmp_path)
+        sizes.load("tiny.en", path=tmp_path)

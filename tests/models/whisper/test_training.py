@@ -8,6 +8,7 @@ import torch
 
 from lib.methods.hyperlora import HyperLora, StaticLora
 from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes
 from lib.models.whisper.decoding import beam_search, transcribe
 from lib.models.whisper.model import Encoded, WhisperError
 from lib.models.whisper.states import (
@@ -23,7 +24,7 @@ from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
 
 @pytest.fixture(scope="module")
 def model():
-    return whisper.load("tiny.en")
+    return sizes.load("tiny.en")
 
 
 @pytest.fixture(scope="module")

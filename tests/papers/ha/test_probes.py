@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.methods import hyperlora
-from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper
 from lib.papers.ha import probes
 from lib.papers.ha.data import AsrError
 

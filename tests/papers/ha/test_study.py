@@ -15,7 +15,7 @@ from lib.corpora.corpus import Corpus
 from lib.corpora.disorders import corpus as simulated
 from lib.methods import hyperlora
 from lib.methods.low_rank import HyperLoraError
-from lib.models.whisper import model as whisper
+from lib.models.whisper import sizes as whisper
 from lib.models.whisper.training import decoder_logits
 from lib.papers.ha import measure, systems
 from lib.papers.ha.data import AsrError, check_english
@@ -358,4 +358,4 @@ def test_an_unknown_system_is_refused(asr):
 
 
 def test_whisper_itself_is_not_loaded_twice(asr):
-    assert whisper.load("tiny.en", "cpu", None) is asr.model
+    assert whisper.load("tiny.en", "cpu", None, False) is asr.model
