@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lib.models import vocoder_weights
 from lib.models.fft_block import length_mask
 from lib.models.mel import MelDims, filterbank
+from lib.models.vits.layers import LEAK, Decoder, conv
 
 Vocoder = Callable[[Tensor, Tensor], list[np.ndarray]]
 
@@ -106,44 +107,30 @@ def _limit(wave: np.ndarray) -> np.ndarray:
     return (wave / max(1.0, peak / 0.99)).astype(np.float32)
 
 
-class HiFiGANGenerator(nn.Module):
+class ResBlock(nn.Module):
+    """HiFi-GAN's first residual block (Kong et al. 2020): two convolutions per dilation; of recordings, no padding."""
+
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]):
+        super().__init__()
+        self.convs1 = nn.ModuleList(conv(channels, channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(conv(channels, channels, kernel) for _ in dilations)
+
+    def forward(self, x: Tensor, mask: None) -> Tensor:
+        for first, second in zip(self.convs1, self.convs2, strict=True):
+            x = x + second(F.leaky_relu(first(F.leaky_relu(x, LEAK)), LEAK))
+        return x
+
+
+class HiFiGANGenerator(Decoder):
     """HiFi-GAN V1's generator for 16 kHz, hop 256 (Kong et al. 2020, table 5), with the authors' tensor names."""
 
     def __init__(self, n_mels: int = 80, channels: int = 512):
-        super().__init__()
-        rates, kernels = (8, 8, 2, 2), (16, 16, 4, 4)
-        block_kernels, dilations = (3, 7, 11), (1, 3, 5)
-        self.conv_pre = nn.Conv1d(n_mels, channels, 7, padding=3)
-        self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
-        for i, (rate, kernel) in enumerate(zip(rates, kernels, strict=True)):
-            wide, narrow = channels >> i, channels >> (i + 1)
-            self.ups.append(nn.ConvTranspose1d(wide, narrow, kernel, rate, padding=(kernel - rate) // 2))
-            self.resblocks.extend(_ResBlock(narrow, k, dilations) for k in block_kernels)
-        self.conv_post = nn.Conv1d(channels >> len(rates), 1, 7, padding=3)
-        self.per_scale = len(block_kernels)
+        dilations = ((1, 3, 5),) * 3
+        super().__init__(n_mels, channels, (8, 8, 2, 2), (16, 16, 4, 4), (3, 7, 11), dilations, ResBlock, bias=True)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel `(batch, n_mels, frames)` to `(batch, 256 frames)` samples."""
-        x = self.conv_pre(mel)
-        for i, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, 0.1))
-            blocks = self.resblocks[i * self.per_scale : (i + 1) * self.per_scale]
-            x = sum(block(x) for block in blocks) / self.per_scale
-        return torch.tanh(self.conv_post(F.leaky_relu(x))).squeeze(1)
-
-
-class _ResBlock(nn.Module):
-    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]):
-        super().__init__()
-        self.convs1 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2) for d in dilations
-        )
-        self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=kernel // 2) for _ in dilations)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = x + second(F.leaky_relu(first(F.leaky_relu(x, 0.1)), 0.1))
-        return x
+        return super().forward(mel, None)
 
 
 class HiFiGAN:

@@ -275,6 +275,8 @@ class Decoder(nn.Module):
         kernels: tuple[int, ...],
         block_kernels: tuple[int, ...],
         dilations: tuple[tuple[int, ...], ...],
+        block: type[nn.Module] = ResBlock,
+        bias: bool = False,  # of the last convolution
     ):
         super().__init__()
         self.rates, self.blocks = rates, len(block_kernels)
@@ -283,8 +285,8 @@ class Decoder(nn.Module):
         for rate, kernel in zip(rates, kernels, strict=True):
             self.ups.append(nn.ConvTranspose1d(channels, channels // 2, kernel, rate, (kernel - rate) // 2))
             channels //= 2
-            self.resblocks.extend(ResBlock(channels, *shape) for shape in zip(block_kernels, dilations, strict=True))
-        self.conv_post = conv(channels, 1, 7, bias=False)
+            self.resblocks.extend(block(channels, *shape) for shape in zip(block_kernels, dilations, strict=True))
+        self.conv_post = conv(channels, 1, 7, bias=bias)
 
     def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """z `(batch, latent, frames)` to `(batch, frames * hop)`; without a mask every frame is valid."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.models.whisper import model as whisper
 from lib.models.whisper.model import Decoder, Encoded, Whisper, prompt
@@ -111,7 +111,13 @@ class _BeamDecoder(Decoder):
 
     def __init__(self, model: Whisper, encoded: Encoded, beams: int) -> None:
         super().__init__(model.network, encoded)
-        self.cross = [tuple(part.repeat_interleave(beams, dim=0) for part in pair) for pair in self.cross]
+        self.beams = beams
+
+    def _heard(self, index: int, attention: nn.Module) -> tuple[Tensor, Tensor]:
+        if self.cross[index] is None:
+            pair = super()._heard(index, attention)
+            self.cross[index] = tuple(part.repeat_interleave(self.beams, dim=0) for part in pair)
+        return self.cross[index]
 
     def follow(self, parents: Tensor) -> None:
         """Go on from beam `parents[i, j]` (batch, beams) of utterance i as its beam j."""

@@ -160,42 +160,55 @@ class Encoded:
 
 
 class Decoder:
-    """Whisper's decoder one token at a time, with the keys and values of all earlier tokens kept."""
+    """Whisper's decoder with the keys and values of all earlier tokens kept.
+
+    As transformers' decoder, but the encoder positions carry `encoded.log_weights`, (positions,) or (batch, positions).
+    """
 
     def __init__(self, network: WhisperForConditionalGeneration, encoded: Encoded) -> None:
         self.decoder = network.model.decoder
-        self.bias = encoded.log_weights[None, None, None]
+        self.bias = encoded.log_weights.reshape(-1, 1, 1, encoded.log_weights.shape[-1])
         self.position = 0
         self.heads = network.config.decoder_attention_heads
-        crosses = [layer.encoder_attn for layer in self.decoder.layers]
-        self.cross = [
-            (self._split(cross.k_proj(encoded.states)), self._split(cross.v_proj(encoded.states))) for cross in crosses
-        ]
-        self.past: list[tuple[Tensor, Tensor] | None] = [None] * len(crosses)
+        self.states = encoded.states
+        self.cross: list[tuple[Tensor, Tensor] | None] = [None] * len(self.decoder.layers)
+        self.past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.decoder.layers)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (batch, vocabulary) of what follows `tokens` (batch,)."""
-        decoder = self.decoder
-        hidden = decoder.embed_tokens(tokens)[:, None] + decoder.embed_positions.weight[self.position]
-        self.position += 1
+        return self.read(tokens[:, None])[:, 0]
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, length, vocabulary) of what follows each of `tokens` (batch, length), one or the first."""
+        decoder, end = self.decoder, self.position + tokens.shape[1]
+        hidden = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[self.position : end]
+        self.position = end
         for index, layer in enumerate(decoder.layers):
             hidden = hidden + self._attend_past(index, layer.self_attn, layer.self_attn_layer_norm(hidden))
             query = self._split(layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden)))
-            keys, values = self.cross[index]
-            read = nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=self.bias)
+            keys, values = self._heard(index, layer.encoder_attn)
+            bias = self.bias.to(query.dtype)
+            read = nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
             hidden = hidden + layer.encoder_attn.out_proj(self._merge(read))
             inner = nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden)))
             hidden = hidden + layer.fc2(inner)
-        return nn.functional.linear(decoder.layer_norm(hidden)[:, 0], decoder.embed_tokens.weight)
+        return nn.functional.linear(decoder.layer_norm(hidden), decoder.embed_tokens.weight)
+
+    def _heard(self, index: int, attention: nn.Module) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of the encoder states, computed when they are first asked for."""
+        if self.cross[index] is None:
+            self.cross[index] = self._split(attention.k_proj(self.states)), self._split(attention.v_proj(self.states))
+        return self.cross[index]
 
     def _attend_past(self, index: int, attention: nn.Module, hidden: Tensor) -> Tensor:
-        keys, values = self._split(attention.k_proj(hidden)), self._split(attention.v_proj(hidden))
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        query, keys, values = (self._split(project(hidden)) for project in projections)
         if self.past[index] is not None:
             keys = torch.cat([self.past[index][0], keys], dim=2)
             values = torch.cat([self.past[index][1], values], dim=2)
         self.past[index] = keys, values
-        query = self._split(attention.q_proj(hidden))
-        return attention.out_proj(self._merge(nn.functional.scaled_dot_product_attention(query, keys, values)))
+        attend = nn.functional.scaled_dot_product_attention
+        return attention.out_proj(self._merge(attend(query, keys, values, is_causal=query.shape[2] > 1)))
 
     def _split(self, hidden: Tensor) -> Tensor:
         return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from lib.models.whisper.model import Encoded, Whisper, WhisperError, prompt
+from lib.models.whisper.model import Decoder, Encoded, Whisper, WhisperError, prompt
 from lib.models.whisper.states import EncoderStates, Example, encode_with_gradients
 
 if TYPE_CHECKING:
@@ -32,33 +32,8 @@ class Adapted(Protocol):
 
 
 def decoder_logits(network: WhisperForConditionalGeneration, tokens: Tensor, encoded: Encoded) -> Tensor:
-    """Logits (batch, length, vocabulary) of what follows each of `tokens` (batch, length).
-
-    As transformers' decoder, but the encoder positions carry `encoded.log_weights`, (positions,) or
-    (batch, positions).
-    """
-    decoder, heads = network.model.decoder, network.config.decoder_attention_heads
-    attend = nn.functional.scaled_dot_product_attention
-    length = tokens.shape[1]
-    bias = encoded.log_weights.reshape(-1, 1, 1, encoded.log_weights.shape[-1])
-
-    def split(hidden: Tensor) -> Tensor:
-        return hidden.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-    def merge(hidden: Tensor) -> Tensor:
-        return hidden.transpose(1, 2).flatten(2)
-
-    hidden = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[:length]
-    for layer in decoder.layers:
-        own, cross = layer.self_attn, layer.encoder_attn
-        normal = layer.self_attn_layer_norm(hidden)
-        query, key, value = (split(project(normal)) for project in (own.q_proj, own.k_proj, own.v_proj))
-        hidden = hidden + own.out_proj(merge(attend(query, key, value, is_causal=True)))
-        query = split(cross.q_proj(layer.encoder_attn_layer_norm(hidden)))
-        key, value = split(cross.k_proj(encoded.states)), split(cross.v_proj(encoded.states))
-        hidden = hidden + cross.out_proj(merge(attend(query, key, value, attn_mask=bias.to(query.dtype))))
-        hidden = hidden + layer.fc2(nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden))))
-    return nn.functional.linear(decoder.layer_norm(hidden), decoder.embed_tokens.weight)
+    """Logits (batch, length, vocabulary) of what follows each of `tokens` (batch, length), all in one pass."""
+    return Decoder(network, encoded).read(tokens)
 
 
 def teacher_forcing(model: Whisper, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
