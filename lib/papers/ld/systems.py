@@ -81,8 +81,9 @@ class Systems(Styled):
     @cached_property
     def encoded(self) -> Path:
         """Where z_audio of every sentence in every style and other speaker is, a file each; missing ones are made."""
-        encoder, folder = self.encoder, self.corpus.root / f"encoded-{self.mark(self.part(POSTERIOR, 0))}"
+        folder = self.corpus.root / f"encoded-{self.mark(self.part(POSTERIOR, 0))}"
         missing = [s for s in self.corpus.sentences() if not (folder / f"{s.name}.npz").is_file()]
+        encoder = self.encoder if missing else None  # all processes train it together, before the first one encodes
         with parallel.in_turn(), torch.no_grad():
             for sentence in missing:
                 found = {}
