@@ -8,19 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lib.study.claim_parts import Part, number
-from lib.study.statistics import (
-    Estimate,
-    StatisticsError,
-    contrast,
-    interval,
-    pair,
-    paired_difference,
-    reduction,
-    share,
-    share_of_gain,
-    slope,
-    trend,
-)
+from lib.study.contrasts import contrast, reduction, share_of_gain, slope, trend
+from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share
 
 OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 UNIT = ["seed", "speaker", "utterance"]

@@ -3,19 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.study.statistics import (
-    StatisticsError,
-    contrast,
-    independent,
-    interval,
-    pair,
-    paired_difference,
-    reduction,
-    share,
-    share_of_gain,
-    slope,
-    trend,
-)
+from lib.study.contrasts import contrast, reduction, share_of_gain, slope, trend
+from lib.study.statistics import StatisticsError, independent, interval, pair, paired_difference, share
 
 
 def table(values, seeds=1, speakers=1):

@@ -17,9 +17,10 @@ import pandas as pd
 from lib.papers.ha.style import TRAINED
 from lib.papers.sp.style import against
 from lib.study.claims import interval_options, select
+from lib.study.contrasts import share_of_gain
 from lib.study.drawing import PlotError
 from lib.study.palette import label
-from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share_of_gain
+from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference
 
 ON = ("speaker", "utterance")
 EXPERIMENT = "factorial"  # the run of the profile
@@ -101,7 +102,7 @@ def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
     """The share of the ceiling of every method of a paper, smallest first in trained weights; the ceiling is not in it.
 
     Raises PlotError, one sentence, when the paper has no rows of the unadapted system or of the ceiling, and
-    StatisticsError as `lib.study.statistics.share_of_gain` does.
+    StatisticsError as `lib.study.contrasts.share_of_gain` does.
     """
     mine = of_paper(rows, scale.paper)
     table = measured(rows, scale.paper, scale.where)
