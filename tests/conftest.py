@@ -32,7 +32,7 @@ def smoke_corpus(tmp_path_factory) -> None:
 
 @pytest.fixture
 def voiceless(tmp_path, monkeypatch) -> dict:
-    """The smoke profile with a real voice whose recordings are nowhere and cannot be fetched, and its results folder."""
+    """The smoke profile with a real voice whose recordings are nowhere and cannot be fetched, and its results."""
     from lib import study
     from lib.corpora.corpus import CorpusError
     from lib.corpora.recorded import asterisk

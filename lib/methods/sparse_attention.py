@@ -248,7 +248,7 @@ class Pruned(nn.Module):
         return {site: float(rule.threshold().detach()) for site, rule in self.rules.items() if self.theta is not None}
 
     def collected(self) -> dict[str, Tensor]:
-        """In phase 1 of DP "mask", the last pass's mean soft masks `(blocks, batch, heads)`; they are kept no longer."""
+        """In phase 1 of DP "mask", the last pass's mean soft masks `(blocks, batch, heads)`, kept no longer."""
         means = [rule.mean for rule in self.rules.values() if rule.mean is not None]
         for rule in self.rules.values():
             rule.mean = None

@@ -94,7 +94,7 @@ def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: st
 
 
 def voices(utterances: pd.DataFrame) -> Figure:
-    """F0 against speaking rate by speaker, and utterance lengths by role (`lib.papers.common.describe.utterance_table`)."""
+    """F0 against speaking rate by speaker, and lengths by role, of `lib.papers.common.describe.utterance_table`."""
     figure, (left, right) = canvas(2, 10.5, 4.4, width_ratios=[3, 2])
     bins = np.linspace(utterances["seconds"].min(), utterances["seconds"].max(), 16)
     for role, (name, tone, shape) in ROLES.items():

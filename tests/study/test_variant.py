@@ -1,4 +1,4 @@
-"""Systems with other settings than their profile gives them: their names, their weights, and values that are refused."""
+"""Systems with other settings than their profile gives them: names, weights, and values that are refused."""
 
 import json
 

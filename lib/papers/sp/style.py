@@ -36,7 +36,7 @@ def has(table: pd.DataFrame, metric: str, systems: list[str]) -> bool:
 
 
 def learned(table: pd.DataFrame, everything: bool = False) -> list[str]:
-    """The systems of the sweep over R that have rows, by R; with `everything` all others with learned thresholds too."""
+    """The systems of the sweep over R that have rows, by R; with `everything` all others with learned thresholds."""
     there = [system for system in table["system"].dropna().unique() if system.startswith("dp_")]
     found = sorted((system for system in there if SWEEP.fullmatch(system)), key=ratio)
     return found + [s for s in there if s not in found] if everything else found

@@ -30,7 +30,7 @@ OTHER_SENTENCES = 3  # of any other role, or of a paper with one voice
 def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tables: dict) -> dict:
     """A record of claims.json with the links that resolve and the marks of its interval strips.
 
-    `players` holds the sentences of each paper, `tables` the file of rows of each claim (`lib.study.report.claim_rows.write`).
+    `players` holds the sentences of each paper, `tables` the file of rows of each claim (`claim_rows.write`).
     """
     links = []
     if record["figure"] in {figure["name"] for figure in figures}:

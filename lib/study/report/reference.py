@@ -3,10 +3,10 @@
     python -m lib report reference --profile demo
     python -m lib report benchmarks
 
-The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json, its
-report as index.html and its tables as README.md, and puts the verdicts in numbers between the markers in the project's
-README.md. The second puts the tables of the committed benchmarks (bench-<device>.json, written by `python -m lib bench`)
-there. Nothing in those parts is written by hand.
+The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json,
+its report as index.html and its tables as README.md, and puts the verdicts in numbers between the markers in the
+project's README.md. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
+`python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
 """
 
 import json
@@ -107,8 +107,8 @@ def markdown(results: dict, claims: list[dict]) -> str:
         "# The reference run",
         "",
         f"Profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, {' and '.join(facts['vocoder'])} "
-        f"vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes this "
-        "page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
+        f"vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
+        "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
         "",
         "![Every verdict at a glance](figures/verdicts.png)",
     ]
