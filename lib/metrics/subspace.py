@@ -106,8 +106,10 @@ def compare(
         size = max(1, CHUNK // math.prod(shape))
         for start in range(0, len(names), size):
             part = names[start : start + size]
-            stacks = [_stack([model[name] for name in part], shape, device) for model in (before, after)]
-            for name, row, count in zip(part, *_on_host(principal_angles(*stacks, rank)), strict=True):
+            weights = ([model[name].detach().reshape(shape) for name in part] for model in (before, after))
+            stacks = (torch.stack(each).to(device).double() for each in weights)
+            found = (values.cpu().numpy() for values in principal_angles(*stacks, rank))
+            for name, row, count in zip(part, *found, strict=True):
                 angles[name] = row[:count]
     return angles
 
@@ -139,14 +141,6 @@ def _check_weight(name: str, before: Tensor, after: Tensor) -> None:
             raise SubspaceError(f"The weight {name} holds NaN, infinite or integer entries: leave it out.")
         if not weight.any():
             raise SubspaceError(f"The weight {name} is zero and spans nothing: leave it out.")
-
-
-def _stack(weights: list[Tensor], shape: tuple[int, int], device: str) -> Tensor:
-    return torch.stack([weight.detach().reshape(shape) for weight in weights]).to(device).double()
-
-
-def _on_host(found: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    return found[0].cpu().numpy(), found[1].cpu().numpy()
 
 
 def _from_tangents(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
