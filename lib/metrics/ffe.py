@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
@@ -94,9 +95,7 @@ def f0(
         batch_size = min(batch_size, CPU_BATCH)
     for start in range(0, len(waves), batch_size):
         batch = [int(index) for index in order[start : start + batch_size]]
-        padded = torch.zeros(len(batch), len(waves[batch[-1]]))
-        for row, index in enumerate(batch):
-            padded[row, : len(waves[index])] = torch.from_numpy(waves[index])
+        padded = pad_sequence([torch.from_numpy(waves[index]) for index in batch], batch_first=True)
         settings = {**RELEASED, "centred": False} if released else {}
         values = yin(padded.to(device), RATE, HOP, **settings)[0].cpu().numpy()
         for row, index in enumerate(batch):

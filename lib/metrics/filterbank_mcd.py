@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
@@ -106,9 +107,7 @@ def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, T
     Frame t is centred on sample 160 t; mel magnitudes are floored 80 dB below the wave's largest one.
     """
     lengths = torch.tensor([len(wave) for wave in waves], device=device)
-    padded = torch.zeros(len(waves), int(lengths.max()), dtype=torch.float64)
-    for row, wave in enumerate(waves):
-        padded[row, : len(wave)] = torch.from_numpy(wave)
+    padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True).double()
     window = torch.hann_window(WINDOW, dtype=torch.float64, device=device)
     spectrum = torch.stft(padded.to(device), FFT, HOP, WINDOW, window, pad_mode="constant", return_complex=True)
     filters, cosines = _matrices(device)

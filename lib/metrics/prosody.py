@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lib.audio import RATE
 from lib.metrics import MetricError, check_waves
@@ -102,10 +103,7 @@ VOICE = (
 @torch.inference_mode()
 def _batch(waves: list[np.ndarray], owners: np.ndarray, device: str, voice: bool) -> dict[str, np.ndarray]:
     """All values (batch,) of `waves`, whose places in the whole list are `owners`."""
-    padded = torch.zeros(len(waves), max(len(wave) for wave in waves), dtype=torch.float64)
-    for row, wave in enumerate(waves):
-        padded[row, : len(wave)] = torch.from_numpy(wave)
-    padded = padded.to(device)
+    padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True).double().to(device)
     frames = torch.tensor([1 + len(wave) // HOP for wave in waves], device=device)
     level = levels(padded)
     inside = torch.arange(level.shape[1], device=device) < frames[:, None]
