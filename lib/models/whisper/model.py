@@ -185,8 +185,8 @@ class Decoder:
         self.position = end
         for index, layer in enumerate(decoder.layers):
             hidden = hidden + self._attend_past(index, layer.self_attn, layer.self_attn_layer_norm(hidden))
-            query = self._split(layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden)))
             keys, values = self._heard(index, layer.encoder_attn)
+            query = self._split(layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden)))
             bias = self.bias.to(query.dtype)
             read = nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
             hidden = hidden + layer.encoder_attn.out_proj(self._merge(read))
