@@ -18,6 +18,7 @@ from matplotlib import rc_context
 from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import tables
+from lib.study.again import JUDGED
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import papers
@@ -33,6 +34,11 @@ BENCH_BEGIN, BENCH_END = (
     "<!-- end of benchmarks -->",
 )
 LARGE = 300_000  # bytes
+AGAIN = (
+    "Rules have changed since this run. Values, intervals and the verdict of the day are what the run wrote then; the last",
+    "column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
+    "",
+)
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
@@ -52,12 +58,12 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     check = tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
+    (folder / JUDGED).unlink(missing_ok=True)
     for name in ("claims.json", "gates.json"):
         if (root / name).exists():
             shutil.copy(root / name, folder / name)
     for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
         _copy_figure(figure, folder / "figures" / figure.name)
-    draw_verdicts(json.loads((folder / "claims.json").read_text(encoding="utf-8")), folder / "figures", profile)
     write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
     write_report(profile, copied=folder)
 
@@ -99,8 +105,12 @@ def summary(claims: list[dict]) -> str:
     )
 
 
-def markdown(results: dict, claims: list[dict]) -> str:
-    """The page of the reference run: how it was made, a table of claims for each paper, HyperTTS's systems."""
+def markdown(results: dict, claims: list[dict], again: list[dict]) -> str:
+    """The page of the reference run: how it was made, a table of claims for each paper, HyperTTS's systems.
+
+    again: the claims as today's rules judge the same rows, where rules have changed since.
+    """
+    verdict = {record["id"]: record["verdict"] for record in again}
     facts = results["facts"]
     commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
     lines = [
@@ -110,12 +120,15 @@ def markdown(results: dict, claims: list[dict]) -> str:
         f"vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
         "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
         "",
+        *(AGAIN if again else []),
         "![Every verdict at a glance](figures/verdicts.png)",
     ]
     for paper in dict.fromkeys(record["paper"] for record in claims):
         lines += ["", f"## {papers()[paper.lower()].name}", ""]
-        lines += ["| claim | statement | published | ours | 95 % interval | verdict |", "|---|---|---|---|---|---|"]
-        lines += [_claim(record) for record in claims if record["paper"] == paper]
+        told = "verdict of the day | by today's rules" if again else "verdict"
+        lines += [f"| claim | statement | published | ours | 95 % interval | {told} |", "|---|---|---|---|---|---|"]
+        lines[-1] += "---|" if again else ""
+        lines += [_claim(record, verdict) for record in claims if record["paper"] == paper]
     metrics = load_claims()["papers"]["HT"]["table"]["columns"]
     names = [f"{short(metric)} (published)" for metric in metrics]
     lines += ["", "## The systems of HyperTTS", "", "Test sentences of the adaptation speakers.", ""]
@@ -124,12 +137,13 @@ def markdown(results: dict, claims: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _claim(record: dict) -> str:
+def _claim(record: dict, again: dict[str, str]) -> str:
     interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
     ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
     value = (record["published"] or {}).get("value") if isinstance(record["published"], dict) else record["published"]
     published = "–" if value is None else f"{value:g}"
-    return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {record['verdict']} |"
+    verdicts = " | ".join([record["verdict"], *([again[record["id"]]] if record["id"] in again else [])])
+    return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {verdicts} |"
 
 
 def _system(entry: dict, metrics: list[str]) -> str:
@@ -182,11 +196,18 @@ def write(profile: dict) -> None:
 
 
 def write_tables() -> None:
-    """Write the tables from what is in results/reference."""
+    """Write the tables and the picture of verdicts from what is in results/reference."""
     results, claims = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
     with replace_file(REFERENCE / "README.md") as temporary:
-        temporary.write_text(markdown(results, claims), encoding="utf-8")
-    put_into_readme(summary(claims))
+        temporary.write_text(markdown(results, claims, today()), encoding="utf-8")
+    put_into_readme(summary(today() or claims))
+    draw_verdicts(today() or claims, REFERENCE / "figures", {"name": results["facts"]["profile"]})
+
+
+def today(folder: Path = REFERENCE) -> list[dict]:
+    """The run's claims by today's rules, where they were judged again (`lib.study.again`); else none."""
+    path = folder / JUDGED
+    return json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else []
 
 
 def write_benchmarks() -> None:
