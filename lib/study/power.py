@@ -112,7 +112,8 @@ def told(part: dict) -> str:
     design = part.get("design")
     if not design or part.get("half_width") is None:
         return ""
-    text = f"{part['name']}: the interval reaches {part['half_width']:.3g} to either side, and {design['target']:.3g} would"
+    reached, wanted = part["half_width"], design["target"]
+    text = f"{part['name']}: the interval reaches {reached:.3g} to either side, and {wanted:.3g} would"
     text += " tell the smallest effect that matters"
     if design["enough"] is None:
         largest = {"seeds": SEEDS[-1], "speakers": SPEAKERS[-1], "sentences": SENTENCES[-1]}

@@ -6,8 +6,8 @@ a run that was killed and started again ends with the same weights, bit for bit 
 
 Under torchrun several processes share every batch (`lib.training.parallel`), and the first one writes the checkpoint.
 On a GPU the next batch is made by a thread and copied from pinned memory while the model works, and nothing waits for
-the device between two records of the history. The optimiser is fused on CPUs, too, where it takes about a fifth of the time of one
-that goes tensor by tensor.
+the device between two records of the history. The optimiser is fused on CPUs, too, where it takes about a fifth of the
+time of one that goes tensor by tensor.
 """
 
 import math
@@ -145,9 +145,9 @@ def fit(
 
     loss: a batch to its losses, of which "total" is minimised; in several processes it is the whole batch's, as
     `lib.training.parallel` gives it. batch_at: a micro-batch number to a batch, on the CPU or the device; it changes
-    nothing, since a thread may call it before its turn. at_step: called before each step. resume_path: the checkpoint, read if
-    it has this fingerprint and removed by the caller when the result is safe. label: of the progress bar, none if "".
-    records: about how many the history has.
+    nothing, since a thread may call it before its turn. at_step: called before each step. resume_path: the checkpoint,
+    read if it has this fingerprint and removed by the caller when the result is safe. label: of the progress bar, none
+    if "". records: about how many the history has.
 
     Raises:
         FloatingPointError: a loss is not finite.
