@@ -78,7 +78,7 @@ def results(tmp_path_factory):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Chapter\n\n" + sections)])
         (root / "notebooks").mkdir()
         nbformat.write(notebook, root / "notebooks" / "a.ipynb")
-        for name in ("01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations", "05_metric_audit"):
+        for name in ("01_hypertts_train", "02_hypertts_evaluate", "03_hypertts_ablations"):
             page.render(root / "notebooks" / "a.ipynb", root / "notebooks" / f"{name}.html")
         methods_page.write_page(PROFILE)
         report.write_report(PROFILE)
@@ -120,7 +120,7 @@ def test_every_link_from_the_report_on_leads_somewhere(browser, results):
             wanted.append((name, other, fragment))
             if path.suffix == ".html" and other not in ids and other not in waiting:
                 waiting.append(other)
-    assert len(ids) == 6 and len(wanted) > 80
+    assert len(ids) == 5 and len(wanted) > 80
     assert [link for link in wanted if link[2] and link[2] not in ids[link[1]]] == []
 
 
