@@ -35,8 +35,8 @@ BENCH_BEGIN, BENCH_END = (
 )
 LARGE = 300_000  # bytes
 AGAIN = (
-    "Rules have changed since this run. Values, intervals and the verdict of the day are what the run wrote then; the last",
-    "column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
+    "Rules have changed since this run. Values, intervals and the verdict of the day are what the run wrote then; the",
+    "last column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
     "",
 )
 
