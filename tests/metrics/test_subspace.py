@@ -208,3 +208,19 @@ def test_bad_weights_are_named(after, sentence):
 def test_a_rank_below_one_is_refused():
     with pytest.raises(SubspaceError, match="The rank is 0"):
         principal_angles(torch.ones(1, 4, 3), torch.ones(1, 4, 3), rank=0)
+
+
+def test_the_number_of_threads_that_torch_was_told_does_not_matter():
+    first = random(1536, 384, seed=1)[None].repeat(7, 1, 1)
+    second = first + 0.05 * torch.stack([random(1536, 384, seed=2 + i) for i in range(7)])
+    expected, _ = principal_angles(first, second)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found, _ = principal_angles(first, second)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(found, expected, atol=1e-10)
+    assert np.allclose(
+        expected[0].numpy(), scipy.linalg.subspace_angles(first[0].double(), second[0].double()), atol=1e-9
+    )
