@@ -39,6 +39,10 @@ AGAIN = (
     "last column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
     "",
 )
+OLD_RULES = (
+    "<p><strong>The verdicts below are by the rules of the day of this run. Rules have changed since: by today's, "
+    "nearly all of these claims are not tested (README.md beside this page).</strong></p>"
+)
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
@@ -201,7 +205,17 @@ def write_tables() -> None:
     with replace_file(REFERENCE / "README.md") as temporary:
         temporary.write_text(markdown(results, claims, today()), encoding="utf-8")
     put_into_readme(summary(today() or claims))
+    if today():
+        _say_again(REFERENCE / "index.html")
     draw_verdicts(today() or claims, REFERENCE / "figures", {"name": results["facts"]["profile"]})
+
+
+def _say_again(page: Path) -> None:
+    """Say under the heading of the run's report that rules have changed since, once; a new run's report does not."""
+    content = page.read_text(encoding="utf-8")
+    if OLD_RULES not in content:
+        with replace_file(page) as temporary:
+            temporary.write_text(content.replace("</h1>", f"</h1>\n{OLD_RULES}", 1), encoding="utf-8")
 
 
 def today(folder: Path = REFERENCE) -> list[dict]:

@@ -54,3 +54,12 @@ def test_only_the_marked_part_of_the_readme_changes(tmp_path):
     readme.write_text(f"before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n")
     reference.put_into_readme("new", readme)
     assert readme.read_text() == f"before\n{reference.BEGIN}\nnew\n{reference.END}\nafter\n"
+
+
+def test_a_report_by_older_rules_says_so_once(tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text("<h1>Claims</h1><p>reproduced</p>")
+    for _ in range(2):
+        reference._say_again(page)
+    assert page.read_text().count(reference.OLD_RULES) == 1 and page.read_text().endswith("<p>reproduced</p>")
+    assert not reference.today() or reference.OLD_RULES in (reference.REFERENCE / "index.html").read_text()
