@@ -5,6 +5,7 @@ single symbols), spaces and punctuation, with the silence symbol `|` at both end
 """
 
 import functools
+import re
 
 PADDING = "_"
 SILENCE = "|"
@@ -27,6 +28,18 @@ def _g2p():
     from hibari.g2p import G2P
 
     return G2P(british=False)
+
+
+def sentence(text: str) -> str:
+    """A transcript in capitals, or without any, as a sentence: "NO I'M FINE" -> "No I'm fine."; others stay.
+
+    Recognisers and phonemizers are used to sentences, and spell capitals out.
+    """
+    if text not in (text.upper(), text.lower()) or not any(symbol.isalpha() for symbol in text):
+        return text
+    words = [word.capitalize() if re.fullmatch(r"i|i['’]\w+", word) else word for word in text.lower().split()]
+    whole = " ".join(words)
+    return f"{whole[0].upper()}{whole[1:]}{'' if whole[-1] in PUNCTUATION else '.'}"
 
 
 def phonemize(text: str) -> str:

@@ -215,6 +215,49 @@ def torgo(root: Path) -> Expected:
     )
 
 
+SCORES = """{"000010011": {"text": "WE CALL IT BEAR", "accuracy": 8, "fluency": 6.5, "total": 6, "words": []},
+ "000010035": {"total": 8}, "000030012": {"total": 4.5}}"""
+
+
+def speechocean762(root: Path) -> Expected:
+    """The original's layout; the test folder's only speaker is an adult without scores."""
+    base = root / "speechocean762"
+    said = {
+        "train": {"000010011": "WE CALL IT BEAR", "000010035": "I'M NINE", "000030012": "SHE AND I AGREE"},
+        "test": {"000020021": "TOM GIVES UP"},
+    }
+    about = {
+        "train": ({"0001": "6", "0003": "16"}, {"0001": "m", "0003": "f"}),
+        "test": ({"0002": "21"}, {"0002": "f"}),
+    }
+    for part, texts in said.items():
+        lines = {
+            "text": texts,
+            "utt2spk": {name: name[1:5] for name in texts},
+            "wav.scp": {name: f"WAVE/SPEAKER{name[1:5]}/{name}.WAV" for name in texts},
+            "spk2age": about[part][0],
+            "spk2gender": about[part][1],
+        }
+        for name, values in lines.items():
+            note(base / part / name, "".join(f"{key}\t{value}\n" for key, value in values.items()))
+        for name in texts:
+            sound(base / "WAVE" / f"SPEAKER{name[1:5]}" / f"{name}.WAV")
+    note(base / "resource" / "scores.json", SCORES)
+    return Expected(
+        {
+            "000010011": ("0001", "We call it bear.", "adaptation", "children"),
+            "000010035": ("0001", "I'm nine.", "adaptation", "children"),
+            "000030012": ("0003", "She and I agree.", "adaptation", "adults"),
+            "000020021": ("0002", "Tom gives up.", "never_seen", "adults"),
+        },
+        recipes={
+            "000010011": {"age": 6, "sex": "m", "accuracy": 8.0, "severity": "mild", "severity_by": "scores"},
+            "000030012": {"age": 16, "sex": "f", "total": 4.5, "severity": "severe"},
+            "000020021": {"age": 21, "severity": "mild", "severity_by": "age"},
+        },
+    )
+
+
 def uaspeech(root: Path) -> Expected:
     base = root / "UASpeech"
     for speaker in ("F05", "M04", "CM12"):
@@ -353,7 +396,7 @@ CORPORA: dict[str, Callable[[Path], Expected]] = {
     builder.__name__: builder
     for builder in (
         *(vctk, librispeech, libritts, ljspeech, esd, ravdess, expresso, emovdb, torgo, uaspeech, nemours),
-        *(fluencybank, sep28k, mdvr_kcl, asterisk),
+        *(fluencybank, sep28k, mdvr_kcl, asterisk, speechocean762),
     )
 }
 

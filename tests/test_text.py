@@ -38,3 +38,18 @@ def test_text_without_a_speakable_symbol_is_quoted_and_refused(unspeakable):
 def test_unknown_phonemes_are_named():
     with pytest.raises(text.TextError, match="€"):
         text.encode("|h€|")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("TOM AND I'LL GO", "Tom and I'll go."),
+        ("the end", "The end."),
+        ("WHY NOT?", "Why not?"),
+        ("It's Tom's BMW", "It's Tom's BMW"),
+        ("12", "12"),
+        ("", ""),
+    ],
+)
+def test_a_transcript_in_capitals_becomes_a_sentence(given, expected):
+    assert text.sentence(given) == expected

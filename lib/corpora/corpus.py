@@ -14,7 +14,10 @@ from lib.files import replace_file
 
 ROLES = ("pretraining", "adaptation", "never_seen")
 SPLITS = ("train", "validation", "test")
-CONDITIONS = ("typical", "stuttering", "dysarthria", "parkinsons", "cluttering", "dysphonia", "mixed")
+CONDITIONS = (
+    *("typical", "stuttering", "dysarthria", "parkinsons", "cluttering", "dysphonia", "mixed"),
+    *("children", "adults"),  # non-native speakers, by age
+)
 
 WRITTEN = ("utterance", "speaker", "text", "phonemes", "role", "split", "condition", "path")
 

@@ -10,14 +10,14 @@ from types import ModuleType
 
 from lib.corpora.atypical import fluencybank, mdvr_kcl, nemours, sep28k, torgo, uaspeech
 from lib.corpora.corpus import Corpus, CorpusError
-from lib.corpora.recorded import asterisk, librispeech, libritts, ljspeech, read, vctk
+from lib.corpora.recorded import asterisk, librispeech, libritts, ljspeech, read, speechocean762, vctk
 from lib.corpora.recorded.read import BUILT
 from lib.corpora.styled import emovdb, esd, expresso, ravdess
 
 LOADERS = {
     module.ABOUT.name: module
     for module in (
-        *(vctk, libritts, librispeech, ljspeech, asterisk),
+        *(vctk, libritts, librispeech, ljspeech, asterisk, speechocean762),
         *(esd, ravdess, expresso, emovdb),
         *(torgo, uaspeech, nemours, fluencybank, sep28k, mdvr_kcl),
     )

@@ -22,6 +22,8 @@ COHORTS = {
     "mixed": "Mixed",
     "cluttering": "Cluttering",
     "dysphonia": "Dysphonia",
+    "children": "Non-native children",
+    "adults": "Non-native adults",
     "typical": "Typical",
 }
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
