@@ -1,7 +1,19 @@
 #!/usr/bin/env bash
 # The one command: makes the environment once, then runs the study and says where its report is.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# The user's settings of pip, Python, git and Snakemake are for other work; how pip reaches its index is kept.
+for name in $(compgen -e); do
+  case $name in
+    PIP_*INDEX* | PIP_FIND_LINKS | PIP_TRUSTED_HOST | PIP_PROXY | PIP_*CERT | PIP_*TIMEOUT | PIP_RETRIES) ;;
+    PIP_CONFIG_FILE | PIP_*CACHE_DIR | PIP_KEYRING_PROVIDER | PIP_CONSTRAINT) ;;
+    PIP_* | GIT_DIR | GIT_WORK_TREE | GIT_INDEX_FILE | SNAKEMAKE_PROFILE | CDPATH) unset "$name" ;;
+    PYTHONPATH | PYTHONHOME | PYTHONSTARTUP | PYTHONSAFEPATH) unset "$name" ;;
+    PYTHONOPTIMIZE | PYTHONINSPECT | PYTHONWARNINGS | PYTHONPLATLIBDIR) unset "$name" ;;
+  esac
+done
+export PIP_USER=0 PIP_REQUIRE_HASHES=0 PIP_NO_DEPS=0 # above what pip's own configuration says
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 usage() {
   cat <<'TEXT'

@@ -25,6 +25,7 @@ TOOLS = [
     "grep",
     "mkdir",
     "mv",
+    "readlink",
     "rm",
     "sleep",
     "tail",
@@ -36,7 +37,7 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>calls ;;
   *"-m pip --version"*) ;;
-  *"-m pip install"*) echo "pip $*" >>calls; cat pip.answer; exit "$(cat pip.status)" ;;
+  *"-m pip install"*) echo "pip $*" >>calls; env >environment; cat pip.answer; exit "$(cat pip.status)" ;;
   *"-m snakemake"*) echo "snakemake $*" >>calls; echo "$MALLOC_TOP_PAD_ $MALLOC_TRIM_THRESHOLD_" >memory ;;
   *"-m pytest"*) echo "pytest $*" >>calls ;;
   *torch*) exit 1 ;;
@@ -144,6 +145,38 @@ def test_pip_installs_the_checkout_with_the_pinned_versions_and_names_no_index(c
     (line,) = [line for line in (clone / "calls").read_text().splitlines() if line.startswith("pip")]
     assert "-c constraints.txt -e ." in line
     assert "index" not in line and "find-links" not in line
+
+
+def test_the_users_settings_of_pip_and_python_stay_outside_but_those_that_reach_the_index(clone):
+    foreign = {"PIP_USER": "1", "PIP_TARGET": "/elsewhere", "PIP_NO_BINARY": ":all:", "PYTHONSTARTUP": "/elsewhere.py"}
+    foreign |= {"PYTHONPATH": "/elsewhere", "PYTHONHOME": "/elsewhere", "GIT_DIR": "/elsewhere", "CDPATH": "/elsewhere"}
+    reached = {"PIP_INDEX_URL": "https://mirror.example/simple", "PIP_CERT": "/mirror.pem", "PIP_NO_INDEX": "0"}
+    assert call(clone, **foreign, **reached).returncode == 0
+    seen = dict(line.split("=", 1) for line in (clone / "environment").read_text().splitlines() if "=" in line)
+    assert reached.items() <= seen.items() and seen["PIP_USER"] == "0"
+    assert not seen.keys() & (foreign.keys() - {"PIP_USER"})
+
+
+def test_a_link_to_the_command_does_what_the_command_does(clone):
+    (clone.parent / "elsewhere").mkdir()
+    link = clone.parent / "elsewhere/study"
+    link.symlink_to(clone / "run_all.sh")
+    environment = {"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent)}
+    done = subprocess.run([str(link), "--profile", "smoke"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert calls(clone) == ["venv", "pip", "snakemake"]
+
+
+@pytest.mark.parametrize("name", ["run_all.sh", "Snakefile", "lib/files.py", "notebooks/00_corpus.ipynb"])
+def test_a_clone_has_the_line_ends_that_a_shell_reads(tmp_path, name):
+    """Whatever git is set to on the machine."""
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(ROOT / name, tmp_path / name)
+    git = ["git", "-C", str(tmp_path), "-c", "core.autocrlf=true"]
+    for arguments in (["init", "-q"], ["add", "."], ["checkout-index", "--force", "--all"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+    assert b"\r\n" not in (tmp_path / name).read_bytes()
 
 
 def test_options_reach_snakemake_and_what_follows_the_dashes_comes_last(clone):
