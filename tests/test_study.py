@@ -39,6 +39,15 @@ def test_profile_lies_over_base_and_overrides_over_both(profiles):
     assert changed["seeds"] == [1, 2]
 
 
+def test_a_profile_like_another_lies_over_it(profiles):
+    (profiles / "other.yaml").write_text("like: small\nadapt: {steps: 9}\n")
+    plain, other = study.load_profile("small"), study.load_profile("other")
+    assert other == plain | {"name": "other", "adapt": plain["adapt"] | {"steps": 9}}
+    (profiles / "other.yaml").write_text("like: larger\n")
+    with pytest.raises(study.StudyError, match="other is like 'larger', which there is not"):
+        study.load_profile("other")
+
+
 def test_unknown_profile_lists_those_that_exist(profiles):
     (profiles / "large.yaml").write_text("{}")
     with pytest.raises(StudyError, match="no profile 'huge'; choose one of large, small"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
 from pathlib import Path
 
 import yaml
@@ -21,19 +22,25 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     """Parameters of a profile: base.yaml, then <name>.yaml, then `overrides`, merged section by section.
 
     These files hold what all papers share. A paper's own parameters are one section, "ha" for example: what
-    papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it.
+    papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it. A profile
+    that says `like: demo` is laid over demo, which is laid over base.
 
     Raises StudyError for a profile that does not exist and for an override of a section no profile has.
     """
     available = sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "base")
     if name not in available:
         raise StudyError(f"there is no profile {name!r}; choose one of {', '.join(available)}")
-    profile: dict = {}
-    for stem in ("base", name):
-        path = PROFILES / f"{stem}.yaml"
-        profile = merge(profile, _read_yaml(path)) if path.exists() else profile
+    like = _read_yaml(PROFILES / f"{name}.yaml").get("like")
+    if like is not None and like not in available:
+        raise StudyError(
+            f"the profile {name} is like {like!r}, which there is not; choose one of {', '.join(available)}"
+        )
+    stems = [stem for stem in ("base", like, name) if stem and (PROFILES / f"{stem}.yaml").exists()]
+    profile = reduce(merge, (_read_yaml(PROFILES / f"{stem}.yaml") for stem in stems))
+    profile.pop("like", None)
     for paper, parts in paper_settings().items():
-        profile[paper] = merge(merge(parts.get("base") or {}, parts.get(name) or {}), profile.get(paper) or {})
+        laid = [parts.get(stem) or {} for stem in dict.fromkeys(("base", *stems))]
+        profile[paper] = reduce(merge, [*laid, profile.get(paper) or {}])
     unknown = sorted(set(overrides or {}) - set(profile))
     if unknown:
         raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")

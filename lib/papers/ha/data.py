@@ -59,8 +59,8 @@ class Recordings(protocol.Study):
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus that `ha.corpus.source` names, or the simulated one."""
-        if named := self.settings["corpus"].get("source"):
-            return source.recorded(named, self.cores)
+        if self.settings["corpus"].get("source"):
+            return source.recorded(self.settings["corpus"], self.cores)
         recipe = {key: value for key, value in self.settings["corpus"].items() if key != "source"}
         return simulated.build(recipe, self.typical, cores=self.cores)
 

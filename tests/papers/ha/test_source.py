@@ -119,17 +119,35 @@ def test_a_corpus_that_holds_nobody_out_is_refused(monkeypatch, tmp_path, speake
     items = [spoken(name, kind, split) for name, kind in speakers.items() for split in ("train", "test")]
     monkeypatch.setattr(sources, "open_corpus", lambda named, cores: Corpus(tmp_path, "own", "0" * 12, items))
     with pytest.raises(AsrError, match=said):
-        sources.recorded("own")
+        sources.recorded({"source": "own"})
 
 
 def test_without_never_seen_speakers_some_of_each_condition_are_held_out(monkeypatch, tmp_path):
     items = [spoken(f"{kind}{n}", kind, split) for kind in ("dysarthria", "typical") for n in range(3)
              for split in ("train", "test")]  # fmt: skip
     monkeypatch.setattr(sources, "open_corpus", lambda named, cores: Corpus(tmp_path, "own", "0" * 12, items))
-    corpus = sources.recorded("own")
+    corpus = sources.recorded({"source": "own"})
     held, trained = corpus.speakers("never_seen"), corpus.speakers("adaptation")
     assert {name[:-1] for name in held} == {name[:-1] for name in trained} == {"dysarthria", "typical"}
     assert not set(held) & set(trained) and corpus.hash != "0" * 12
+
+
+def test_typical_speech_of_other_corpora_is_only_tested(monkeypatch, tmp_path):
+    def corpora(named: str, cores: int | None) -> Corpus:
+        kinds = {"own": "dysarthria", "read": "typical"}
+        items = [replace(spoken(f"{kinds[named]}{n}", kinds[named], split), utterance=f"{named}{n}{split}{take}")
+                 for n in range(3) for split in ("train", "test") for take in range(3)]  # fmt: skip
+        return Corpus(tmp_path / named, named, named, [replace(u, text=u.utterance) for u in items])
+
+    monkeypatch.setattr(sources, "open_corpus", corpora)
+    recipe = {"source": "own", "tested": 1, "typical": {"read": 2}}
+    corpus = sources.recorded(recipe)
+    typical = [u for u in corpus.utterances if u.condition == "typical"]
+    assert len(typical) == 3 * 2 and {(u.role, u.split) for u in typical} == {("never_seen", "test")}
+    own = [u for u in corpus.utterances if u.condition == "dysarthria"]
+    assert len([u for u in own if u.split == "test"]) == 3 and len([u for u in own if u.role == "adaptation"]) == 2 * 4
+    assert (corpus.root / typical[0].path).parent == tmp_path / "read"
+    assert corpus.hash != sources.recorded({**recipe, "tested": 2}).hash
 
 
 def test_a_corpus_in_another_language_has_no_usable_utterance(heard):
