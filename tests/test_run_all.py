@@ -162,7 +162,9 @@ def test_a_link_to_the_command_does_what_the_command_does(clone):
     link = clone.parent / "elsewhere/study"
     link.symlink_to(clone / "run_all.sh")
     environment = {"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent)}
-    done = subprocess.run([str(link), "--profile", "smoke"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [str(link), "--profile", "smoke"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert calls(clone) == ["venv", "pip", "snakemake"]
 

@@ -1,5 +1,6 @@
 import getpass
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from synthetic_study import OTHER_PROFILE, PROFILE, write_run
 from lib import study
 from lib.__main__ import main
 from lib.study import StudyError
-from lib.study.provenance import ROOT, portable
+from lib.study.provenance import ROOT, git_state, portable
 
 ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
 
@@ -165,6 +166,59 @@ def test_manifest_tells_where_numbers_come_from_without_private_paths(results):
 def test_portable_keeps_units_and_addresses():
     told = {"rate": "words/s", "url": "https://example.org/a/b", "path": "/srv/data/x.wav", "n": 3}
     assert portable(told) == told | {"path": "…/x.wav"}
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("/home/jane doe/x.wav", "…/x.wav"),
+        ("/home/jane doe", "…"),
+        ("/home/o'brien/x.wav", "…/x.wav"),
+        ("/mnt/patients/Anna Schmidt/s1.wav", "…/s1.wav"),
+        ("…/patients/Anna Schmidt/s1.wav", "…/s1.wav"),
+        ("../Anna Schmidt/s1.wav", "…/s1.wav"),
+        ("~/Anna Schmidt/s1.wav", "…/s1.wav"),
+        ("file:///home/jane doe/x.wav", "…/x.wav"),
+        ("/home/a b/x.wav: no such file; see '/data/c d/e.txt'.", "…/x.wav: no such file; see '…/e.txt'."),
+    ],
+)
+def test_names_of_people_in_folders_are_left_out(path, left):
+    assert portable({"told": path, path: [path]}) == {"told": left, left: [left]}
+    assert portable(left) == left
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def unpacked(tmp_path) -> Path:
+    """A project unpacked inside another repository, which knows nothing of it."""
+    project = tmp_path / "project"
+    (project / "lib").mkdir(parents=True)
+    for name in ("pyproject.toml", "lib/__init__.py"):
+        (project / name).write_text("")
+    (tmp_path / "other.txt").write_text("")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "other.txt")
+    git(tmp_path, "commit", "-qm", "other")
+    return project
+
+
+def test_the_commit_of_a_repository_around_the_project_is_not_its_own(unpacked):
+    assert git_state(unpacked) == {"commit": None, "dirty": None}
+
+
+def test_a_repository_that_holds_the_project_tells_its_commit_and_new_modules(unpacked, monkeypatch):
+    git(unpacked, "add", ".")
+    git(unpacked, "commit", "-qm", "project")
+    (unpacked.parent / "other.txt").write_text("changed beside the project")
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    state = git_state(unpacked)
+    assert len(state["commit"]) == 40 and state["dirty"] is False
+    (unpacked / "lib/new.py").write_text("")
+    assert git_state(unpacked) == state | {"dirty": True}
 
 
 def test_status_tells_finished_stale_unfinished_and_missing():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,13 @@ def test_a_batch_that_cannot_be_made_ahead_stops_the_training():
 
     with pytest.raises(OSError, match="a file is gone"):
         list(ahead(make, range(4)))
+
+
+def test_compiling_without_a_gpu_is_refused_before_the_first_step(tmp_path):
+    config, steps = replace(CONFIG, compile=True), []
+    with pytest.raises(ValueError, match="compile: true is for a GPU"):
+        fit(nn.Linear(1, 1), lambda batch: batch, steps.append, config, tmp_path / "r.pt", "print", "cpu")
+    assert steps == []
 
 
 def test_compiling_belongs_to_the_settings_that_decide_the_weights_only_where_it_is_on():

@@ -106,11 +106,15 @@ def hallucinated(text: str) -> bool:
     )
 
 
+def has_words(text: str) -> bool:
+    """Whether a text can be a reference: the normaliser leaves words of it ("um, mhm" and "(inaudible)" are none)."""
+    return isinstance(text, str) and any(character.isalnum() for character in normalise(text))
+
+
 def _normalised_reference(text: str, index: int) -> str:
-    normalised = normalise(text) if isinstance(text, str) else ""
-    if not any(character.isalnum() for character in normalised):
+    if not has_words(text):
         raise MetricError(f"Reference {index} has no words: give the text that utterance {index} speaks.")
-    return normalised
+    return normalise(text)
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import resource
@@ -13,17 +14,28 @@ from pathlib import Path
 
 from lib.files import ROOT
 
+OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # a repository that a hook is run for
+PART = r"[^\s/]+(?:(?<![:;,]) +[^\s/]+)*"  # of a path; its words may have spaces between them
+FOLDERS = re.compile(rf"(?:file://|(?<![\w/:.~…)])(?:~[\w.-]*|\.\.|…)?)/(?:{PART}/)+")
+HOMES = re.compile(r"(?<![\w/:.~…)])/(?:home|Users)/(?:[^/:;,'\"\n]|'(?=\w))+(?=$|[:;,\"\n]|'(?!\w))")
 
-def git_state() -> dict:
-    """The commit the code is at and whether tracked files differ from it; nulls outside a git checkout."""
+
+def git_state(root: Path = ROOT) -> dict:
+    """The commit the code is at and whether it differs from it (new files in lib/ and notebooks/ count).
+
+    Nulls outside a git checkout, and where the repository around `root` does not hold the project's files.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in OF_ANOTHER}
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        options = {"capture_output": True, "text": True, "check": True, "timeout": 20, "env": environment}
+        return subprocess.run(["git", "-C", str(root), *arguments], **options).stdout.strip()
 
     try:
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": changed}
+        git("ls-files", "--error-unmatch", "pyproject.toml", "lib/__init__.py")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        new = git("ls-files", "--others", "--exclude-standard", "--", "lib", "notebooks", "Snakefile")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed or new)}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 
@@ -62,12 +74,13 @@ def peak_memory() -> dict[str, float]:
 
 
 def portable(value: object) -> object:
-    """`value` with the project's folder, home folders and other absolute paths taken out of every string."""
+    """`value` with the project's folder, home folders and the folders of other paths taken out of every string."""
     if isinstance(value, dict):
-        return {str(key): portable(item) for key, item in value.items()}
+        return {portable(str(key)): portable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [portable(item) for item in value]
     if isinstance(value, (str, Path)):
-        text = str(value).replace(f"{ROOT}/", "").replace(str(ROOT), ".")
-        return re.sub(r"(?<![\w/:.~)])/(?:[^\s/'\"]+/)+", "…/", text)
+        text = str(value).replace(f"{ROOT}/", "")
+        text = re.sub(rf"{re.escape(str(ROOT))}(?![\w-])", ".", text)
+        return FOLDERS.sub("…/", HOMES.sub("…", text))
     return value

@@ -151,6 +151,7 @@ def fit(
 
     Raises:
         FloatingPointError: a loss is not finite.
+        ValueError: a compiled training without a GPU.
     """
     device = torch.device(device)
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -160,7 +161,7 @@ def fit(
     optimiser.zero_grad(set_to_none=True)  # of whatever was done with the model before
     seed_everything(config.seed)
     start, earlier, spent = _resume(resume_path, fingerprint, model, optimiser, device)
-    objective, history, meter = _objective(model, loss, config), History(earlier), Meter(device)
+    objective, history, meter = _objective(model, loss, config, device), History(earlier), Meter(device)
     log_every = max(1, config.steps // records)
     began = time.monotonic() - spent
     batches = loaded(batch_at, range(start * config.accumulate, config.steps * config.accumulate), device)
@@ -200,13 +201,18 @@ class _Objective(nn.Module):
         return {name: value if name == "total" else value.detach() for name, value in losses.items()}
 
 
-def _objective(model: nn.Module, loss: Callable[[Any], dict[str, Tensor]], config: TrainConfig) -> nn.Module:
+def _objective(model: nn.Module, loss: Callable, config: TrainConfig, device: torch.device) -> nn.Module:
     """The objective, shared by the processes where there are several, compiled where the profile asks for it."""
     objective = _Objective(model, loss)
     if parallel.size() > 1:
         if config.compile and parallel.first():
             print("several processes share this training, which is then not compiled")
         return DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
+    if config.compile and device.type != "cuda":
+        raise ValueError(
+            "compile: true is for a GPU: on this device torch cannot compile the study's models, "
+            "set compile to false in the profile's train section or give --device cuda"
+        )
     return torch.compile(objective, dynamic=True) if config.compile else objective
 
 

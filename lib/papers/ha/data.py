@@ -18,6 +18,7 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.disorders import corpus as simulated
 from lib.corpora.source import build
 from lib.files import cache_root, fingerprint, read_array, write_array
+from lib.metrics import wer
 from lib.models import speaker
 from lib.models.whisper import sizes
 from lib.models.whisper.model import Whisper
@@ -88,6 +89,8 @@ class Recordings(protocol.Study):
         for item in self.corpus.utterances:
             try:
                 check_english(item.utterance, item.text)
+                if item.split == "test":
+                    check_words(item.utterance, item.text)
                 wave = self.corpus.wave(item)
                 found[item.utterance] = prepare(self.model, item.utterance, wave, item.text, self.settings["context"])
             except ValueError as error:
@@ -170,6 +173,15 @@ def check_english(name: str, text: str) -> None:
         raise AsrError(
             f"The transcript of utterance {name} is not English ({text[:30]!r}): this Whisper writes English only, "
             "leave the utterance out."
+        )
+
+
+def check_words(name: str, text: str) -> None:
+    """Raise AsrError for a transcript of which no error rate can be counted."""
+    if not wer.has_words(text):
+        raise AsrError(
+            f"The transcript of test utterance {name} has no words ({text[:30]!r}): errors cannot be counted in it, "
+            "write what is said or put the utterance into the training split."
         )
 
 

@@ -80,8 +80,11 @@ def adapt(
     tested = study.select(split="test")
     if not tested:
         raise AsrError(f"{folder}: no test utterance is left; give more recordings with different sentences.")
+    study.training_groups(spec)
+    _, before = recognise(study, {"name": "whisper_0", "method": "none"}, None)  # before the training: what fails here
+    wer.compare(before, [item.text for item in tested])  # would fail after it
     model = study.restore(system, seed)
-    _, before = recognise(study, {"name": "whisper_0", "method": "none"}, None)
+    export(study, model, place)
     items, after = recognise(study, spec, model)
     scores = pd.DataFrame(
         {
@@ -94,7 +97,6 @@ def adapt(
     for when, texts in (("before", before), ("after", after)):
         values = wer.compare(texts, [item.text for item in items])
         scores = scores.assign(**{when: texts, f"wer_{when}": values["wer"], f"cer_{when}": values["cer"]})
-    export(study, model, place)
     write_json(place / "transcripts.json", scores.to_dict("records"))
     with replace_file(place / "scores.csv") as temporary:
         scores.to_csv(temporary, index=False)
