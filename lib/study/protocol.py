@@ -46,7 +46,8 @@ class Part:
 
     build: makes the untrained model, in the mode that it trains in, after the seed is set. start(model): the batches,
     a function of the micro-batch, and the losses of one, of which "total" is minimised. depends: everything that the
-    weights depend on; its fingerprint is theirs. at_step(model): called before each step. saved(model): what of it is
+    weights depend on; its fingerprint is theirs. at_step(model): called before each step, and once more with the number
+    of steps; where it returns True, training ends. saved(model): what of it is
     in the file. details(model): what else its .json says, after training.
     """
 
@@ -54,7 +55,7 @@ class Part:
     depends: tuple
     build: Callable[[], nn.Module]
     start: Callable[[nn.Module], tuple[Callable[[int], Any], Callable[[Any], dict[str, Tensor]]]]
-    at_step: Callable[[nn.Module], Callable[[int], None]] = lambda model: lambda step: None
+    at_step: Callable[[nn.Module], Callable[[int], bool | None]] = lambda model: lambda step: None
     saved: Callable[[nn.Module], nn.Module] = lambda model: model
     details: Callable[[nn.Module], dict] = lambda model: {}
     fit: Callable[..., History] = fit

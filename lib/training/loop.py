@@ -138,16 +138,16 @@ def fit(
     fingerprint: str,
     device: torch.device | str = "cpu",
     label: str = "training",
-    at_step: Callable[[int], None] = lambda step: None,
+    at_step: Callable[[int], bool | None] = lambda step: None,
     records: int = 200,
 ) -> History:
     """Train the parameters of `model` that require a gradient, in place.
 
     loss: a batch to its losses, of which "total" is minimised; in several processes it is the whole batch's, as
     `lib.training.parallel` gives it. batch_at: a micro-batch number to a batch, on the CPU or the device; it changes
-    nothing, since a thread may call it before its turn. at_step: called before each step. resume_path: the checkpoint,
-    read if it has this fingerprint and removed by the caller when the result is safe. label: of the progress bar, none
-    if "". records: about how many the history has.
+    nothing, since a thread may call it before its turn. at_step: called before each step; where it returns True,
+    training ends there. resume_path: the checkpoint, read if it has this fingerprint and removed by the caller when the
+    result is safe. label: of the progress bar, none if "". records: about how many the history has.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -169,7 +169,8 @@ def fit(
     for step in tqdm(range(start, config.steps), initial=start, total=config.steps, **shown):
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
-        at_step(step)
+        if at_step(step):
+            break
         for micro in range(config.accumulate):
             batch = next(batches)
             with _last(objective, micro + 1 == config.accumulate):

@@ -1,6 +1,7 @@
 """Adapting Whisper to a folder of one's own: recordings in, PEFT adapter and scores out."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from synthetic_corpus import speech
 
 from lib import audio, study
+from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.recorded import folder
 from lib.papers.ha import folder as asr_folder
 from lib.papers.ha.data import AsrError
@@ -62,6 +64,43 @@ def test_errors_before_and_after_are_kept_for_every_test_utterance(made):
     assert list(made.summary()["speaker"]) == ["a", "b", "all"]
     assert len(pd.read_csv(made.adapter / "scores.csv")) == len(made.scores)
     assert len(json.loads((made.adapter / "transcripts.json").read_text())) == len(made.scores)
+
+
+def test_what_came_of_it_is_told_and_kept_beside_the_adapter(made):
+    kept = json.loads((made.adapter / "gain.json").read_text())
+    assert kept["gained"] == made.gained == (kept["wer_after"] < kept["wer_before"])
+    assert kept["validated"] == 1 and 0 <= kept["best_step"] <= 1 and not list(made.adapter.rglob("*.best.pt"))
+    scores = made.scores.assign(wer_before=[0.2, 3.0], wer_after=[0.6, 0.6])  # 3.0 counts as 1
+    assert replace(made, scores=scores).told() == (
+        "Nothing is gained: WER of 2 test utterances 0.600 before, 0.600 after. Do not use this adapter; give more "
+        "recordings, of more sentences."
+    )
+    better = replace(made, scores=scores.assign(wer_after=0.5), best_step=1)
+    assert better.told() == "WER of 2 test utterances 0.600 before, 0.500 after; step 1 of the training is kept."
+
+
+@pytest.mark.parametrize(("speakers", "apart"), [(5, True), (2, False)])
+def test_the_validation_part_is_nobody_or_no_sentence_of_the_training_part(profile, tmp_path, speakers, apart):
+    items = [
+        Utterance(f"{speaker}_{n}", f"s{speaker}", f"SENTENCE {'AB'[n % 2]}{speaker if n else ''}", "", (),
+                  "adaptation", "test" if n == 5 else "train", "typical", "x.wav", 1.0)
+        for speaker in range(speakers) for n in range(1, 6)
+    ]  # fmt: skip
+    items = [replace(item, text=f"{item.text} {item.utterance}") for item in items]
+    own = asr_folder.Own(profile, "cpu", Corpus(tmp_path, "own", "0" * 12, items), tmp_path)
+    own.examples = {item.utterance: None for item in items}
+    trained = own.training_groups({"name": "x", "method": "lora", "level": "all"})["all"]
+    assert own.held and trained and len(own.held) + len(trained) == 4 * speakers
+    assert not {item.text for item in own.held} & {item.text for item in trained}
+    assert (not {item.speaker for item in own.held} & {item.speaker for item in trained}) == apart
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("WE CALL IT BEAR", "We call it bear."), ("Tom is here", "Tom is here."), ("Is he?", "Is he?"), ("", "")],
+)
+def test_transcripts_are_spelt_as_the_recogniser_spells(given, expected):
+    assert asr_folder.spelt(given) == expected
 
 
 def test_a_transcript_in_another_language_is_set_aside(made):
