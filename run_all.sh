@@ -142,6 +142,25 @@ ensure_environment() {
 # Whether what is meant for Snakemake sends the steps to other machines: what this one has then limits nothing.
 elsewhere() { [[ " $* " =~ \ (--executor|-e|--profile|--workflow-profile)[\ =] && ! " $* " =~ \ (--executor|-e)[\ =]local\  ]]; }
 
+# Snakemake and others keep what they can make again below HOME; where that cannot be written, it is kept in STUDY_CACHE.
+check_places() {
+  local home=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache} cache=${STUDY_CACHE:-data/cache} place
+  for place in "${TMPDIR:-/tmp}" .; do
+    can_write "$place" || fail "$place cannot be written, or its disk is full: free some space, or name another folder ($(
+      [[ $place == . ]] && echo "copy the checkout there" || echo "in TMPDIR"))."
+  done
+  mkdir -p "$cache" 2>/dev/null && can_write "$cache" ||
+    fail "$cache cannot be written, or its disk is full: free some space, or name another folder in STUDY_CACHE."
+  if ! { mkdir -p "$home/snakemake" 2>/dev/null && can_write "$home/snakemake"; }; then
+    export HF_HOME=${HF_HOME:-$home/huggingface} # what was downloaded stays in use
+    XDG_CACHE_HOME=$(cd -- "$cache" && pwd)/home
+    export XDG_CACHE_HOME
+  fi
+}
+
+# Whether a file with something in it can be made in a folder.
+can_write() { (echo something >"$1/.written-$$") 2>/dev/null && rm -f "$1/.written-$$" || { rm -f "$1/.written-$$"; false; }; }
+
 choose_device() {
   local visible='import sys, torch; sys.exit(not torch.cuda.is_available())'
   case $device in
@@ -196,6 +215,11 @@ else
   limits="--resources gpu=1 --cores ${cores:-$("$python" -c 'import os
 print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')}"
 fi
+if elsewhere "$@" && [[ $python == *[[:space:]]* ]]; then # job scripts name their Python without quotes
+  export PATH=${python%/*}:$PATH
+  limits="--shared-fs-usage persistence input-output sources source-cache storage-local-copies $limits"
+fi
+check_places
 
 # The lock on the profile replaces Snakemake's own, which a kill leaves behind.
 set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \

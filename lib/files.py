@@ -23,6 +23,11 @@ def cache_root() -> Path:
     return Path(os.environ.get("STUDY_CACHE") or DATA / "cache")
 
 
+def built_root() -> Path:
+    """Where prepared corpora are kept: `built` in STUDY_CACHE, or data/built."""
+    return cache_root() / "built" if os.environ.get("STUDY_CACHE") else DATA / "built"
+
+
 @contextmanager
 def replace_file(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success rename it to `path`, on failure leave `path` as it was.
@@ -58,8 +63,11 @@ def disk_error(error: Exception, path: Path) -> OSError | None:
         return OSError(errno.ENOSPC, f"the disk is full: free some space and run the same command again ({path.name})")
     if isinstance(error, OSError) and not os.access(folder, os.W_OK):
         short = "/".join(path.parts[-3:])
+        below = path.absolute().parents
+        kept = cache_root().absolute() in below or DATA in below
+        variable = "STUDY_CACHE" if kept else "STUDY_RESULTS"
         return OSError(
-            errno.EROFS, f"{short} cannot be written: make its folder writable, or name another in STUDY_RESULTS"
+            errno.EROFS, f"{short} cannot be written: make its folder writable, or name another in {variable}"
         )
     return None
 

@@ -34,10 +34,11 @@ TOOLS = [
 
 PYTHON = """#!/usr/bin/env bash
 # Stands for a Python: REAL answers what is asked about the machine, the environment below is a pretence.
+case "$*" in *"-m pip install"* | *"-m snakemake"*) env >environment ;; esac
 case "$*" in
   *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo venv >>calls ;;
   *"-m pip --version"*) ;;
-  *"-m pip install"*) echo "pip $*" >>calls; env >environment; cat pip.answer; exit "$(cat pip.status)" ;;
+  *"-m pip install"*) echo "pip $*" >>calls; cat pip.answer; exit "$(cat pip.status)" ;;
   *"-m snakemake"*) echo "snakemake $*" >>calls; echo "$MALLOC_TOP_PAD_ $MALLOC_TRIM_THRESHOLD_" >memory ;;
   *"-m pytest"*) echo "pytest $*" >>calls ;;
   *torch*) exit 1 ;;
@@ -152,7 +153,7 @@ def test_the_users_settings_of_pip_and_python_stay_outside_but_those_that_reach_
     foreign |= {"PYTHONPATH": "/elsewhere", "PYTHONHOME": "/elsewhere", "GIT_DIR": "/elsewhere", "CDPATH": "/elsewhere"}
     reached = {"PIP_INDEX_URL": "https://mirror.example/simple", "PIP_CERT": "/mirror.pem", "PIP_NO_INDEX": "0"}
     assert call(clone, **foreign, **reached).returncode == 0
-    seen = dict(line.split("=", 1) for line in (clone / "environment").read_text().splitlines() if "=" in line)
+    seen = environment_of(clone)
     assert reached.items() <= seen.items() and seen["PIP_USER"] == "0"
     assert not seen.keys() & (foreign.keys() - {"PIP_USER"})
 
@@ -208,6 +209,43 @@ def test_processes_keep_the_memory_of_their_tensors_unless_told_otherwise(clone)
     assert (clone / "memory").read_text() == "67108864 4294967296\n"
     call(clone, MALLOC_TOP_PAD_="4096")
     assert (clone / "memory").read_text() == "4096 4294967296\n"
+
+
+def environment_of(clone: Path) -> dict[str, str]:
+    """The variables that the last call gave to pip or Snakemake."""
+    lines = (clone / "environment").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def test_jobs_elsewhere_find_a_python_whose_path_has_a_space(clone):
+    call(clone, "--", "--workflow-profile", "cluster/local")
+    (line,) = [line for line in (clone / "calls").read_text().splitlines() if line.startswith("snakemake")]
+    assert "--shared-fs-usage" in line and "software-deployment" not in line
+    assert environment_of(clone)["PATH"].startswith(f"{clone}/.venv/bin:")
+    call(clone)
+    assert "--shared-fs-usage" not in (clone / "calls").read_text().splitlines()[-1]
+
+
+def test_caches_go_to_the_studys_folder_where_home_cannot_be_written(clone):
+    (clone.parent / ".cache").write_text("no folder")
+    assert call(clone).returncode == 0
+    seen = environment_of(clone)
+    assert seen["XDG_CACHE_HOME"] == f"{clone}/data/cache/home" and seen["HF_HOME"].endswith(".cache/huggingface")
+    assert call(clone, STUDY_CACHE=str(clone.parent / "mine")).returncode == 0
+    assert environment_of(clone)["XDG_CACHE_HOME"] == str(clone.parent / "mine/home")
+
+
+def test_a_home_that_can_be_written_keeps_its_caches(clone):
+    assert call(clone).returncode == 0
+    assert not environment_of(clone).keys() & {"XDG_CACHE_HOME", "HF_HOME"}
+
+
+@pytest.mark.parametrize("variable", ["STUDY_CACHE", "TMPDIR"])
+@pytest.mark.parametrize("place", ["a file/below", "/dev/full/below"])
+def test_a_place_that_cannot_be_written_is_named_with_its_variable(clone, variable, place):
+    (clone.parent / "a file").write_text("")
+    said = refusal(call(clone, **{variable: str(clone.parent / place)}))
+    assert place in said and f"in {variable}" in said
 
 
 def test_a_gpu_that_is_not_there_is_refused(clone):

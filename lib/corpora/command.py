@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preparing = commands.add_parser("prepare", help="write a corpus's 16 kHz recordings and manifest")
     preparing.add_argument("name", metavar="NAME")
     preparing.add_argument("--source", type=Path, required=True, help="folder the corpus was unpacked to")
-    preparing.add_argument("--root", type=Path, default=BUILT, help="where prepared corpora go (data/built)")
+    preparing.add_argument(
+        "--root", type=Path, default=BUILT, help="where prepared corpora go (data/built, or built in STUDY_CACHE)"
+    )
     preparing.add_argument("--cores", type=int, help="worker processes (all cores)")
     timing = preparing.add_argument_group("phoneme durations")
     timing.add_argument("--align", action="store_true", help="train the aligner on the corpus and give it durations")

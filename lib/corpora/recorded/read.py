@@ -20,10 +20,10 @@ import numpy as np
 from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, full_disk, write_text
 from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
-from lib.files import DATA, file_hash, fingerprint
+from lib.files import built_root, file_hash, fingerprint
 from lib.workers import map_in_processes
 
-BUILT = DATA / "built"
+BUILT = built_root()
 FORMAT = 1  # raise it when the code makes other audio from the same clips
 RECOGNISER = "Whisper tiny.en"
 LONGEST_ID = 200  # bytes
