@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import real_recordings
 import torch
 
 from lib import audio
-
-LIBRISPEECH = Path(__file__).resolve().parents[2] / "shared" / "data" / "librispeech-mini" / "LibriSpeech"
-REAL = Path(os.environ.get("STUDY_RECORDINGS") or Path(__file__).resolve().parents[2] / "shared" / "data" / "real")
 
 torch.set_num_threads(1)
 
@@ -58,12 +55,29 @@ class Recording:
 
 
 @pytest.fixture(scope="session")
-def recordings() -> list[Recording]:
-    """LibriSpeech test-other, 5 speakers with 10 utterances each; transcripts are a recogniser's."""
-    if not LIBRISPEECH.is_dir():
-        pytest.skip(f"the real recordings are not there: put LibriSpeech utterances into {LIBRISPEECH}")
+def librispeech(tmp_path_factory) -> Path:
+    """LibriSpeech test-other as it is laid out, of it 5 speakers with 10 utterances each."""
+    there, place = real_recordings.recordings_of("librispeech"), tmp_path_factory.mktemp("librispeech")
+    taken: dict[str, int] = {}
+    for transcript in sorted(there.glob("LibriSpeech/test-other/*/*/*.trans.txt")):
+        speaker = transcript.parts[-3]
+        if len(taken) == 5 and speaker not in taken:
+            break
+        lines = transcript.read_text().splitlines()[: 10 - taken.get(speaker, 0)]
+        taken[speaker] = taken.get(speaker, 0) + len(lines)
+        chapter = place / Path(*transcript.relative_to(there).parent.parts)
+        chapter.mkdir(parents=True)
+        (chapter / transcript.name).write_text("\n".join(lines) + "\n")
+        for name in (line.split(" ", 1)[0] for line in lines):
+            (chapter / f"{name}.flac").symlink_to(transcript.parent / f"{name}.flac")
+    return place
+
+
+@pytest.fixture(scope="session")
+def recordings(librispeech) -> list[Recording]:
+    """LibriSpeech test-other, 5 speakers with 10 utterances each."""
     found = []
-    for transcript in sorted(LIBRISPEECH.glob("*/*/*/*.trans.txt")):
+    for transcript in sorted(librispeech.glob("*/*/*/*/*.trans.txt")):
         for line in transcript.read_text().splitlines():
             utterance, text = line.split(" ", 1)
             wave = audio.read(transcript.parent / f"{utterance}.flac")
@@ -73,12 +87,11 @@ def recordings() -> list[Recording]:
 
 @pytest.fixture(scope="session")
 def recordings_of():
-    """`recordings_of(folder, count)`: real waves of a corpus in the folder that STUDY_RECORDINGS names, or a skip."""
+    """`recordings_of(corpus, count)`: real waves of a corpus, or a skip."""
 
-    def read(folder: str, count: int) -> list[np.ndarray]:
-        if not (REAL / folder).is_dir():
-            pytest.skip(f"the real recordings of {folder} are not there: name their folder in STUDY_RECORDINGS")
-        files = sorted(path for path in (REAL / folder).rglob("*") if path.suffix in (".opus", ".wav", ".flac"))
+    def read(name: str, count: int) -> list[np.ndarray]:
+        there = real_recordings.recordings_of(name)
+        files = sorted(path for path in there.rglob("*") if path.suffix in (".opus", ".wav", ".flac"))
         return [audio.read(path) for path in files[:: max(1, len(files) // count)][:count]]
 
     return read

@@ -7,8 +7,6 @@ import soundfile
 
 from lib import audio
 
-LIBRISPEECH = Path(__file__).resolve().parents[2] / "shared/data/librispeech-mini"
-
 
 def tone(seconds: float = 0.5, hertz: float = 440.0, rate: int = audio.RATE) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
@@ -106,10 +104,8 @@ def test_active_finds_where_sound_begins_and_ends():
     assert abs(end - 12_000) <= 160
 
 
-def test_real_recordings_are_read_at_16_khz():
-    if not LIBRISPEECH.exists():
-        pytest.skip(f"real recordings are not at {LIBRISPEECH}")
-    files = sorted(LIBRISPEECH.rglob("*.flac"))[:5]
+def test_real_recordings_are_read_at_16_khz(librispeech):
+    files = sorted(librispeech.rglob("*.flac"))[:5]
     assert files
     for file in files:
         wave = audio.read(file)

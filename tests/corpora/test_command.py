@@ -39,9 +39,9 @@ def test_the_commands_list_prepare_and_refuse(tmp_path, capsys):
             run(*arguments)
 
 
-def test_real_speech_is_prepared_and_aligned_from_the_command_line(recordings, tmp_path, monkeypatch, capsys):
+def test_real_speech_is_prepared_and_aligned_from_the_command_line(librispeech, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
-    chapter = sorted((Path(__file__).parents[3] / "shared/data/librispeech-mini/LibriSpeech").glob("*/*/*"))[0]
+    chapter = sorted(librispeech.glob("LibriSpeech/*/*/*"))[0]
     place = tmp_path / "LibriSpeech" / Path(*chapter.parts[-3:])
     place.mkdir(parents=True)
     shutil.copy(next(chapter.glob("*.trans.txt")), place)

@@ -123,9 +123,8 @@ def test_a_line_of_the_script_without_a_text_is_named(tmp_path):
         asterisk.script(tmp_path / "script.txt")
 
 
-def test_librispeech_mini_is_read_as_it_is(recordings, tmp_path):
-    source = Path(__file__).resolve().parents[3] / "shared" / "data" / "librispeech-mini"
-    corpus = published.prepare("librispeech", source, tmp_path, cores=1)
+def test_librispeech_mini_is_read_as_it_is(librispeech, recordings, tmp_path):
+    corpus = published.prepare("librispeech", librispeech, tmp_path, cores=1)
     assert len(corpus.utterances) + len(corpus.set_aside) == len(recordings)
     assert len(corpus.speakers("never_seen")) == 5
     known = {recording.utterance: recording for recording in recordings}

@@ -1,15 +1,14 @@
 """speechocean762 from its table and from its folders; what is missing is named."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
+import real_recordings
 import standins
 
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded import speechocean762
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "real" / "speechocean762"
 HEADER = "path,speaker,text,split,age,sex\n"
 
 
@@ -61,9 +60,8 @@ def test_without_scores_severity_is_by_age(tmp_path):
     assert severities["000010011"] == "severe" and severities["000030012"] == "mild"
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the recordings of shared/data/real/speechocean762")
 def test_the_real_recordings_keep_their_speakers_apart():
-    found = speechocean762.clips(REAL)
+    found = speechocean762.clips(real_recordings.recordings_of("speechocean762"))
     speakers = {clip.speaker: clip.role for clip in found}
     assert Counter(speakers.values()) == {"adaptation": 125, "never_seen": 100} and len(found) == 2500
     assert all(clip.file.is_file() for clip in found) and not any(clip.text.isupper() for clip in found)

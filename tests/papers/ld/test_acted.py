@@ -1,11 +1,11 @@
 """What z and the CLAP know of acted styles: a stand-in of RAVDESS's layout, and recordings where there are some."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import real_recordings
 
 from lib import audio, study
 from lib.corpora.published import prepare
@@ -14,8 +14,6 @@ from lib.papers.ld.data import LatentError
 from lib.papers.ld.diagnostic_figures import acted as acted_figure
 from lib.papers.ld.study import Study
 from lib.study.drawing import PlotError
-
-RECORDINGS = Path(os.environ.get("STUDY_RECORDINGS") or Path(__file__).parents[4] / "shared/data/real/ravdess")
 
 
 def actors(folder: Path) -> Path:
@@ -93,9 +91,8 @@ def test_a_corpus_without_styles_is_refused(prepared, profile, tmp_path):
 
 
 def test_real_acted_recordings_are_probed(prepared, profile, tmp_path):
-    if not RECORDINGS.is_dir():
-        pytest.skip(f"no acted recordings: put RAVDESS into {RECORDINGS} or name its folder in STUDY_RECORDINGS")
-    for actor in sorted(RECORDINGS.glob("Actor_*"))[:4]:
+    recordings = real_recordings.recordings_of("ravdess")
+    for actor in sorted(recordings.glob("Actor_*"))[:4]:
         (tmp_path / "some").mkdir(exist_ok=True)
         (tmp_path / "some" / actor.name).symlink_to(actor)
     corpus = prepare("ravdess", tmp_path / "some", tmp_path / "built", 1)
