@@ -30,19 +30,26 @@ def score(
     """
     check_pairs(speech, reference)
     embeddings = speaker.embed(check_waves(reference, "Reference", SHORTEST), device, batch_size)
-    return {"cos": against(speech, embeddings, device, batch_size)}
+    return {"cos": between(embed(speech, device, batch_size), embeddings)}
 
 
-def against(
-    speech: Sequence[np.ndarray], embeddings: np.ndarray, device: str = "cpu", batch_size: int = 64
-) -> np.ndarray:
-    """COS (batch,) between waves and unit-norm `embeddings` (batch, 256), as `speaker.embed` makes them.
+def embed(speech: Sequence[np.ndarray], device: str = "cpu", batch_size: int = 64) -> np.ndarray:
+    """Embeddings (batch, 256) of waves that `score` takes, to be compared with several others by `between`."""
+    return speaker.embed(check_waves(speech, "Speech", SHORTEST), device, batch_size)
 
-    The embeddings are those of reference utterances, computed before, or of speakers (`Features.centroid`).
-    Raises MetricError for embeddings of another shape or norm, and as `score` does.
+
+def against(speech: Sequence[np.ndarray], embeddings: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """COS (batch,) between waves and `embeddings`, as `between` takes them. Errors as `score` and `between`."""
+    return between(embed(speech, device), embeddings)
+
+
+def between(embedded: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """COS (batch,) between embeddings of speech and unit-norm `embeddings`, both (batch, 256).
+
+    The latter are those of reference utterances, computed before, or of speakers (`Features.centroid`).
+    Raises MetricError for embeddings of another shape or norm.
     """
-    waves = check_waves(speech, "Speech", SHORTEST)
-    check_pairs(waves, embeddings)
+    check_pairs(embedded, embeddings)
     if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != speaker.SIZE:
         raise MetricError(
             f"The embeddings have shape {np.shape(embeddings)}: give one row of {speaker.SIZE} per utterance."
@@ -51,7 +58,7 @@ def against(
     off = np.abs(np.linalg.norm(embeddings, axis=1) - 1)
     if not (off < 1e-3).all():
         raise MetricError(f"Embedding {int(off.argmax())} is not of unit norm: normalise it.")
-    return 100.0 * np.sum(_unit(speaker.embed(waves, device, batch_size)) * _unit(embeddings), axis=1)
+    return 100.0 * np.sum(_unit(embedded) * _unit(embeddings), axis=1)
 
 
 def _unit(embeddings: np.ndarray) -> np.ndarray:

@@ -46,6 +46,7 @@ METRICS = {
     "vde": Metric("%", "VDE", "%", "↓"),
     "f0_rmse": Metric("cents", "RMSE of F0", "cents", "↓", 0),
     "f0_correlation": Metric("correlation", "Correlation of log F0", "", "↑"),
+    "duration_error": Metric("ms", "Duration error per phone", "ms", "↓", 1),
     "f0_error": Metric("semitones", "Error of median F0", "semitones", "↓"),
     "f0_voicing": Metric("%", "Same voicing", "%"),
     "f0_20_percent": Metric("%", "F0 within 20 %", "%"),

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from lib.corpora.corpus import Utterance
-from lib.metrics import cos, ffe, filterbank_mcd, mcd, mos, per, secs, wer
+from lib.metrics import cos, duration, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.papers.ht.speech import enrolment, synthesise, vocode
 from lib.papers.ht.systems import Systems, TTSError
 from lib.study.units import unit
@@ -55,15 +55,16 @@ def speak(study: Systems, name: str, seed: int, utterances: list[Utterance]) -> 
 def measure(study: Systems, name: str, seed: int, utterances: list[Utterance], waves: list[np.ndarray]) -> pd.DataFrame:
     """Every metric of every utterance, in tidy columns; wer, per and mos for chosen runs only."""
     references = [study.corpus.wave(u) for u in utterances]
-    values = {}
-    for metric in (cos, secs, mcd):
+    heard, recorded = (cos.embed(each, study.device) for each in (waves, references))
+    values = {"cos": cos.between(heard, recorded)}
+    for metric in (secs, mcd):
         values |= metric.score(waves, references, device=study.device)
     alignment = filterbank_mcd.align(waves, references, device=study.device)
     for metric in (filterbank_mcd, ffe):
         values |= metric.score(waves, references, device=study.device, alignment=alignment)
     centroids = {u.speaker: None for u in utterances}
     enrolled = dict(zip(centroids, enrolment(study, list(centroids)).numpy(), strict=True))
-    values["cos_centroid"] = cos.against(waves, np.stack([enrolled[u.speaker] for u in utterances]), study.device)
+    values["cos_centroid"] = cos.between(heard, np.stack([enrolled[u.speaker] for u in utterances]))
     tables = [tidy(values, utterances)]
     listened = [i for i in range(len(utterances)) if is_listened(study, name, seed, utterances[i])]
     if listened:
@@ -73,6 +74,21 @@ def measure(study: Systems, name: str, seed: int, utterances: list[Utterance], w
         judged |= mos.score(heard, None, device=study.device)
         tables.append(tidy(judged, [utterances[i] for i in listened]))
     return pd.concat(tables, ignore_index=True)
+
+
+@torch.no_grad()
+def duration_rows(study: Systems, name: str, seed: int, utterances: list[Utterance]) -> pd.DataFrame:
+    """How far predicted durations are from those of the recordings, in the voice of the speaker's enrolment."""
+    model, errors = study.restore(name, seed), []
+    speakers = enrolment(study, [u.speaker for u in utterances])
+    for places in np.array_split(np.arange(len(utterances)), -(-len(utterances) // 16)):
+        batch = study.features.batch(study.features.rows([utterances[i] for i in places]), study.device)
+        voice = speakers[places].to(study.device)
+        hooks, backbone = model.hooks(voice), model.backbone
+        hidden, mask = backbone.encode(batch["symbols"], batch["symbol_lengths"], voice, hooks)
+        predicted = backbone.duration(hidden, mask, "duration", hooks)
+        errors.append(duration.of_batch(batch, predicted, study.mel.frames_per_second))
+    return tidy({"duration_error": np.concatenate(errors)}, utterances)
 
 
 def is_listened(study: Systems, name: str, seed: int, utterance: Utterance) -> bool:

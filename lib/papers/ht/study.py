@@ -13,7 +13,15 @@ import pandas as pd
 
 from lib import audio
 from lib.papers.common.real_voice import RealVoice
-from lib.papers.ht.measure import generated_rows, is_first, measure, speak, test_utterances, training_rows
+from lib.papers.ht.measure import (
+    duration_rows,
+    generated_rows,
+    is_first,
+    measure,
+    speak,
+    test_utterances,
+    training_rows,
+)
 from lib.papers.ht.real import other_corpus
 from lib.papers.ht.systems import BACKBONE, GENERATED, METHODS, OTHER, Systems
 from lib.study.protocol import Measured
@@ -47,6 +55,8 @@ class Study(Systems):
         waves = speak(self, name, seed, utterances)
         seconds = {"synthesis_seconds": time.time() - began, "audio_seconds": sum(map(len, waves)) / audio.RATE}
         tables, facts = [measure(self, name, seed, utterances, waves)], {k: round(v, 2) for k, v in seconds.items()}
+        if self.system(name)["method"] not in ("recording", "vocoded_recording"):
+            tables.append(duration_rows(self, name, seed, utterances))
         if self.has_weights(name):
             trained = self.trained(name, seed)
             tables.append(training_rows(trained))

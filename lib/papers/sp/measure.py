@@ -17,7 +17,7 @@ from torch import Tensor
 from lib.corpora.corpus import Utterance
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.methods.sparse_attention_cost import attention_cost
-from lib.metrics import cos, is_silent, mos, per, secs, wer
+from lib.metrics import cos, duration, is_silent, mos, per, secs, wer
 from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
 from lib.papers.sp.systems import Systems
@@ -55,12 +55,13 @@ def judge(
     if references:
         values = cos.score(waves, references, device=device)
     else:
-        values = {"cos": cos.against(waves, study.features.embeddings(study.features.rows(spoken)), device)}
+        embedded = cos.embed(waves, device)
+        values = {"cos": cos.between(embedded, study.features.embeddings(study.features.rows(spoken)))}
         centroids = {
             speaker: study.features.centroid(study.features.rows(study.corpus.select(split="train", speaker=speaker)))
             for speaker in {u.speaker for u in spoken}
         }
-        values["cos_centroid"] = cos.against(waves, np.stack([centroids[u.speaker] for u in spoken]), device)
+        values["cos_centroid"] = cos.between(embedded, np.stack([centroids[u.speaker] for u in spoken]))
     return values | secs.score(waves, references or [study.corpus.wave(u) for u in spoken], device=device)
 
 
@@ -73,15 +74,22 @@ def heard(study: Systems, waves: list[np.ndarray], spoken: list[Utterance]) -> d
 
 
 @torch.no_grad()
-def mel_l1(study: Systems, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16) -> np.ndarray:
-    """L1 of the log-mel, `(utterances,)`, with the recording's own style, durations, pitch and energy."""
-    rows, values = study.features.rows(utterances), []
+def against_recordings(
+    study: Systems, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16
+) -> dict[str, np.ndarray]:
+    """`mel_l1`, L1 of the log-mel with the recording's own style, durations, pitch and energy, and `duration_error`.
+
+    The durations are those that are predicted in the recording's own style. `(utterances,)` each.
+    """
+    rows, values, durations = study.features.rows(utterances), [], []
     for start in range(0, len(rows), batch_size):
         batch = study.features.batch(rows[start : start + batch_size], study.device)
         keep = length_mask(batch["frame_lengths"], batch["mel"].shape[1])
-        error = (model(batch)["mel"] - batch["mel"]).abs().mean(-1) * keep
+        out = model(batch)
+        error = (out["mel"] - batch["mel"]).abs().mean(-1) * keep
         values.append((error.sum(1) / keep.sum(1)).cpu().numpy())
-    return np.concatenate(values).astype(np.float64)
+        durations.append(duration.of_batch(batch, out["duration"], study.mel.frames_per_second))
+    return {"mel_l1": np.concatenate(values).astype(np.float64), "duration_error": np.concatenate(durations)}
 
 
 def speech_rows(
@@ -92,7 +100,7 @@ def speech_rows(
     waves = speak(study, model, sentences(study, spoken))
     good = usable(waves)
     spoken_good, waves_good = [spoken[i] for i in good], [waves[i] for i in good]
-    tables = [_tidy({"mel_l1": mel_l1(study, model, spoken)}, spoken)]
+    tables = [_tidy(against_recordings(study, model, spoken), spoken)]
     if good:
         tables.append(_tidy(judge(study, waves_good, spoken_good), spoken_good))
     chosen = _listened(study, name, seed)
