@@ -21,7 +21,7 @@ def score(
     reference: Sequence[np.ndarray],
     *,
     device: str = "cpu",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> dict[str, np.ndarray]:
     """`cos` (batch,) between waves and their references, all mono at 16 kHz and at least 25 ms long.
 
@@ -33,7 +33,7 @@ def score(
     return {"cos": between(embed(speech, device, batch_size), embeddings)}
 
 
-def embed(speech: Sequence[np.ndarray], device: str = "cpu", batch_size: int = 64) -> np.ndarray:
+def embed(speech: Sequence[np.ndarray], device: str = "cpu", batch_size: int | None = None) -> np.ndarray:
     """Embeddings (batch, 256) of waves that `score` takes, to be compared with several others by `between`."""
     return speaker.embed(check_waves(speech, "Speech", SHORTEST), device, batch_size)
 

@@ -190,7 +190,7 @@ def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
         return [encoder.embed_utterance(wave) for wave in levelled]
 
     def ours() -> list[np.ndarray]:
-        return list(speaker.embed(speech.waves, device, _partials(device)))
+        return list(speaker.embed(speech.waves, device))
 
     names = ("GE2E speaker embeddings", "Resemblyzer", speech.describe(), ("Resemblyzer", "librosa"))
     bound = Bound("the LSTM's matrix products", _lstm_products(speech, device))
@@ -217,7 +217,7 @@ def _lstm_products(speech: Speech, device: str) -> Callable[[], None]:
 
 def _partials(device: str) -> int:
     """Partial utterances at once."""
-    return 64 if device == "cpu" else 2048
+    return speaker.CPU_PARTIALS if device == "cpu" else speaker.GPU_PARTIALS
 
 
 def angles_scipy(speech: Speech, device: str) -> Comparison:
