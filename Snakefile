@@ -20,6 +20,12 @@ from lib.study import expected_runs, load_profile, results_root
 from lib.study.registry import paper_of, papers
 from lib.workflow.code import code_digest
 from lib.workflow.steps import OTHER, long_runs, paper_sections, settings, starts
+from lib.workers import compile_librosa
+
+
+onstart:
+    compile_librosa()
+
 
 PROFILE = load_profile(config.get("profile", "demo"))
 DEVICE = config.get("device", "cpu")

@@ -85,3 +85,16 @@ def one_thread() -> Iterator[None]:
 def _watch(parent) -> None:
     parent.join()
     os._exit(1)
+
+
+def compile_librosa() -> None:
+    """Have numba compile librosa's functions here, before processes that run side by side would each do so: their
+    caches' entries then get mixed up, and every later process crashes in the wrong code."""
+    import librosa
+    import numpy as np
+
+    tone = np.sin(np.arange(4096, dtype=np.float32) / 10)
+    librosa.pyin(tone, fmin=60, fmax=400, sr=16000)  # its modules compile what they vectorise for every type
+    librosa.zero_crossings(tone)
+    for kind in (np.float32, np.float64):
+        librosa.sequence.dtw(C=np.ones((4, 4), kind))

@@ -12,6 +12,7 @@ import real_recordings
 import torch
 
 from lib import audio
+from lib.workers import compile_librosa
 
 torch.set_num_threads(1)
 
@@ -101,6 +102,12 @@ def recordings_of():
 def speech(recordings) -> list[np.ndarray]:
     """Ten real waves of 1 to 3 seconds and of different lengths, two from each speaker."""
     return [r.wave[: 48000 - 3200 * i] for i, r in enumerate(recordings[::5])]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Once, before the processes that share the tests begin."""
+    if not hasattr(config, "workerinput"):
+        compile_librosa()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

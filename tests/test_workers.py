@@ -2,11 +2,14 @@
 
 import operator
 import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
 import torch
 
+from lib.files import ROOT
 from lib.workers import WorkerError, map_in_processes
 
 
@@ -22,3 +25,20 @@ def test_every_process_has_the_threads_that_are_asked_for():
 def test_a_killed_process_is_told_in_a_sentence():
     with pytest.raises(WorkerError, match="run again with fewer cores"):
         list(map_in_processes(os._exit, [1, 2], 2))
+
+
+def test_what_is_compiled_beforehand_is_not_compiled_again_by_another_process(tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(code: str) -> set[str]:
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | cache)
+        return {path.name for path in tmp_path.rglob("*.nb[ic]")}
+
+    compiled = run("from lib.workers import compile_librosa; compile_librosa()")
+    assert {name.split(".")[0] for name in compiled if name.startswith("guf-")} == {
+        "guf-utils",
+        "guf-audio",
+        "guf-pitch",
+    }
+    tone = "librosa.tone(200, sr=16000, length=8000).astype('float32')"
+    assert run(f"import librosa; librosa.pyin({tone}, fmin=60, fmax=400, sr=16000)") == compiled
