@@ -10,6 +10,7 @@ from lib.files import replace_file
 RATE = 16_000
 BLOCK = 1 << 22  # samples read at once: a damaged header may promise more than memory holds
 SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
+LOUDEST = 4.0  # 12 dB beyond full scale: decoders overshoot by less, samples counted as integers by far more
 
 
 class AudioError(ValueError):
@@ -20,7 +21,7 @@ def check(wave: np.ndarray, name: str | Path) -> np.ndarray:
     """Return `wave` as float32 if it is usable speech, else raise `AudioError` naming `name`.
 
     wave: (samples,), any real dtype, nominally in [-1, 1]. Refused: several channels, no samples, NaN or
-    infinity, and nothing above -80 dBFS.
+    infinity, nothing above -80 dBFS, and samples beyond `LOUDEST`, which are counted on another scale.
     """
     wave = np.asarray(wave)
     if wave.ndim != 1:
@@ -31,7 +32,11 @@ def check(wave: np.ndarray, name: str | Path) -> np.ndarray:
         raise AudioError(f"{name}: the recording holds NaN or infinite samples; convert it again.")
     if np.abs(wave).max() < SILENCE:
         raise AudioError(f"{name}: the recording is silent (below -80 dBFS); leave it out.")
-    return wave.astype(np.float32, copy=False)
+    if (peak := np.abs(wave).max()) > LOUDEST:
+        raise AudioError(
+            f"{name}: samples reach {peak:.6g}, where full scale is 1; divide them by their scale (32768?)."
+        )
+    return np.require(wave, np.float32, ["C", "W"])
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

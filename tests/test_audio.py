@@ -75,11 +75,21 @@ def test_stereo_text_empty_and_missing_files_are_refused_by_name(tmp_path):
         (np.zeros(100), "silent"),
         (np.zeros(0), "empty"),
         (np.ones((2, 9)), "mono"),
+        (np.array([0.0, 300.0, -29000.0]), "reach 29000"),
     ],
 )
 def test_unusable_samples_are_named(wave, words):
     with pytest.raises(audio.AudioError, match=f"take 7.*{words}"):
         audio.check(wave, "take 7")
+
+
+def test_a_float_file_of_samples_counted_as_integers_is_named_and_an_overshoot_is_read(tmp_path):
+    tone = np.sin(np.arange(16000) * 0.1)
+    soundfile.write(tmp_path / "counted.wav", 32767 * tone, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "loud.wav", 1.5 * tone, 16000, subtype="FLOAT")
+    with pytest.raises(audio.AudioError, match="counted.wav: samples reach 3276.*full scale is 1"):
+        audio.read(tmp_path / "counted.wav")
+    assert np.abs(audio.read(tmp_path / "loud.wav")).max() > 1.4
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

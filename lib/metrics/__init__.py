@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.audio import SILENCE
+from lib.audio import LOUDEST, SILENCE
 
 
 class MetricError(ValueError):
@@ -18,7 +18,8 @@ class MetricError(ValueError):
 
 
 def check_waves(waves: Sequence[np.ndarray], name: str, shortest: int = 1, silence: bool = False) -> list[np.ndarray]:
-    """`waves` as float32 arrays, each one-dimensional, finite, at least `shortest` samples and not silent.
+    """`waves` as float32 arrays, each one-dimensional, contiguous, writable, finite, at most `LOUDEST`,
+    at least `shortest` samples and not silent.
 
     `silence=True` accepts silent waves. Raises MetricError naming `name` and the index otherwise.
     """
@@ -35,7 +36,9 @@ def check_waves(waves: Sequence[np.ndarray], name: str, shortest: int = 1, silen
             raise MetricError(f"{who} has {len(wave)} samples, fewer than the {shortest} the metric needs: drop it.")
         if not silence and is_silent(wave):
             raise MetricError(f"{who} is silent (below -80 dBFS): the metric has no value for it, so drop it.")
-        checked.append(wave.astype(np.float32, copy=False))
+        if (peak := np.abs(wave).max(initial=0)) > LOUDEST:
+            raise MetricError(f"{who} reaches {peak:.6g}, where full scale is 1: divide it by its scale (32768?).")
+        checked.append(np.require(wave, np.float32, ["C", "W"]))
     return checked
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib.metrics import MetricError, cos, ffe, filterbank_mcd, mcd, mos, prosody, subspace, wer
+from lib.metrics import MetricError, check_waves, cos, ffe, filterbank_mcd, mcd, mos, prosody, subspace, wer
 
 FEW = settings(
     max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -161,3 +161,24 @@ def test_angles_are_symmetric_and_depend_on_the_column_space_only(seed, rows, co
     assert torch.allclose(subspace.principal_angles(mixed, second)[0], angles, atol=1e-7)
     assert torch.allclose(subspace.principal_angles(second, first)[0], angles, atol=1e-7)
     assert subspace.principal_angles(first, mixed)[0].max() < 1e-7
+
+
+@pytest.mark.parametrize("form", ["reversed", "read-only", "big-endian", "float16", "memory map"])
+def test_arrays_are_scored_in_every_form_that_libraries_hand_over(form, tmp_path):
+    wave = (np.random.default_rng(0).standard_normal(16000) / 8).astype(np.float16).astype(np.float32)
+    np.save(tmp_path / "wave.npy", wave)
+    forms = {
+        "reversed": wave[::-1].copy()[::-1],
+        "read-only": np.frombuffer(wave.tobytes(), np.float32),
+        "big-endian": wave.astype(">f4"),
+        "float16": wave.astype(np.float16),
+        "memory map": np.load(tmp_path / "wave.npy", mmap_mode="r"),
+    }
+    checked = check_waves([forms[form]], "speech")[0]
+    assert checked.dtype == np.float32 and checked.flags.c_contiguous and checked.flags.writeable
+    np.testing.assert_array_equal(checked, wave)
+
+
+def test_samples_counted_as_integers_are_named():
+    with pytest.raises(MetricError, match="speech 0 reaches 32000, where full scale is 1"):
+        check_waves([np.array([0.0, -32000.0], np.float32)], "speech")
