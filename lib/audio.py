@@ -10,7 +10,7 @@ from lib.files import replace_file
 RATE = 16_000
 BLOCK = 1 << 22  # samples read at once: a damaged header may promise more than memory holds
 SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
-LOUDEST = 4.0  # 12 dB beyond full scale: decoders overshoot by less, samples counted as integers by far more
+LOUDEST = 16.0  # 24 dB beyond full scale: decoders overshoot by less, samples counted as integers by far more
 
 
 class AudioError(ValueError):
