@@ -140,6 +140,7 @@ def fit(
     label: str = "training",
     at_step: Callable[[int], bool | None] = lambda step: None,
     records: int = 200,
+    watch: Callable[[int], dict[str, float]] = lambda step: {},
 ) -> History:
     """Train the parameters of `model` that require a gradient, in place.
 
@@ -147,7 +148,8 @@ def fit(
     `lib.training.parallel` gives it. batch_at: a micro-batch number to a batch, on the CPU or the device; it changes
     nothing, since a thread may call it before its turn. at_step: called before each step; where it returns True,
     training ends there. resume_path: the checkpoint, read if it has this fingerprint and removed by the caller when the
-    result is safe. label: of the progress bar, none if "". records: about how many the history has.
+    result is safe. label: of the progress bar, none if "". records: about how many the history has. watch: called at
+    each, with the number of steps made; what it returns is part of the record.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -181,7 +183,8 @@ def fit(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
-            history.append(record(step + 1, losses, config.rate(step), time.monotonic() - began, label))
+            seen = record(step + 1, losses, config.rate(step), time.monotonic() - began, label)
+            history.append(seen | watch(step + 1))
             meter.read()
         if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps and parallel.first():
             state = {"model": saved_state(model), "optimiser": optimiser.state_dict()}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from lib.corpora.corpus import Utterance
 from lib.papers.ha.systems import EVERYBODY, Adaptations, Batches, Systems
 from lib.training.loop import History, TrainConfig, read_checkpoint, save_checkpoint
@@ -14,7 +12,6 @@ from lib.training.weights import saved_state
 
 CHECKS = 20  # in a whole training, and one before it
 PATIENCE = 4  # checks without a lower loss, after which training stops
-CHUNK = 8  # utterances heard together
 
 
 class Best:
@@ -52,14 +49,5 @@ class Best:
 
         return check
 
-    @torch.no_grad()
     def _loss(self, model: Adaptations, batches: Batches) -> float:
-        examples = batches.examples[EVERYBODY]
-        model.eval()
-        total = 0.0
-        for start in range(0, len(examples), CHUNK):
-            some = examples[start : start + CHUNK]
-            batch = {"group": EVERYBODY, "examples": some, "states": self.study.cache}
-            total += float(batches.losses(batch)["total"]) * len(some)
-        model.train()
-        return total / len(examples)
+        return batches.mean()

@@ -81,7 +81,7 @@ class Study(Systems):
             facts["whisper_parameters"] = measure.whisper_parameters(self)
             if first:
                 measure.export(self, model, self.root / "adapters" / run)
-            if first and self.changed.get("of", name) in self.settings["evaluate"]["angles"]["systems"]:
+            if self.changed.get("of", name) in self.settings["evaluate"]["angles"]["systems"]:
                 tables.append(probes.angles(self, model.of(EVERYBODY)))
         elif first:
             tables.append(probes.probes(self))
