@@ -82,8 +82,11 @@ def claims(options: argparse.Namespace) -> None:
     from lib.study import again, claims, convergence, load_profile
 
     if options.evidence:
-        records = again.judge_again(options.evidence)
-        cli.print_table(claims.summary(records), f"Claims of the committed run in {options.evidence}, judged again")
+        from lib.study.report.index import write_report
+
+        judged, profile = again.judge_again(options.evidence)
+        cli.print_table(claims.summary(judged["claims"]), f"Claims of the run in {options.evidence}, judged again")
+        print(write_report(profile, copied=options.evidence, again=judged))
         return
     records = claims.write_claims(load_profile(options.profile))
     convergence.draw_all(load_profile(options.profile))
@@ -282,7 +285,7 @@ VERBS = {
     ),
     "compare": Verb(
         compare,
-        "What changed between two runs: how they were made, verdicts, means of the rows.",
+        "What changed between two runs: how they were made, verdicts, intervals without the other's value, means.",
         "python -m lib compare demo other/demo",
         (("a", {"help": "a profile that has run, or a folder of results"}), ("b", {"help": "another one"})),
     ),
@@ -334,7 +337,7 @@ VERBS = {
         "python -m lib coverage",
         (
             ("--output", {"type": Path, "default": Path("results/reference/coverage.json"), "help": "the file"}),
-            ("--simulations", {"type": int, "default": 3000, "help": "studies of each design and spread"}),
+            ("--simulations", {"type": int, "default": 12000, "help": "studies of each design and spread"}),
         ),
     ),
     "bench": Verb(

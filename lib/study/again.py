@@ -14,12 +14,12 @@ from lib.files import write_json
 from lib.study.claims import Bench, load_claims
 from lib.study.gates import Gate
 
-JUDGED = "judged_again.json"
+JUDGED, PAGE = "judged_again.json", "judged_again.html"
 
 
-def judge_again(folder: Path) -> list[dict]:
-    """Judge the committed run in `folder`, write judged_again.json there (claims and gates) and return the claims'
-    records.
+def judge_again(folder: Path) -> tuple[dict, dict]:
+    """Judge the committed run in `folder`, write judged_again.json there (claims and gates) and return it with the
+    run's profile.
 
     Gates may read the table of results, too, whose means stand for rows that are not committed. Raises StudyError when
     there is no evidence.
@@ -30,8 +30,9 @@ def judge_again(folder: Path) -> list[dict]:
     bench = Bench(load_claims(), rows, {}, profile, {}, pd.concat([rows, _means(results, rows)]))
     bench.convergence = _plateaus(folder)
     records = [bench.judge(claim) for claim in bench.content["claims"]]
-    write_json(folder / JUDGED, {"claims": records, "gates": bench.gate_records()})
-    return records
+    judged = {"claims": records, "gates": bench.gate_records()}
+    write_json(folder / JUDGED, judged)
+    return judged, profile
 
 
 def read_evidence(folder: Path) -> pd.DataFrame:

@@ -28,6 +28,13 @@ def test_a_shut_gate_of_the_committed_run_is_told_with_its_number(committed):
     assert not gates["fine-tuning helps"]["open"] and gates["gap closed"]["open"]
 
 
+def test_the_page_of_the_committed_run_begins_with_its_gates_and_shows_old_rules_beside_new_ones():
+    page = (REFERENCE / again.PAGE).read_text(encoding="utf-8")
+    assert page.index("Can anything be concluded here?") < page.index('id="claims"')
+    amended = [claim["amended"] for claim in load_claims()["claims"] if "amended" in claim]
+    assert page.count("<em>Before:</em>") == len(amended) > 20
+
+
 def test_a_folder_without_evidence_is_refused(tmp_path):
     with pytest.raises(StudyError, match="holds no evidence"):
         again.judge_again(tmp_path)

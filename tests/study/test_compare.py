@@ -46,6 +46,14 @@ def test_a_changed_verdict_and_changed_parameters_are_listed(runs):
     assert "profile_hash" in {entry["what"] for entry in compare.provenance(*runs)}
 
 
+@pytest.mark.parametrize(("value", "listed"), [(1.9, []), (2.1, [("HT1", "COS")])])
+def test_a_part_whose_interval_excludes_the_other_runs_value_is_listed(runs, value, listed):
+    for root, found in zip(runs, (1.0, value), strict=True):
+        part = {"name": "COS", "value": found, "ci_low": found - 1, "ci_high": found + 1}
+        write_json(f"{root}/claims.json", [{"id": "HT1", "verdict": "reproduced", "value": found, "parts": [part]}])
+    assert [(entry["claim"], entry["part"]) for entry in compare.intervals(*runs)] == listed
+
+
 def test_results_that_are_not_there_are_named():
     with pytest.raises(StudyError, match="there are no results in nowhere"):
         compare.locate("nowhere")

@@ -33,6 +33,13 @@ def write(claims: list[dict], rows: pd.DataFrame, root: Path) -> dict[str, dict]
     return written
 
 
+def there(claims: list[dict], root: Path) -> dict[str, dict]:
+    """As `write`, of the tables that are in R/evidence."""
+    paths = [root / "evidence" / f"{claim['id']}.csv" for claim in claims]
+    found = [path for path in paths if path.exists()]
+    return {path.stem: {"href": f"evidence/{path.name}", "rows": len(pd.read_csv(path))} for path in found}
+
+
 def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path) -> None:
     """Write the rows that each paper's gates read: R/evidence/<paper>-gates.csv."""
     for name, facts in papers.items():

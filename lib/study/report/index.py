@@ -19,6 +19,7 @@ import pandas as pd
 from lib import study
 from lib.files import replace_file
 from lib.study import tables
+from lib.study.again import PAGE, read_evidence
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
 from lib.study.report import claim_rows, evidence, page
@@ -35,29 +36,36 @@ from lib.study.report.evidence import (
 from lib.study.units import METRICS, short
 
 
-def write_report(profile: dict, paper: str | None = None, copied: Path | None = None) -> Path:
+def write_report(
+    profile: dict, paper: str | None = None, copied: Path | None = None, again: dict | None = None
+) -> Path:
     """Write R/index.html from what the profile's runs left; returns the path.
 
     With `paper`, the report of one paper on the rows there are now, in a file of its own. With `copied`, a
     folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
-    links its figures instead of holding them. Raises ValueError, one sentence, for damaged rows, manifests, claims or
+    links its figures instead of holding them; with `again` (`lib.study.again.judge_again`), its claims and gates judged
+    by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows, manifests, claims or
     captions and for a paper that is not in claims.yaml.
     """
     root, written = copied or study.results_root(profile), load_claims()
     chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
-    rows, manifests = study.read_rows(profile, paper), study.read_manifests(profile, paper)
+    rows = read_evidence(root) if again else study.read_rows(profile, paper)
+    manifests = {} if again else study.read_manifests(profile, paper)
     claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
     figures = read_figures(root, embed=copied is None)
-    if paper:
+    if again:
+        records = again["claims"]
+    elif paper:
         records = judge(written | {"claims": claims}, rows, manifests, profile)
     else:
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
-    kept = claim_rows.write(claims, rows, root)
-    claim_rows.write_gates(chosen, rows, root)
+    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root)
+    if not again:
+        claim_rows.write_gates(chosen, rows, root)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     text = (
@@ -72,7 +80,8 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
-            gates=_gates(root, chosen),
+            gates=_gates(again["gates"] if again else _written(root), chosen),
+            again=again is not None,
             judges=(profile.get("statistics") or {}).get("judges", True),
             across=across if exists(root, across) else None,
             copied=copied is not None,
@@ -81,7 +90,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             limits=limits(rows, manifests, chosen),
         )
     )
-    target = root / (f"{paper.lower()}.html" if paper else "index.html")
+    target = root / (PAGE if again else f"{paper.lower()}.html" if paper else "index.html")
     with replace_file(target) as temporary:
         temporary.write_text(text.lstrip(), encoding="utf-8")
     return target
@@ -110,9 +119,12 @@ def _paper(
     }
 
 
-def _gates(root: Path, chosen: dict) -> dict[str, dict]:
-    """The gates of each paper that was judged (gates.json): of quality, and each plateau with the claims it is for."""
-    every = read_json(root / "gates.json", "python -m lib claims") if exists(root, "gates.json") else []
+def _written(root: Path) -> list[dict]:
+    return read_json(root / "gates.json", "python -m lib claims") if exists(root, "gates.json") else []
+
+
+def _gates(every: list[dict], chosen: dict) -> dict[str, dict]:
+    """The gates of each paper that was judged: of quality, and each plateau with the claims it is for."""
     found = {}
     for paper in chosen:
         mine = [gate for gate in every if gate["paper"] == paper]

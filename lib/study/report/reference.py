@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import tables
-from lib.study.again import JUDGED
+from lib.study.again import JUDGED, PAGE
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import papers
@@ -41,7 +41,7 @@ AGAIN = (
 )
 OLD_RULES = (
     "<p><strong>The verdicts below are by the rules of the day of this run. Rules have changed since: by today's, "
-    "nearly all of these claims are not tested (README.md beside this page).</strong></p>"
+    'nearly all of these claims are not tested (<a href="judged_again.html">judged again</a>).</strong></p>'
 )
 
 
@@ -62,7 +62,8 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     check = tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
-    (folder / JUDGED).unlink(missing_ok=True)
+    for name in (JUDGED, PAGE):
+        (folder / name).unlink(missing_ok=True)
     for name in ("claims.json", "gates.json"):
         if (root / name).exists():
             shutil.copy(root / name, folder / name)
