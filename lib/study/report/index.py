@@ -44,8 +44,8 @@ def write_report(
     With `paper`, the report of one paper on the rows there are now, in a file of its own. With `copied`, a
     folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
     links its figures instead of holding them; with `again` (`lib.study.again.judge_again`), its claims and gates judged
-    by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows, manifests, claims or
-    captions and for a paper that is not in claims.yaml.
+    by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows,
+    manifests, claims or captions and for a paper that is not in claims.yaml.
     """
     root, written = copied or study.results_root(profile), load_claims()
     chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
