@@ -9,7 +9,7 @@ import yaml
 
 from lib import study
 from lib.files import ROOT, write_json
-from lib.study import gates, power
+from lib.study import columns, gates, power
 from lib.study.claim_compare import measure, scale
 from lib.study.claim_compare import select as select
 from lib.study.claim_parts import Part, combine, counts, judge_part, number, numbers, record
@@ -55,12 +55,16 @@ def load_claims(path: Path = CLAIMS) -> dict:
         if missing or claim["id"] in seen:
             raise ClaimError(f"claim {claim.get('id')} lacks [{', '.join(missing)}] or appears twice; mend it")
         seen.add(claim["id"])
+    told = [(claim["id"], claim) for claim in claims]
+    for column in (content.get("columns") or {}).values():
+        told += [(f"{name} ({column['name']})", own) for name, own in column["claims"].items() if "parts" in own]
+    for name, claim in told:
         for i, part in enumerate(claim["parts"]):
             named = {"floor": floors.get(part.get("metric")), "largest": ranges.get(part.get("metric"))}
             claim["parts"][i] = defaults | named | part
-            _check_part(claim["id"], claim["parts"][i])
+            _check_part(name, claim["parts"][i])
         if not claim["parts"] or not claim["parts"][0].get("primary") or claim["parts"][0].get("if_there"):
-            raise ClaimError(f"claim {claim['id']} has no primary first part; it gives the claim its number")
+            raise ClaimError(f"claim {name} has no primary first part; it gives the claim its number")
     content["amendments"] = _amendments(content)
     return content
 
@@ -73,14 +77,14 @@ def judge(
     `curves` are the learning curves that the gates read; None: those that the profile's runs left.
     """
     bench = Bench(content, rows, manifests, profile, gates.read_curves(profile) if curves is None else curves)
-    return [bench.judge(claim) for claim in content["claims"]]
+    return [bench.judge(claim) for claim in bench.content["claims"]]
 
 
 def write_claims(profile: dict) -> list[dict]:
     """Judge all claims on the rows of a profile, write R/claims.json and R/gates.json, return the claims' records."""
     rows, manifests = study.read_rows(profile), study.read_manifests(profile)
     bench = Bench(load_claims(), rows, manifests, profile, gates.read_curves(profile))
-    records = [bench.judge(claim) for claim in bench.content["claims"]]
+    records = [bench.judge(claim) for claim in bench.content["claims"] if bench.asks(claim["paper"])]
     root = study.results_root(profile)
     write_json(root / "claims.json", records)
     write_json(root / "gates.json", bench.gate_records())
@@ -124,7 +128,8 @@ class Bench:
         curves: dict[str, list],
         gate_rows: pd.DataFrame | None = None,
     ) -> None:
-        self.content, self.manifests, self.profile, self.curves = content, manifests, profile, curves
+        self.content = content = columns.of(content, profile)
+        self.manifests, self.profile, self.curves = manifests, profile, curves
         self.papers, self.options = content.get("papers", {}), interval_options(profile)
         self.rows = {
             name: rows[(rows["paper"] == name).fillna(False)] for name in {c["paper"] for c in content["claims"]}
@@ -157,16 +162,22 @@ class Bench:
         for part in parts:
             judge_part(part, self.options["level"], family, claim.get("training", True))
         verdict, reason = combine(primary, absent)
-        if not self.judges:
+        if "unasked" in claim:
+            verdict, reason = "not tested", f"not asked of this speech: {claim['unasked']}"
+        elif not self.judges:
             verdict, reason = "not tested", f"the {self.profile['name']} profile tests no claim"
         elif verdict != "not tested" and shut:
             verdict, reason = "not tested", "; ".join(f"{gate.told}: {gate.reason}" for gate in shut)
         elif verdict == "not tested" and "missing" in claim:
             reason = f"{reason}; {claim['missing']}"
-        if shut or not self.judges:
+        if shut or not self.judges or "unasked" in claim:
             for part in parts:
                 part.verdict = "not tested"
         return self._record(claim, parts, verdict, reason, shut)
+
+    def asks(self, paper: str) -> bool:
+        """Are a paper's claims judged? All are, but in a column only its paper's and those of others that have rows."""
+        return self.content.get("column") in (None, paper) or not self.rows[paper].empty
 
     @property
     def judges(self) -> bool:
@@ -244,6 +255,7 @@ class Bench:
             "shut": gates.as_records(shut),
             "amended": claim.get("amended"),
             "profile": self.profile["name"],
+            "speech": self.papers.get(paper, {}).get("speech"),
             "scale": f"{scale(self.rows[paper], self.manifests, self.profile, paper)}. {claim['scale']}",
             "note": claim["scale"],
             "rule": self.content["rules"].get(paper) or self.content["rules"]["all"],

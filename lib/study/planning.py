@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lib import study
 from lib.files import ROOT
+from lib.study import columns
 from lib.study.again import JUDGED
 from lib.study.claim_compare import names
 from lib.study.claims import load_claims
@@ -29,7 +30,7 @@ def power(profile: dict, path: Path | None = None) -> list[dict]:
         raise study.StudyError(
             f"{path.name} cannot be read ({type(error).__name__}): judge the claims first"
         ) from error
-    return undecided(records, load_claims(), profile)
+    return undecided(records, columns.of(load_claims(), profile), profile)
 
 
 def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
@@ -41,6 +42,8 @@ def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
     measured = {record["id"]: {part["name"]: part for part in record["parts"]} for record in records}
     papers, found = content["papers"], []
     for claim in content["claims"]:
+        if content.get("column") not in (None, claim["paper"]) or "unasked" in claim:
+            continue
         training = claim.get("training", True)
         for spec in claim["parts"]:
             if not spec.get("primary") or spec["type"] in ("equals", "share"):
@@ -50,6 +53,8 @@ def undecided(records: list[dict], content: dict, profile: dict) -> list[dict]:
             target, sizes = wanted(spec), profile_sizes(spec, claim["paper"], profile)
             if sizes["speaker"] == sizes["sentence"] == 1 and part.get("n"):  # the settings do not say: as it was run
                 sizes |= {"speaker": part["speakers"], "sentence": round(part["n"] / part["speakers"])}
+            if spec.get("if_there") and not part.get("n"):
+                continue
             if training and sizes["seed"] == 1:
                 found.append(line | _line(None, target, None, "one seed decides nothing about training"))
                 continue
@@ -111,6 +116,8 @@ def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple
     roles = role if isinstance(role, list) else [role]
     if paper == "LD":
         return 1, section.get("data", {}).get("sentences", {}).get("test", 1)
+    if paper == "HA" and section.get("corpus", {}).get("source"):  # recordings: what they hold is not in the settings
+        return 1, 1
     if paper == "HA":
         every = "cohort" in spec["where"] and "role" not in spec["where"]
         cohorts = spec["where"].get("cohort", [])

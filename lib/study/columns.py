@@ -1,0 +1,66 @@
+"""Claims on other speech than the study's own, in a column beside it: `columns` of notebooks/claims.yaml.
+
+A column belongs to the profile whose corpus is its source. Its claims are the paper's, with its own cohorts in the
+place of the paper's and whatever it says anew; the rules beside it stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lib.study.profile import StudyError
+
+
+def of(content: dict, profile: dict) -> dict:
+    """The claims file (`lib.study.claims.load_claims`) as it is for a profile: with its column's rules, if it has one.
+
+    `column` in it is the column's paper. Applied twice it changes nothing.
+    """
+    for facts in (content.get("columns") or {}).values():
+        if (profile.get(facts["paper"].lower()) or {}).get("corpus", {}).get("source") == facts["source"]:
+            return _moved(content, facts)
+    return content
+
+
+def beside(content: dict, root: Path) -> dict[str, list[dict]]:
+    """The records of each column that was judged, by its name for people.
+
+    They lie beside the results in `root`, or in a folder of the column's profile within it. Raises StudyError for a
+    claims.json that cannot be read.
+    """
+    found = {}
+    for facts in (content.get("columns") or {}).values():
+        places = [root / facts["profile"] / "claims.json", root.parent / facts["profile"] / "claims.json"]
+        path = next((place for place in places if place.exists() and place.parent != root), None)
+        if path is not None:
+            try:
+                found[facts["name"]] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise StudyError(f"{path.name} of {path.parent.name} is damaged: judge its claims again") from error
+    return found
+
+
+def _moved(content: dict, facts: dict) -> dict:
+    paper, changes = facts["paper"], facts.get("claims") or {}
+    known = _with_cohorts(content["papers"][paper], facts) | facts["paper_facts"] | {"speech": facts["name"]}
+    claims, amended = [], facts["amended"]
+    for claim in content["claims"]:
+        if claim["paper"] == paper:
+            own = dict(changes.get(claim["id"]) or {})
+            said = amended | own.pop("amended", {}) | {"date": amended["date"]}
+            claim = _with_cohorts(claim, facts) | own | {"amended": said}
+        claims.append(claim)
+    shared = {key: amended[key] for key in ("date", "seen")} | {"text": amended["why"]}
+    shared["claims"] = [claim["id"] for claim in claims if claim["paper"] == paper]
+    papers, changes = content["papers"] | {paper: known}, [*content["amendments"], shared]
+    return content | {"papers": papers, "claims": claims, "amendments": changes, "columns": {}, "column": paper}
+
+
+def _with_cohorts(said: object, facts: dict) -> object:
+    """A copy in which the column's cohorts stand wherever the paper's stood."""
+    if said == facts["instead_of"]:
+        return facts["cohorts"]
+    if isinstance(said, dict):
+        return {key: _with_cohorts(value, facts) for key, value in said.items()}
+    return [_with_cohorts(value, facts) for value in said] if isinstance(said, list) else said
