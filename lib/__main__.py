@@ -354,7 +354,7 @@ VERBS = {
     ),
     "corpora": Verb(
         corpora,
-        "Fetch and prepare recorded corpora: list, fetch, prepare.",
+        "Fetch, check and prepare recorded corpora: list, fetch, check, prepare.",
         "python -m lib corpora prepare folder --source my_recordings --align",
         (),
         _corpora,

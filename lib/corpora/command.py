@@ -1,7 +1,8 @@
-"""List, fetch and prepare recorded corpora: the verb `corpora` of the command line.
+"""List, fetch, check and prepare recorded corpora: the verb `corpora` of the command line.
 
     python -m lib corpora list
     python -m lib corpora fetch librispeech --to ~/corpora/librispeech --parts test-clean
+    python -m lib corpora check my_recordings --csv recordings.csv
     python -m lib corpora prepare librispeech --source ~/corpora/librispeech
     python -m lib corpora prepare folder --source my_recordings --never-seen anna --align
 
@@ -13,7 +14,7 @@ takes the durations of a forced aligner.
 import argparse
 from pathlib import Path
 
-from lib.corpora import durations, published
+from lib.corpora import check, durations, published
 from lib.corpora.corpus import CONDITIONS, ROLES, Corpus
 from lib.corpora.recorded import folder
 from lib.corpora.recorded.read import BUILT
@@ -29,22 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetching.add_argument("name", metavar="NAME")
     fetching.add_argument("--to", type=Path, required=True, help="folder to fetch it to")
     fetching.add_argument("--parts", nargs="+", default=(), help="of a corpus in several archives, those to fetch")
+    checking = commands.add_parser(
+        "check", help="what of a folder would be used, what set aside and why, how it sounds"
+    )
+    checking.add_argument("source", type=Path, metavar="FOLDER", help="folder of recordings, or a CSV")
+    checking.add_argument("--name", default="folder", help="the corpus that was unpacked there (one's own recordings)")
+    checking.add_argument("--csv", type=Path, dest="listing", help="write a line for every recording here")
     preparing = commands.add_parser("prepare", help="write a corpus's 16 kHz recordings and manifest")
     preparing.add_argument("name", metavar="NAME")
     preparing.add_argument("--source", type=Path, required=True, help="folder the corpus was unpacked to")
     preparing.add_argument(
         "--root", type=Path, default=BUILT, help="where prepared corpora go (data/built, or built in STUDY_CACHE)"
     )
-    preparing.add_argument("--cores", type=int, help="worker processes (all cores)")
     timing = preparing.add_argument_group("phoneme durations")
     timing.add_argument("--align", action="store_true", help="train the aligner on the corpus and give it durations")
     timing.add_argument("--steps", type=int, help="steps of the aligner's training (600)")
     timing.add_argument("--device", default="auto", help="auto, cpu or cuda, of the aligner")
     timing.add_argument("--textgrids", type=Path, help="folder of <utterance>.TextGrid files to take durations from")
-    own = preparing.add_argument_group("of NAME folder only")
-    own.add_argument("--role", choices=ROLES, help="role of its speakers (adaptation)")
-    own.add_argument("--condition", choices=CONDITIONS, help="condition of its speakers (typical)")
-    own.add_argument("--never-seen", nargs="+", metavar="SPEAKER", help="speakers kept out of all training")
+    for command in (checking, preparing):
+        command.add_argument("--cores", type=int, help="worker processes (all cores)")
+        own = command.add_argument_group("of NAME folder only")
+        own.add_argument("--role", choices=ROLES, help="role of its speakers (adaptation)")
+        own.add_argument("--condition", choices=CONDITIONS, help="condition of its speakers (typical)")
+        own.add_argument("--never-seen", nargs="+", metavar="SPEAKER", help="speakers kept out of all training")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -56,6 +64,8 @@ def main(options: argparse.Namespace) -> None:
     elif command == "fetch":
         source = published.fetch(options.name, options.to, options.parts)
         print(f"{source}: ready; now run python -m lib corpora prepare {options.name} --source {source}")
+    elif command == "check":
+        check.report(**given)
     else:
         corpus = prepare(**given)
         minutes = sum(item.seconds for item in corpus.utterances) / 60

@@ -46,7 +46,7 @@ def prepare(
     twice, a sentence in two splits, a full disk, or when no clip is usable.
     """
     check_ids(clips)
-    clips = [_with_text(clip) for clip in clips]
+    clips = [with_text(clip) for clip in clips]
     with_splits([clip for clip in clips if not clip.machine])  # a sentence in two splits is told before the long work
     identity = _identity(clips, name, trim)
     folder = Path(root) / f"{safe_name(name)}-{identity}"
@@ -89,7 +89,7 @@ def check_ids(clips: Sequence[Clip]) -> None:
             )
 
 
-def _with_text(clip: Clip) -> Clip:
+def with_text(clip: Clip) -> Clip:
     """A clip whose text is on one line, set aside where there is none."""
     clip = replace(clip, text=" ".join(clip.text.split()), speaker=" ".join(clip.speaker.split()))
     if clip.problem or clip.machine or clip.text:
@@ -112,7 +112,7 @@ def _finish(clips: Sequence[Clip], folder: Path, cores: int, trim: bool) -> dict
     write_text(folder / JOURNAL, "".join(json.dumps(outcome) + "\n" for outcome in done.values()))
     missing = [clip for clip in clips if clip.utterance not in done]
     work = partial(make, folder=folder, trim=trim)
-    for outcomes in map_in_processes(work, _chunks(missing), cores, label="recordings", size=len):
+    for outcomes in map_in_processes(work, chunks(missing), cores, label="recordings", size=len):
         done |= _written(outcomes, folder)
     return done
 
@@ -152,7 +152,7 @@ def _intact(outcomes: dict[str, dict], clips: Sequence[Clip], folder: Path) -> d
     return {clip.utterance: outcomes[clip.utterance] for clip, flag in zip(known, flags, strict=True) if flag}
 
 
-def _chunks(clips: Sequence[Clip]) -> list[Sequence[Clip]]:
+def chunks(clips: Sequence[Clip]) -> list[Sequence[Clip]]:
     return [clips[start : start + CHUNK] for start in range(0, len(clips), CHUNK)]
 
 
@@ -160,18 +160,24 @@ def make(clips: Sequence[Clip], folder: Path, trim: bool) -> list[dict]:
     """Read and write some clips; their outcomes: id with samples and sha256, or with the reason it is set aside."""
     outcomes = []
     for clip in clips:
-        try:
-            if clip.language == "en" and not clip.machine:
-                text.phonemize(clip.text)
-            wave = samples(clip, trim)
-        except (audio.AudioError, text.TextError) as error:
-            reason = str(error).replace(str(clip.file), clip.file.name)
+        wave, reason = speech(clip, trim)
+        if wave is None:
             outcomes.append({"utterance": clip.utterance, "reason": reason})
             continue
         audio.write(folder / clip.path, wave)
         digest = file_hash(folder / clip.path)
         outcomes.append({"utterance": clip.utterance, "samples": len(wave), "sha256": digest})
     return outcomes
+
+
+def speech(clip: Clip, trim: bool) -> tuple[np.ndarray | None, str]:
+    """A clip's samples as they are written and "", or None and why it is set aside."""
+    try:
+        if clip.language == "en" and not clip.machine:
+            text.phonemize(clip.text)
+        return samples(clip, trim), ""
+    except (audio.AudioError, text.TextError) as error:
+        return None, str(error).replace(str(clip.file), clip.file.name)
 
 
 def whisper(waves: list[np.ndarray]) -> list[str]:
@@ -194,7 +200,7 @@ def _transcribe(
         pairs = zip(some, sentences, strict=True)
         return [done[clip.utterance] | {"heard": " ".join(sentence.split())} for clip, sentence in pairs]
 
-    for outcomes in map_in_processes(listen, _chunks(missing), 1, label="transcripts", size=len):
+    for outcomes in map_in_processes(listen, chunks(missing), 1, label="transcripts", size=len):
         done |= _written(outcomes, folder)
 
 
