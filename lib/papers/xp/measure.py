@@ -10,10 +10,11 @@ from torch import Tensor
 from lib.corpora.corpus import Utterance
 from lib.metrics import cos
 from lib.models.fft_block import Hooks, length_mask
-from lib.papers.ht.measure import clustered, generated_parameters, speaker_silhouette, tidy
+from lib.papers.ht.measure import clustered, generated_parameters, speaker_silhouette
 from lib.papers.ht.speech import synthesise
 from lib.papers.ht.systems import Adapted
 from lib.papers.xp.systems import BACKBONE, AcrossError, Systems
+from lib.study.rows import tidy
 from lib.study.units import unit
 
 UNADAPTED = "unadapted"
