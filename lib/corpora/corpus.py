@@ -101,6 +101,10 @@ class Corpus:
         """Speakers of a role (None: all), in the manifest's order."""
         return list(dict.fromkeys(item.speaker for item in self.select(role=role)))
 
+    def first(self, role: str, count: int) -> list[Utterance]:
+        """The first `count` test utterances of every speaker of a role."""
+        return [u for name in self.speakers(role) for u in self.select(role, "test", name)[:count]]
+
     def wave(self, utterance: Utterance) -> np.ndarray:
         """The recording, (samples,) float32 at 16 kHz. Raises `lib.audio.AudioError` when it is unusable."""
         return audio.read(self.root / utterance.path)

@@ -6,6 +6,7 @@ z-scores with the mean and deviation of the pre-training speakers' training utte
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,10 @@ class Features:
         out["symbol_lengths"] = torch.tensor([len(i["symbols"]) for i in items])
         out["frame_lengths"] = torch.tensor([len(i["mel"]) for i in items])
         return {name: value.to(device, non_blocking=True) for name, value in out.items()}
+
+    def batches(self, rows: np.ndarray, device: torch.device | str = "cpu", size: int = 16) -> Iterator[dict]:
+        """All of some rows in batches, in their order."""
+        return (self.batch(rows[start : start + size], device) for start in range(0, len(rows), size))
 
     def centroid(self, rows: np.ndarray) -> np.ndarray:
         """Unit-norm mean GE2E embedding of some utterances, `(256,)`."""

@@ -26,8 +26,7 @@ def test_utterances(study: Systems, name: str, seed: int) -> list[Utterance]:
             continue
         if not is_first(study, seed) and role not in settings["roles_of_later_seeds"]:
             continue
-        for speaker in study.corpus.speakers(role):
-            chosen += study.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
+        chosen += study.corpus.first(role, per_speaker)
     if not chosen:
         raise TTSError("the corpus has no test utterances: check ht.evaluate.sentences and the corpus's set-aside list")
     return chosen

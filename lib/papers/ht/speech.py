@@ -44,11 +44,8 @@ def synthesise(study: Systems, model: Adapted, utterances: list[Utterance], batc
     return [waves[i] for i in range(len(utterances))]
 
 
-def vocode(study: Systems, utterances: list[Utterance], batch_size: int = 16) -> list[np.ndarray]:
+def vocode(study: Systems, utterances: list[Utterance]) -> list[np.ndarray]:
     """The recordings' own log-mels through the vocoder: what a perfect acoustic model would give."""
     speak = vocoder.load(study.profile["vocoder"], study.mel, study.device)
-    rows, waves = study.features.rows(utterances), []
-    for start in range(0, len(rows), batch_size):
-        batch = study.features.batch(rows[start : start + batch_size], study.device)
-        waves += speak(batch["mel"], batch["frame_lengths"])
-    return waves
+    batches = study.features.batches(study.features.rows(utterances), study.device)
+    return [wave for batch in batches for wave in speak(batch["mel"], batch["frame_lengths"])]

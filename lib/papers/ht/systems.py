@@ -138,8 +138,7 @@ class Systems(protocol.Study):
         """Mean losses over the role's validation utterances, in evaluation mode."""
         rows = self.features.rows(self.corpus.select(role=role, split="validation"))
         model.eval()
-        batches = [self.features.batch(rows[i : i + 16], self.device) for i in range(0, len(rows), 16)]
-        losses = [fastspeech2.loss(model(batch), batch) for batch in batches]
+        losses = [fastspeech2.loss(model(batch), batch) for batch in self.features.batches(rows, self.device)]
         return {name: float(np.mean([float(loss[name]) for loss in losses])) for name in losses[0]} if losses else {}
 
 

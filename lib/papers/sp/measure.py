@@ -35,8 +35,7 @@ def test_utterances(study: Systems, name: str) -> list[Utterance]:
     for role, per_speaker in study.settings["sentences"].items():
         if role != "never_seen" and name not in study.settings["seen_systems"]:
             continue
-        for speaker in study.corpus.speakers(role):
-            chosen += study.corpus.select(role=role, split="test", speaker=speaker)[:per_speaker]
+        chosen += study.corpus.first(role, per_speaker)
     return chosen
 
 
@@ -75,16 +74,13 @@ def heard(study: Systems, waves: list[np.ndarray], spoken: list[Utterance]) -> d
 
 
 @torch.no_grad()
-def against_recordings(
-    study: Systems, model: PrunedTTS, utterances: list[Utterance], batch_size: int = 16
-) -> dict[str, np.ndarray]:
+def against_recordings(study: Systems, model: PrunedTTS, utterances: list[Utterance]) -> dict[str, np.ndarray]:
     """`mel_l1`, L1 of the log-mel with the recording's own style, durations, pitch and energy, and `duration_error`.
 
     The durations are those that are predicted in the recording's own style. `(utterances,)` each.
     """
-    rows, values, durations = study.features.rows(utterances), [], []
-    for start in range(0, len(rows), batch_size):
-        batch = study.features.batch(rows[start : start + batch_size], study.device)
+    values, durations = [], []
+    for batch in study.features.batches(study.features.rows(utterances), study.device):
         keep = length_mask(batch["frame_lengths"], batch["mel"].shape[1])
         out = model(batch)
         error = (out["mel"] - batch["mel"]).abs().mean(-1) * keep
@@ -121,20 +117,12 @@ def _listened(study: Systems, name: str, seed: int) -> set[str]:
     listed, seeds = (study.settings[key] for key in ("heard_systems", "heard_seeds"))
     if seed not in seeds or (listed != "all" and name not in listed):
         return set()
-    return {u.utterance for u in first_sentences(study, study.settings["heard_sentences"])}
-
-
-def first_sentences(study: Systems, per_speaker: int) -> list[Utterance]:
-    """The first test sentences of every never-seen speaker."""
-    chosen = []
-    for speaker in study.corpus.speakers("never_seen"):
-        chosen += study.corpus.select(role="never_seen", split="test", speaker=speaker)[:per_speaker]
-    return chosen
+    return {u.utterance for u in study.corpus.first("never_seen", study.settings["heard_sentences"])}
 
 
 def reference_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """Similarity to the recording for references of several lengths: the first sentences of never-seen speakers."""
-    spoken, tables = first_sentences(study, study.settings["reference_sentences"]), []
+    spoken, tables = study.corpus.first("never_seen", study.settings["reference_sentences"]), []
     for seconds in study.settings["reference_seconds"]:
         waves = speak(study, model, sentences(study, spoken, seconds))
         good = usable(waves)

@@ -154,10 +154,7 @@ def validation_loss(study: Systems, model: PrunedTTS) -> dict[str, float]:
     """Mean losses over the training speakers' validation utterances, in evaluation mode."""
     rows = study.features.rows(study.training_utterances("validation"))
     model.eval()
-    losses = []
-    for start in range(0, len(rows), 16):
-        batch = study.features.batch(rows[start : start + 16], study.device)
-        losses.append(model.loss(model(batch), batch))
+    losses = [model.loss(model(batch), batch) for batch in study.features.batches(rows, study.device)]
     names = [name for name in losses[0] if not name.startswith("theta")] if losses else []
     return {name: float(np.mean([float(loss[name]) for loss in losses])) for name in names}
 

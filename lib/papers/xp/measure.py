@@ -22,8 +22,7 @@ UNADAPTED = "unadapted"
 
 def test_utterances(study: Systems) -> list[Utterance]:
     """The first test sentences of every adaptation speaker. Raises AcrossError for a corpus without any."""
-    speakers, most = study.corpus.speakers("adaptation"), study.settings["sentences"]
-    chosen = [u for s in speakers for u in study.corpus.select(role="adaptation", split="test", speaker=s)[:most]]
+    chosen = study.corpus.first("adaptation", study.settings["sentences"])
     if not chosen:
         raise AcrossError("the corpus has no test utterances: check xp.sentences and the corpus's set-aside list")
     return chosen
@@ -75,17 +74,14 @@ def model_rows(study: Systems, model: Adapted) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def teacher_forced(
-    study: Systems, model: Adapted, utterances: list[Utterance], batch_size: int = 16
-) -> dict[str, np.ndarray]:
+def teacher_forced(study: Systems, model: Adapted, utterances: list[Utterance]) -> dict[str, np.ndarray]:
     """What one pass with the recordings' durations, pitch and energy shows of a model, each `(utterances,)`.
 
     mel_l1: L1 of the log-mel after the postnet, in nats. d0, d1, …: what the adapter of a decoder block adds to the
     block's convolution output h, as 100 |adapter(h) - h| / |h| over valid frames; nothing without adapters.
     """
-    rows, values = study.features.rows(utterances), []
-    for begin in range(0, len(rows), batch_size):
-        batch = study.features.batch(rows[begin : begin + batch_size], study.device)
+    values = []
+    for batch in study.features.batches(study.features.rows(utterances), study.device):
         keep = length_mask(batch["frame_lengths"], batch["mel"].shape[1])
         found: dict[str, Tensor] = {}
         hooks = _watched(model.hooks(batch["speaker"]), keep, found)
