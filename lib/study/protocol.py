@@ -29,6 +29,7 @@ from lib.corpora import source
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features, features_of
 from lib.files import cache_root, disk_error, fingerprint, write_json
+from lib.models import vocoder
 from lib.models.mel import MelDims
 from lib.pretrained import resolve
 from lib.study.profile import StudyError, expected_runs, results_root
@@ -246,18 +247,19 @@ class Study:
 
     def write(self, name: str, seed: int, rows: pd.DataFrame, began: float, **facts: object) -> None:
         """Write a run's rows and then its manifest, which marks it as finished."""
-        run = self.run_id(name, seed)
+        run, facts = self.run_id(name, seed), self.facts() | facts
+        spoken = ["hifigan"] if facts.get("vocoder") == vocoder.UniversalHiFiGAN.name else []
         write_rows(rows, run, self.profile)
         known = {
             "seed": seed,
             "device": self.device,
             "corpus": self.corpus.name,
             "data_hash": self.corpus.hash,
-            "pretrained": pretrained_used(),
+            "pretrained": pretrained_used(*JUDGES, *spoken),
         }
         known |= {"changed": self.changed} if self.changed else {}
         profile = self.own.profile if self.own else self.profile
-        write_manifest(run, profile, self.settings, began, **{**known, **self.facts(), **facts})
+        write_manifest(run, profile, self.settings, began, **{**known, **facts})
 
     def missing(self) -> list[tuple[str, int]]:
         """The runs that the profile expects and that have not finished: system and seed, sorted."""
@@ -278,7 +280,8 @@ class Study:
         return metadata(self.checkpoint(name, seed)).get("fingerprint")
 
     def vocoder(self) -> str:
-        return "HiFi-GAN" if self.profile["vocoder"]["hifigan"] else "Griffin-Lim"
+        """The name of the vocoder that speaks here, which may be the fallback of the profile's."""
+        return vocoder.kind(self.profile["vocoder"]).name
 
     def _command(self, verb: str, name: str, seed: int) -> str:
         return f"python -m lib {verb} {self.paper} {name} --seed {seed} --profile {self.profile['name']}"

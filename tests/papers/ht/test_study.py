@@ -19,7 +19,7 @@ from lib.study import StudyError, load_profile, read_rows
 from lib.study.variant import changed
 from lib.training.weights import WeightsError, load_weights
 
-SMALL = {"ht": {"pretrain": {"steps": 6}, "adapt": {"steps": 4}}, "vocoder": {"iterations": 4}}
+SMALL = {"ht": {"pretrain": {"steps": 6}, "adapt": {"steps": 4}}, "vocoder": {"hifigan": None, "iterations": 4}}
 
 
 @pytest.fixture(scope="module")
