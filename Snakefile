@@ -53,15 +53,10 @@ REAL = PROFILE["real"]
 RUNS = {key: sorted(expected_runs(PROFILE, key)) for key in PAPERS}
 RUNS = {key: [*runs, *([f"{key}-{OTHER}-s0"] if key in REAL["runs"] else [])] for key, runs in RUNS.items()}
 
-# The study's own vocoder, trained where the profile asks for its chapter or speaks with it.
-VOCODER, VOCODER_CHAPTER = f"{R}/checkpoints/vocoder-s0.safetensors", "40_vocoder_train"
-OWN_VOCODER = [VOCODER] if (PROFILE["vocoder"]["hifigan"] or "").endswith(f"/{NAME}/{VOCODER[len(R) + 1 :]}") else []
-
-# Chapters about the study itself: those that write rows, the vocoder's and the last one.
+# Chapters about the study itself: those that write rows and the last one.
 MEASURING = {"00_corpus": "ht-corpus-s0", "05_metric_audit": "audit-metrics-s0"}
 LAST = "90_report"
 CHAPTERS = [*MEASURING, *(name for paper in PAPERS.values() for name in paper.chapters), LAST]
-CHAPTERS += [VOCODER_CHAPTER] if PROFILE["vocoder_training"]["chapter"] else []
 EXECUTED = {name: f"{R}/notebooks/{name}.ipynb" for name in CHAPTERS}
 
 CODE = {key: code_digest(f"{paper.module}.study", "lib.corpora.source") for key, paper in PAPERS.items()}
@@ -94,7 +89,7 @@ def read_by(name):
     """What a chapter reads: the rows of its paper's runs, of all papers where it lies across them."""
     paper = paper_of(name)
     if paper is None:
-        return {VOCODER_CHAPTER: [VOCODER], LAST: [f"{R}/claims.json"]}[name]
+        return {LAST: [f"{R}/claims.json"]}[name]
     own = [run for key in (PAPERS if paper.across else [paper.key]) for run in RUNS[key] if OTHER not in run]
     return rows([*own, *(f"{key}-{OTHER}-s0" for key in REAL["chapters"].get(name, []))])
 
@@ -115,7 +110,7 @@ wildcard_constraints:
     system=r"\w+",
     seed=r"\d+",
     paper="|".join([*PAPERS, "real"]),
-    chapter="|".join([*CHAPTERS, VOCODER_CHAPTER]),
+    chapter="|".join(CHAPTERS),
 
 
 rule all:
@@ -140,23 +135,9 @@ rule corpus:
     shell: STEP + " prepare corpus --profile {NAME} --threads {threads}"
 
 
-rule vocoder:
-    message: "vocoder: train"
-    input: f"{R}/corpus.json"
-    output: VOCODER, f"{R}/checkpoints/vocoder-s0.json"
-    log: f"{R}/logs/vocoder.log"
-    params:
-        profile=settings(PROFILE, "features", "vocoder_training"),
-        device=DEVICE,
-        code=code_digest("lib.papers.common.vocoder", "lib.corpora.source"),
-    threads: ALL_CORES
-    resources: **LARGE
-    shell: STEP + " prepare vocoder" + AS_ASKED
-
-
 rule prepare:
     message: "{wildcards.paper}: prepare what its systems share"
-    input: f"{R}/corpus.json", OWN_VOCODER, lambda wildcards: prepared_before(wildcards.paper)
+    input: f"{R}/corpus.json", lambda wildcards: prepared_before(wildcards.paper)
     output: f"{R}/prepared/{{paper}}.json"
     log: f"{R}/logs/{{paper}}/prepare.log"
     params:

@@ -16,7 +16,7 @@ from lib.cli import ANY_PAPER, CORES, DEVICE, LOG, ONE, PAPER, PROFILE, REST, TH
 if TYPE_CHECKING:
     from lib.study.protocol import Study
 
-SHARED = ("corpus", "vocoder", "aligner", "real")  # what `prepare` makes beside the papers
+SHARED = ("corpus", "aligner", "real")  # what `prepare` makes beside the papers
 DOCUMENTS = ("methods", "reference", "benchmarks", "examples")  # what `report` writes beside the papers' pages
 
 
@@ -29,10 +29,6 @@ def prepare(options: argparse.Namespace) -> None:
         from lib.workflow.steps import write_corpus
 
         print(write_corpus(profile, options.threads))
-    elif options.paper == "vocoder":
-        from lib.papers.common.vocoder import VOCODER, Vocoding
-
-        print(Vocoding(profile, options.device, options.threads).train(VOCODER, 0))
     elif options.paper == "aligner":
         from lib.papers.common.alignment import Aligning
 
@@ -190,9 +186,13 @@ def coverage(options: argparse.Namespace) -> None:
 
 def bench(options: argparse.Namespace) -> None:
     if options.recordings:
-        from lib.workflow.benchmarks.pitch import compare
+        from lib.study.protocol import resolve_device
+        from lib.workflow.benchmarks import pitch, vocoders
 
-        cli.print_table(compare(options.recordings, options.size or 20).to_dict("records"), "F0 trackers")
+        folder, size = options.recordings, options.size or 20
+        cli.print_table(pitch.compare(folder, size).to_dict("records"), "F0 trackers")
+        device = resolve_device(options.device)
+        cli.print_table(vocoders.compare(folder, size, device).to_dict("records"), f"Vocoders on {device}")
         return
     from lib.workflow.bench import report
 
@@ -347,7 +347,7 @@ VERBS = {
         (
             DEVICE,
             ("--size", {"type": int, "help": "utterances (64 on a CPU, 256 on a GPU; 20 of each group of recordings)"}),
-            ("--recordings", {"type": Path, "help": "how far F0 trackers agree on this folder with a metadata.csv"}),
+            ("--recordings", {"type": Path, "help": "F0 trackers and vocoders on this folder with a metadata.csv"}),
             ("--seconds", {"type": float, "default": 3.0, "help": "of timing each side of a row"}),
             ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
         ),

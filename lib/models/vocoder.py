@@ -176,7 +176,7 @@ class HiFiGAN:
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{self.path.name} is not a HiFi-GAN V1 generator with upsampling 8, 8, 2, 2 and 80 mels: "
-                "give one trained at 16 kHz with hop 256, or leave vocoder.hifigan empty for Griffin-Lim"
+                "give one trained at 16 kHz with hop 256, or set vocoder.hifigan to universal"
             ) from error
 
     def __call__(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:

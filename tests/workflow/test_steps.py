@@ -109,9 +109,7 @@ def test_a_dry_run_before_anything_exists_lists_every_run_of_the_profile(profile
     assert runs == len(expected_runs(content)) + on_the_real_voice
     assert listed["first_run"] == len(expected_runs(content, "HT")) + 1
     assert listed["first_prepare"] == 1 and listed["prepare"] == len(papers())  # the others, and the real voice
-    with_vocoder = content["vocoder_training"]["chapter"]
-    assert listed["page"] == len(CHAPTERS) - (not with_vocoder)
-    assert ("vocoder" in listed) == with_vocoder
+    assert listed["page"] == len(CHAPTERS)
     assert listed["paper_report"] == sum(not paper.across for paper in papers().values())
     for rule in ("corpus", "chapter_00_corpus", "chapter_05_metric_audit", "claims", "methods_page", "report"):
         assert listed[rule] == 1
@@ -138,7 +136,7 @@ def test_a_change_of_a_metric_measures_its_papers_again_and_makes_no_corpus(proj
     again = jobs(project)
     assert again["first_run"] == len(expected_runs(load_profile("smoke"), "HT")) + 1
     assert {"first_chapter", "claims", "report", "page"} <= set(again)
-    assert not {"corpus", "vocoder"} & set(again)
+    assert "corpus" not in again
 
 
 def test_a_change_of_a_figure_draws_again_and_measures_nothing(project):

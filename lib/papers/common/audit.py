@@ -1,8 +1,8 @@
 """What the metrics do to known distortions of real speech, and how far F0 trackers agree: rows for the audit.
 
 Each distortion changes one thing by a known amount: white noise at a signal-to-noise ratio, F0 by semitones and
-tempo by a factor (both by WORLD, so WORLD's own analysis and synthesis is among the distortions too), the phase by
-Griffin-Lim, the voice by another speaker of the same sentence.
+tempo by a factor (both by WORLD, so WORLD's own analysis and synthesis is among the distortions too), what a vocoder
+loses (the universal HiFi-GAN, Griffin-Lim), the voice by another speaker of the same sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lib.corpora import world
 from lib.corpora.corpus import Corpus, Utterance
 from lib.metrics import cos, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.models.mel import MelDims, log_mel
-from lib.models.vocoder import GriffinLim
+from lib.models.vocoder import GriffinLim, UniversalHiFiGAN
 from lib.study.protocol import Study
 from lib.study.rows import write_manifest, write_rows
 from lib.study.units import unit
@@ -61,6 +61,7 @@ DISTORTIONS = (
     *(Distortion("pitch", level, f"F0 +{level} semitone{'s' * (level > 1)}") for level in (1, 2, 4, 6)),
     *(Distortion("tempo", level, f"Tempo × {level:g}") for level in (0.8, 0.9, 1.1, 1.25)),
     Distortion("world", None, "WORLD, nothing changed"),
+    Distortion("hifigan", None, "Universal HiFi-GAN"),
     *(Distortion("griffin_lim", level, f"Griffin-Lim, {level} iterations") for level in (60, 4)),
     Distortion("speaker", None, "Another speaker"),
 )
@@ -69,7 +70,7 @@ BRIEF = [  # one or two of each kind, where time is short: DNSMOS alone takes a 
     BY_NAME[name]
     for name in (
         *("identical", "noise_20", "noise_0", "pitch_2", "pitch_4", "tempo_1.25"),
-        *("world", "griffin_lim_60", "speaker"),
+        *("world", "hifigan", "griffin_lim_60", "speaker"),
     )
 ]
 
@@ -98,9 +99,10 @@ def distort(
             changed = _world(analysis or analyse(wave), tempo=level)
         case "world":
             changed = _world(analysis or analyse(wave))
-        case "griffin_lim":
+        case "hifigan" | "griffin_lim" as kind:
             mel = log_mel(torch.from_numpy(wave)[None], dims)
-            changed = GriffinLim(dims, int(level))(mel, torch.tensor([mel.shape[1]]))[0]
+            speak = UniversalHiFiGAN(dims) if kind == "hifigan" else GriffinLim(dims, int(level))
+            changed = speak(mel, torch.tensor([mel.shape[1]]))[0]
         case "speaker" if other is not None:
             changed = other
         case "speaker":

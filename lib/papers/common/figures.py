@@ -1,4 +1,4 @@
-"""Figures of the metric audit, from its rows (`lib.papers.common.audit`), and the vocoder's learning curve."""
+"""Figures of the metric audit, from its rows (`lib.papers.common.audit`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from lib.audio import RATE
 from lib.papers.common import audit
-from lib.study import pictures
 from lib.study.claims import select
 from lib.study.drawing import Dot, PlotError, canvas, describe, estimate, intervals, legend, whiskers
 from lib.study.palette import BLACK, BLUE, GREEN, ORANGE, PINK, RED
@@ -21,17 +20,12 @@ KINDS = {
     "pitch": (BLUE, "^"),
     "tempo": (GREEN, "D"),
     "world": (ORANGE, "v"),
+    "hifigan": (GREEN, "p"),
     "griffin_lim": (ORANGE, "P"),
     "speaker": (PINK, "X"),
 }
 AGREEMENT = ("f0_voicing", "f0_20_percent", "f0_20_cents", "f0_cents")
 TRACKS = {"yin": (BLUE, "-"), "harvest": (RED, "--"), "pyin": (GREEN, ":")}
-LOSSES = {  # of the vocoder
-    "mel": "Log-mel distance (L1)",
-    "critics": "Discriminators (least squares)",
-    "adversarial": "Generator against them",
-    "features": "Features (L1)",
-}
 
 
 def distortions(rows: pd.DataFrame, metrics: tuple[str, ...], profile: dict) -> Figure:
@@ -130,7 +124,13 @@ def _scatter(axis, points: pd.DataFrame, x: str, y: str) -> None:
 
 
 def _legend(figure: Figure, points: pd.DataFrame) -> None:
-    names = {"pitch": "F0", "griffin_lim": "Griffin-Lim", "world": "WORLD", "speaker": "Another speaker"}
+    names = {
+        "pitch": "F0",
+        "hifigan": "HiFi-GAN",
+        "griffin_lim": "Griffin-Lim",
+        "world": "WORLD",
+        "speaker": "Another speaker",
+    }
     there = set(points["kind"])
     named = {names.get(kind, kind.capitalize()): look for kind, look in KINDS.items() if kind in there}
     legend(figure, named, loc="outside right center", ncols=1)
@@ -139,8 +139,3 @@ def _legend(figure: Figure, points: pd.DataFrame) -> None:
 def _sample(table: pd.DataFrame) -> str:
     utterances, speakers = table["utterance"].nunique(), table["speaker"].nunique()
     return f"n = {utterances} utterances of {speakers} speakers"
-
-
-def learning_curve(history: pd.DataFrame) -> Figure:
-    """Losses by step, one panel each; `history` as training wrote it."""
-    return pictures.learning_curve(history, LOSSES, "the vocoder")
