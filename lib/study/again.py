@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,7 @@ def judge_again(folder: Path) -> tuple[dict, dict]:
     profile = study.load_profile(results["facts"]["profile"])
     bench = Bench(load_claims(), rows, {}, profile, {}, pd.concat([rows, _means(results, rows)]))
     bench.convergence = _plateaus(folder)
-    records = [bench.judge(claim) for claim in bench.content["claims"]]
+    records = [bench.judge(claim) for claim in bench.asked]
     judged = {"claims": records, "gates": bench.gate_records()}
     write_json(folder / JUDGED, judged)
     return judged, profile
@@ -37,14 +38,14 @@ def judge_again(folder: Path) -> tuple[dict, dict]:
 
 def read_evidence(folder: Path) -> pd.DataFrame:
     """The rows of evidence/*.csv, each once, in the columns of `lib.study.rows`."""
-    files = sorted((folder / "evidence").glob("*.csv"))
+    files = sorted((folder / "evidence").glob("*.csv*"))
     if not files:
         raise study.StudyError(f"{folder.name} holds no evidence/*.csv: give the folder of a reference run")
     text = {"layer": str, "utterance": str, "speaker": str}
     tables = []
     for path in files:  # a paper's gates may read another's rows, and say whose
         table = pd.read_csv(path, dtype=text)
-        tables.append(table if "paper" in table else table.assign(paper=path.stem.rstrip("0123456789")))
+        tables.append(table if "paper" in table else table.assign(paper=re.split(r"[-.\d]", path.name)[0]))
     rows = pd.concat(tables, ignore_index=True).drop(columns="part").drop_duplicates()
     return rows.reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)
 

@@ -84,7 +84,7 @@ def write_claims(profile: dict) -> list[dict]:
     """Judge all claims on the rows of a profile, write R/claims.json and R/gates.json, return the claims' records."""
     rows, manifests = study.read_rows(profile), study.read_manifests(profile)
     bench = Bench(load_claims(), rows, manifests, profile, gates.read_curves(profile))
-    records = [bench.judge(claim) for claim in bench.content["claims"] if bench.asks(claim["paper"])]
+    records = [bench.judge(claim) for claim in bench.asked]
     root = study.results_root(profile)
     write_json(root / "claims.json", records)
     write_json(root / "gates.json", bench.gate_records())
@@ -175,9 +175,11 @@ class Bench:
                 part.verdict = "not tested"
         return self._record(claim, parts, verdict, reason, shut)
 
-    def asks(self, paper: str) -> bool:
-        """Are a paper's claims judged? All are, but in a column only its paper's and those of others that have rows."""
-        return self.content.get("column") in (None, paper) or not self.rows[paper].empty
+    @property
+    def asked(self) -> list[dict]:
+        """The claims of the profile: all, or of a column those of its paper."""
+        only = self.content.get("column")
+        return [claim for claim in self.content["claims"] if only in (None, claim["paper"])]
 
     @property
     def judges(self) -> bool:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from lib.study.profile import StudyError
+from lib.study.registry import papers
 
 
 def of(content: dict, profile: dict) -> dict:
@@ -41,6 +42,18 @@ def beside(content: dict, root: Path) -> dict[str, list[dict]]:
     return found
 
 
+def groups(records: list[dict], beside: dict[str, list[dict]]) -> list[tuple[str, list[dict]]]:
+    """Records by paper, each with its name, and after a paper's those of its columns (of `beside`)."""
+    found = []
+    for paper in dict.fromkeys(record["paper"] for record in records):
+        name = papers()[paper.lower()].name
+        found.append((name, [record for record in records if record["paper"] == paper]))
+        for column, theirs in beside.items():
+            if mine := [record for record in theirs if record["paper"] == paper]:
+                found.append((f"{name}, on {column}", mine))
+    return found
+
+
 def _moved(content: dict, facts: dict) -> dict:
     paper, changes = facts["paper"], facts.get("claims") or {}
     known = _with_cohorts(content["papers"][paper], facts) | facts["paper_facts"] | {"speech": facts["name"]}
@@ -53,8 +66,8 @@ def _moved(content: dict, facts: dict) -> dict:
         claims.append(claim)
     shared = {key: amended[key] for key in ("date", "seen")} | {"text": amended["why"]}
     shared["claims"] = [claim["id"] for claim in claims if claim["paper"] == paper]
-    papers, changes = content["papers"] | {paper: known}, [*content["amendments"], shared]
-    return content | {"papers": papers, "claims": claims, "amendments": changes, "columns": {}, "column": paper}
+    every, changes = content["papers"] | {paper: known}, [*content["amendments"], shared]
+    return content | {"papers": every, "claims": claims, "amendments": changes, "columns": {}, "column": paper}
 
 
 def _with_cohorts(said: object, facts: dict) -> object:

@@ -3,7 +3,8 @@
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from lib.study import tables
+from lib import study
+from lib.study import columns, tables
 from lib.study.claims import load_claims
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; vertical-align: top"}]
@@ -19,14 +20,19 @@ def table(frame: pd.DataFrame | list[dict], caption: str = "", precision: int = 
 def verdict(records: list[dict], claim: str) -> Styler:
     """The parts of one claim's record (`lib.study.claims.judge`) in numbers; its statement is the caption.
 
-    A claim that is not tested has no verdict of parts, but the reason.
+    A claim that is not tested has no verdict of parts, but the reason. Where the claim was judged on other speech as
+    well (`lib.study.columns`), those parts follow, and a column says which speech each is about.
     """
     record = next(each for each in records if each["id"] == claim)
-    tested = record["verdict"] != "not tested"
-    columns = ("name", "value", "ci_low", "ci_high", "unit", "n", "published") + (("verdict",) if tested else ())
-    parts = [{column: part[column] for column in columns} for part in record["parts"]]
-    told = record["verdict"] if tested else f"not tested ({record['reason']})"
-    return table(_numeric(parts, columns), f"{claim}, {told}: {record['statement']}")
+    beside = columns.beside(load_claims(), study.results_root(record.get("profile") or ""))
+    found = [record, *(each for theirs in beside.values() for each in theirs if each["id"] == claim)]
+    shown = ("name", "value", "ci_low", "ci_high", "unit", "n", "published")
+    shown += ("verdict",) if any(each["verdict"] != "not tested" for each in found) else ()
+    shown = ("speech", *shown) if len(found) > 1 else shown
+    parts = [{c: (part | {"speech": each.get("speech")})[c] for c in shown} for each in found for part in each["parts"]]
+    told = [each["verdict"] + f" ({each['reason']})" * (each["verdict"] == "not tested") for each in found]
+    told = [told[0], *(f"on {each['speech']} {text}" for each, text in zip(found[1:], told[1:], strict=True))]
+    return table(_numeric(parts, shown), f"{claim}, {'; '.join(told)}: {record['statement']}")
 
 
 def verdicts(records: list[dict], notebook: str | None = None) -> Styler:

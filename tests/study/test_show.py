@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -29,6 +31,17 @@ def test_a_verdict_shows_the_parts_and_states_the_claim():
     page = show.verdict([RECORD], "HT1").to_html()
     assert "HT1, reproduced: It beats the adapter." in page
     assert ">3.82<" in page and ">12<" in page and page.count(">–<") == 4
+
+
+def test_a_verdict_on_other_speech_stands_beside_with_its_speech_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    (tmp_path / "nonnative").mkdir()
+    other = RECORD | {"id": "HA2", "speech": "people's speech", "verdict": "not reproduced"}
+    (tmp_path / "nonnative" / "claims.json").write_text(json.dumps([other]))
+    page = show.verdict([RECORD | {"id": "HA2", "speech": "simulated speech", "profile": "demo"}], "HA2").to_html()
+    assert "HA2, reproduced; on people&#x27;s speech not reproduced" in page or "on people's speech not repro" in page
+    assert page.count("people's speech</td>") + page.count("people&#39;s speech</td>") == 2
+    assert page.count("simulated speech</td>") == 2
 
 
 def test_verdicts_are_those_of_one_notebook():

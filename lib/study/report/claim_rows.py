@@ -15,33 +15,39 @@ from lib.study.gates import OPERANDS
 CONSTANT = ("profile", "paper", "unit")
 
 
-def write(claims: list[dict], rows: pd.DataFrame, root: Path) -> dict[str, dict]:
+def write(claims: list[dict], rows: pd.DataFrame, root: Path, packed: bool = False) -> dict[str, dict]:
     """Write the rows that each claim's parts compare; a claim without any has no file.
 
     `claims` is the part of claims.yaml with its defaults filled in (`lib.study.claims.load_claims`). Returns by claim
-    the file's address within `root` and how many rows it has.
+    the file's address within `root` and how many rows it has. packed: the files are gzip's, <claim>.csv.gz.
     """
     written = {}
     for claim in claims:
-        table, path = compared(claim, rows), root / "evidence" / f"{claim['id']}.csv"
+        table, path = compared(claim, rows), root / "evidence" / f"{claim['id']}.csv{'.gz' * packed}"
         if table.empty:
             path.unlink(missing_ok=True)
             continue
-        with replace_file(path) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        _save(table, path)
         written[claim["id"]] = {"href": f"evidence/{path.name}", "rows": len(table)}
     return written
 
 
 def there(claims: list[dict], root: Path) -> dict[str, dict]:
     """As `write`, of the tables that are in R/evidence."""
-    paths = [root / "evidence" / f"{claim['id']}.csv" for claim in claims]
-    found = [path for path in paths if path.exists()]
-    return {path.stem: {"href": f"evidence/{path.name}", "rows": len(pd.read_csv(path))} for path in found}
+    found = [path for claim in claims for path in (root / "evidence").glob(f"{claim['id']}.csv*")]
+    return {
+        path.name.split(".")[0]: {"href": f"evidence/{path.name}", "rows": len(pd.read_csv(path))} for path in found
+    }
 
 
-def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path) -> None:
-    """Write the rows that each paper's gates read: R/evidence/<paper>-gates.csv."""
+def _save(table: pd.DataFrame, path: Path) -> None:
+    packing = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+    with replace_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", compression=packing)
+
+
+def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed: bool = False) -> None:
+    """Write the rows that each paper's gates read: R/evidence/<paper>-gates.csv, or packed as in `write`."""
     for name, facts in papers.items():
         tables = [
             select(rows, {"paper": name} | gate[operand]).assign(part=gate["name"])
@@ -51,8 +57,7 @@ def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path) -> None
         ]
         table = pd.concat(tables).drop(columns=["profile", "unit"], errors="ignore") if tables else pd.DataFrame()
         if len(table):
-            with replace_file(root / "evidence" / f"{name}-gates.csv") as temporary:
-                table.dropna(axis="columns", how="all").to_csv(temporary, index=False, float_format="%.6g")
+            _save(table.dropna(axis="columns", how="all"), root / "evidence" / f"{name}-gates.csv{'.gz' * packed}")
 
 
 def compared(claim: dict, rows: pd.DataFrame) -> pd.DataFrame:

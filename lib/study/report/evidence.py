@@ -43,14 +43,14 @@ def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tab
     if players.get(record["paper"]):
         links.append({"href": f"#audio-{record['paper']}", "text": "audio"})
     rows = [{"href": href, "text": Path(href).stem} for href in record["rows"] if exists(root, href)]
-    parts = [part | {"strip": strip(part, part["published"])} for part in record["parts"]]
+    return claim_parts(record) | {"links": links, "rows": rows, "table": tables.get(record["id"])}
+
+
+def claim_parts(record: dict) -> dict:
+    """A record of claims.json with what would decide it and the marks of its interval strip."""
     return record | {
-        "links": links,
-        "rows": rows,
-        "table": tables.get(record["id"]),
         "needed": [line for part in record["parts"] if part["primary"] for line in [told(part)] if line],
         "amended": record.get("amended"),
-        "parts": parts,
         "strip": strip(record, (record["published"] or {}).get("value")),
     }
 

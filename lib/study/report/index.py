@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 
 import jinja2
@@ -18,13 +19,14 @@ import pandas as pd
 
 from lib import study
 from lib.files import replace_file
-from lib.study import tables
+from lib.study import columns, tables
 from lib.study.again import PAGE, read_evidence
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
 from lib.study.report import claim_rows, evidence, page
 from lib.study.report.evidence import (
     AUDIO_BYTES,
+    claim_parts,
     claim_view,
     exists,
     limits,
@@ -47,8 +49,9 @@ def write_report(
     by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows,
     manifests, claims or captions and for a paper that is not in claims.yaml.
     """
-    root, written = copied or study.results_root(profile), load_claims()
-    chosen = {name: facts for name, facts in written["papers"].items() if paper in (None, name)}
+    root, written = copied or study.results_root(profile), columns.of(load_claims(), profile)
+    column = written.get("column")
+    chosen = {name: facts for name, facts in written["papers"].items() if (paper or column) in (None, name)}
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
     rows = read_evidence(root) if again else study.read_rows(profile, paper)
@@ -63,9 +66,10 @@ def write_report(
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
-    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root)
+    packed, beside = column is not None and copied is not None, columns.beside(written, root)
+    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed)
     if not again:
-        claim_rows.write_gates(chosen, rows, root)
+        claim_rows.write_gates(chosen, rows, root, packed)
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     text = (
@@ -75,6 +79,7 @@ def write_report(
             profile=profile["name"],
             papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
             claims=[claim_view(record, root, figures, players, kept) for record in records],
+            columns=_columns(records, beside),
             expected=[claim["id"] for claim in claims],
             figures=figures,
             players=players,
@@ -94,6 +99,18 @@ def write_report(
     with replace_file(target) as temporary:
         temporary.write_text(text.lstrip(), encoding="utf-8")
     return target
+
+
+def _columns(records: list[dict], beside: dict[str, list[dict]]) -> dict[str, dict]:
+    """By column its records by claim, and the number of each verdict by paper."""
+    found = {}
+    for name, theirs in beside.items():
+        mine = {record["id"]: claim_parts(record) for record in theirs if record["id"] in {r["id"] for r in records}}
+        counts: dict[str, Counter] = {}
+        for record in mine.values():
+            counts.setdefault(record["paper"], Counter())[record["verdict"]] += 1
+        found |= {name: {"records": mine, "counts": counts}} if mine else {}
+    return found
 
 
 def _paper(

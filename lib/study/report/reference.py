@@ -5,8 +5,9 @@
 
 The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json,
 its report as index.html and its tables as README.md, and puts the verdicts in numbers between the markers in the
-project's README.md. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
-`python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
+project's README.md; with --profile nonnative it takes that run in beside the other, in a folder of its own. The second
+puts the tables of the committed benchmarks (bench-<device>.json, written by `python -m lib bench`) into docs/speed.md.
+Nothing in those parts is written by hand.
 """
 
 import json
@@ -17,7 +18,7 @@ from matplotlib import rc_context
 
 from lib import study
 from lib.files import ROOT, replace_file, write_json
-from lib.study import tables
+from lib.study import columns, tables
 from lib.study.again import JUDGED, PAGE
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
@@ -54,12 +55,13 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     root = study.results_root(profile)
     if not (root / "claims.json").exists():
         raise ValueError(f"results/{profile['name']} has no claims yet: run ./run_all.sh --profile {profile['name']}")
+    column = columns.of(load_claims(), profile).get("column")
     rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile)
     last = max(manifests.values(), key=lambda manifest: manifest["started"])
     facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
     facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")} | {"runs": len(manifests)}
-    table = tables.results(rows, load_claims()["papers"]["HT"], profile)
-    check = tables.corpus_check(rows, profile)
+    table = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
+    check = None if column else tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
     for name in (JUDGED, PAGE):
@@ -84,9 +86,9 @@ def _copy_figure(source: Path, target: Path) -> None:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, format="png", optimize=True)
 
 
-def draw_verdicts(records: list[dict], folder: Path, profile: dict) -> None:
+def draw_verdicts(records: list[dict], folder: Path, profile: dict, beside: dict) -> None:
     """The README's picture: every claim's verdict at a glance, as verdicts.png, .svg and its caption."""
-    figure = verdicts(records)
+    figure = verdicts(columns.groups(records, beside))
     with replace_file(folder / "verdicts.png") as temporary:
         temporary.write_bytes(show(figure).png)
     with replace_file(folder / "verdicts.svg") as temporary, rc_context(RC):
@@ -98,22 +100,22 @@ def _known(manifests: dict[str, dict], name: str) -> list[str]:
     return sorted({str(manifest[name]) for manifest in manifests.values() if manifest.get(name)})
 
 
-def summary(claims: list[dict]) -> str:
+def summary(claims: list[dict], beside: dict[str, list[dict]]) -> str:
     """The README's table: for each paper how many of its claims have each verdict, and which."""
     lines = [f"| paper | {' | '.join(VERDICTS)} |", "|---|" + "---|" * len(VERDICTS)]
-    for paper in dict.fromkeys(record["paper"] for record in claims):
-        cells = [[r["id"] for r in claims if (r["paper"], r["verdict"]) == (paper, v)] for v in VERDICTS]
+    for name, records in columns.groups(claims, beside):
+        cells = [[record["id"] for record in records if record["verdict"] == verdict] for verdict in VERDICTS]
         told = [f"{len(ids)}: {', '.join(ids)}" if ids else "0" for ids in cells]
-        lines.append(f"| {papers()[paper.lower()].name} | {' | '.join(told)} |")
+        lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join(
         [*lines, "", "Every claim with its numbers is in [results/reference](results/reference/README.md)."]
     )
 
 
-def markdown(results: dict, claims: list[dict], again: list[dict]) -> str:
+def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[str, list[dict]]) -> str:
     """The page of the reference run: how it was made, a table of claims for each paper, HyperTTS's systems.
 
-    again: the claims as today's rules judge the same rows, where rules have changed since.
+    again: the claims as today's rules judge the same rows, where rules have changed since; beside: other columns.
     """
     verdict = {record["id"]: record["verdict"] for record in again}
     facts = results["facts"]
@@ -133,7 +135,13 @@ def markdown(results: dict, claims: list[dict], again: list[dict]) -> str:
         told = "verdict of the day | by today's rules" if again else "verdict"
         lines += [f"| claim | statement | published | ours | 95 % interval | {told} |", "|---|---|---|---|---|---|"]
         lines[-1] += "---|" if again else ""
-        lines += [_claim(record, verdict) for record in claims if record["paper"] == paper]
+        others = {name: {r["id"]: r for r in theirs if r["paper"] == paper} for name, theirs in beside.items()}
+        others = {name: mine for name, mine in others.items() if mine}
+        lines[-2] += "".join(f" on {name} | 95 % interval | verdict |" for name in others)
+        lines[-1] += "---|---|---|" * len(others)
+        for record in (record for record in claims if record["paper"] == paper):
+            cells = [f" {cell} |" for mine in others.values() for cell in _measured(mine[record["id"]])]
+            lines.append(_claim(record, verdict) + "".join(cells))
     metrics = load_claims()["papers"]["HT"]["table"]["columns"]
     names = [f"{short(metric)} (published)" for metric in metrics]
     lines += ["", "## The systems of HyperTTS", "", "Test sentences of the adaptation speakers.", ""]
@@ -143,12 +151,17 @@ def markdown(results: dict, claims: list[dict], again: list[dict]) -> str:
 
 
 def _claim(record: dict, again: dict[str, str]) -> str:
-    interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
-    ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
     value = (record["published"] or {}).get("value") if isinstance(record["published"], dict) else record["published"]
     published = "–" if value is None else f"{value:g}"
-    verdicts = " | ".join([record["verdict"], *([again[record["id"]]] if record["id"] in again else [])])
-    return f"| {record['id']} | {record['statement']} | {published} | {ours} | {interval} | {verdicts} |"
+    cells = [*_measured(record), *([again[record["id"]]] if record["id"] in again else [])]
+    return f"| {record['id']} | {record['statement']} | {published} | {' | '.join(cells)} |"
+
+
+def _measured(record: dict) -> tuple[str, str, str]:
+    """What we have, its interval and the verdict."""
+    interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
+    ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
+    return ours, interval, record["verdict"]
 
 
 def _system(entry: dict, metrics: list[str]) -> str:
@@ -195,20 +208,36 @@ def put_into_readme(text: str, readme: Path = ROOT / "README.md", begin: str = B
 
 
 def write(profile: dict) -> None:
-    """Copy a profile's results to results/reference and write the tables there and in the README."""
-    collect(profile)
+    """Copy a profile's results to results/reference and write the tables there and in the README.
+
+    A column's (`lib.study.columns`) go into a folder of its profile's name there, beside the other run's. Raises
+    ValueError where runs of the column are missing.
+    """
+    paper = columns.of(load_claims(), profile).get("column")
+    if paper:
+        section, there = profile[paper.lower()], study.read_manifests(profile, paper)
+        first, plain = section["seeds"][:1], load_claims()["papers"][paper]["untrained"]
+        each = [(name, first) for name in plain] + [(name, section["seeds"]) for name in section["headline"]]
+        runs = [f"{paper.lower()}-{name}-s{seed}" for name, seeds in each for seed in seeds]
+        if missing := [run for run in runs if run not in there]:
+            raise ValueError(
+                f"{len(missing)} of {len(runs)} runs of the {profile['name']} profile are missing, {missing[0]} for "
+                f"example: python -m lib run {paper.lower()} --profile {profile['name']} makes them"
+            )
+    collect(profile, REFERENCE / profile["name"] if paper else REFERENCE)
     write_tables()
 
 
 def write_tables() -> None:
     """Write the tables and the picture of verdicts from what is in results/reference."""
     results, claims = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
+    beside = columns.beside(load_claims(), REFERENCE)
     with replace_file(REFERENCE / "README.md") as temporary:
-        temporary.write_text(markdown(results, claims, today()), encoding="utf-8")
-    put_into_readme(summary(today() or claims))
+        temporary.write_text(markdown(results, claims, today(), beside), encoding="utf-8")
+    put_into_readme(summary(today() or claims, beside))
     if today():
         _say_again(REFERENCE / "index.html")
-    draw_verdicts(today() or claims, REFERENCE / "figures", {"name": results["facts"]["profile"]})
+    draw_verdicts(today() or claims, REFERENCE / "figures", {"name": results["facts"]["profile"]}, beside)
 
 
 def _say_again(page: Path) -> None:

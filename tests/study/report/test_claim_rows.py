@@ -43,7 +43,7 @@ def test_a_table_shows_systems_without_the_factor_that_others_are_chosen_by():
 
 def test_every_claim_has_its_tile_with_a_sign_beside_the_colour():
     records = [{"id": f"HT{i}", "paper": "HT", "verdict": verdict} for i, verdict in enumerate(LOOKS)]
-    figure = verdicts(records)
+    figure = verdicts([("HyperTTS", records)])
     written = [text.get_text() for text in figure.axes[0].texts]
     assert {record["id"] for record in records} <= set(written)
     assert {sign for _, _, sign in LOOKS.values()} <= set(written)

@@ -222,3 +222,18 @@ def test_one_paper_s_report_is_a_file_of_its_own_and_judges_on_the_rows_there_ar
     assert 'id="HT1"' in page and 'id="claims"' in page
     with pytest.raises(ValueError, match="there is no paper XX; choose one of HT"):
         report.write_report(PROFILE, "XX")
+
+
+def test_a_claims_verdict_on_other_speech_stands_in_a_column_of_its_own(complete, tmp_path):
+    root = tmp_path / "results" / PROFILE["name"]
+    shutil.copytree(complete, root)
+    records = json.loads((root / "claims.json").read_text())
+    (root / "nonnative").mkdir()
+    theirs = [r | {"verdict": "reproduced", "reason": "on people"} for r in records if r["paper"] == "HA"]
+    (root / "nonnative" / "claims.json").write_text(json.dumps(theirs))
+    page = report.write_report(PROFILE, copied=root).read_text(encoding="utf-8")
+    name = "non-native and children's speech".replace("'", "&#39;")
+    assert page.count(f'<th scope="col" role="columnheader">On {name}</th>') == 1
+    assert page.count(f'data-label="On {name}"') == len(records)
+    assert all(f"HA{number} on {name}: reproduced" in page for number in range(1, 13)) and "On people." in page
+    assert not Page(page).open

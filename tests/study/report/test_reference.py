@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lib import study
+from lib.study import claims, columns
 from lib.study.claims import load_claims
 from lib.study.report import reference
 
@@ -16,6 +18,10 @@ def stored(name: str):
     return json.loads((reference.REFERENCE / name).read_text())
 
 
+def beside() -> dict[str, list[dict]]:
+    return columns.beside(load_claims(), reference.REFERENCE)
+
+
 @needs_reference
 def test_reference_claims_have_the_ids_of_the_claims_file():
     assert [record["id"] for record in stored("claims.json")] == [claim["id"] for claim in load_claims()["claims"]]
@@ -25,9 +31,9 @@ def test_reference_claims_have_the_ids_of_the_claims_file():
 def test_the_readmes_tables_are_those_of_the_reference_run():
     readme = (reference.ROOT / "README.md").read_text()
     inside = readme.split(reference.BEGIN)[1].split(reference.END)[0]
-    assert inside.strip() == reference.summary(reference.today() or stored("claims.json"))
+    assert inside.strip() == reference.summary(reference.today() or stored("claims.json"), beside())
     page = (reference.REFERENCE / "README.md").read_text()
-    assert page == reference.markdown(stored("results.json"), stored("claims.json"), reference.today())
+    assert page == reference.markdown(stored("results.json"), stored("claims.json"), reference.today(), beside())
 
 
 @pytest.mark.skipif(not list(reference.REFERENCE.glob("bench-*.json")), reason="no benchmark is committed")
@@ -63,3 +69,26 @@ def test_a_report_by_older_rules_says_so_once(tmp_path):
         reference._say_again(page)
     assert page.read_text().count(reference.OLD_RULES) == 1 and page.read_text().endswith("<p>reproduced</p>")
     assert not reference.today() or reference.OLD_RULES in (reference.REFERENCE / "index.html").read_text()
+
+
+def test_a_column_is_taken_in_beside_the_other_run_when_all_its_runs_are_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    profile = study.load_profile("nonnative")
+    with pytest.raises(ValueError, match="46 of 46 runs of the nonnative profile are missing"):
+        reference.write(profile)
+    claims.write_claims(profile)
+    reference.collect(profile, reference.REFERENCE / "nonnative")
+    (records,) = columns.beside(load_claims(), reference.REFERENCE).values()
+    assert [record["id"] for record in records] == [f"HA{number}" for number in range(1, 13)]
+    assert "Hypernetworks" in (reference.REFERENCE / "nonnative" / "index.html").read_text(encoding="utf-8")
+
+
+@needs_reference
+def test_both_columns_stand_in_the_tables_and_the_picture():
+    theirs = [record | {"verdict": "reproduced"} for record in stored("claims.json") if record["paper"] == "HA"]
+    other = {"people's speech": theirs}
+    page = reference.markdown(stored("results.json"), stored("claims.json"), [], other)
+    assert "| on people's speech | 95 % interval | verdict |" in page
+    assert sum(line.endswith("| reproduced |") for line in page.splitlines() if line.startswith("| HA")) == 12
+    assert "ASR of atypical speech, on people's speech | 12: HA1, " in reference.summary(stored("claims.json"), other)
