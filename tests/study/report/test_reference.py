@@ -77,6 +77,9 @@ def test_a_column_is_taken_in_beside_the_other_run_when_all_its_runs_are_there(m
     profile = study.load_profile("nonnative")
     with pytest.raises(ValueError, match="46 of 46 runs of the nonnative profile are missing"):
         reference.write(profile)
+    row = {"system": "whisper_0", "metric": "wer", "value": 0.5, "unit": "ratio", "cohort": "adults", "split": "test"}
+    study.write_rows([row], "ha-whisper_0-s0", profile)
+    study.write_manifest("ha-whisper_0-s0", profile, {}, 0.0)
     claims.write_claims(profile)
     reference.collect(profile, reference.REFERENCE / "nonnative")
     (records,) = columns.beside(load_claims(), reference.REFERENCE).values()
