@@ -211,6 +211,18 @@ def _corpora(parser: argparse.ArgumentParser) -> None:
     command.add_arguments(parser)
 
 
+def listen(options: argparse.Namespace) -> None:
+    from lib.study.listening import command
+
+    command.main(options)
+
+
+def _listen(parser: argparse.ArgumentParser) -> None:
+    from lib.study.listening import command
+
+    command.add_arguments(parser)
+
+
 def step(options: argparse.Namespace) -> None:
     from lib.workflow import steps
 
@@ -358,6 +370,13 @@ VERBS = {
         "python -m lib corpora prepare folder --source my_recordings --align",
         (),
         _corpora,
+    ),
+    "listen": Verb(
+        listen,
+        "Let people judge the speech: make a test, serve it, read the answers, plan how many listeners it needs.",
+        "python -m lib listen make --profile full --paper sp",
+        (),
+        _listen,
     ),
     "step": Verb(
         step,

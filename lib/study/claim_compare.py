@@ -47,6 +47,11 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
 
 
+def by_listener(rows: pd.DataFrame) -> pd.DataFrame:
+    """Answers of listeners with the listener in the speaker's place: listeners and sentences are what is random."""
+    return rows.assign(speaker=rows["listener"])
+
+
 def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str | None, **options: float) -> None:
     """Fill the part's value, estimate and runs; when rows are missing, only the reason.
 
@@ -63,6 +68,9 @@ def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str
         part.reason = f"no {spec['metric']} rows{' of ' if named else ''}{', '.join(missing)}"
         part.reason += f" for {where}" if where else ""
         return
+    if part.heard:
+        tables = {name: by_listener(table) for name, table in tables.items()}
+        options = options | {"crossed": True}
     part.runs = tuple(sorted({run for table in tables.values() for run in table["run_id"]}))
     floor = spec.get("floor")
     part.floored = floor is not None and all(abs(table["value"].mean()) < floor for table in tables.values())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lib.study.power import single
 from lib.study.statistics import Estimate
 
+HEARD = ("mos_listeners", "smos_listeners", "mushra_listeners", "preference")
 LEVELS = {"seed": "one seed", "speaker": "one speaker", "utterance": "one utterance"}
 
 
@@ -29,6 +30,11 @@ class Part:
     runs: tuple[str, ...] = ()
     floored: bool = False  # every system lies below what the metric can tell apart
     design: dict | None = None  # seeds, speakers and sentences that would decide it
+
+    @property
+    def heard(self) -> bool:
+        """Are its rows answers of listeners?"""
+        return self.spec["metric"] in HEARD
 
     @property
     def goal(self) -> float:
@@ -74,6 +80,8 @@ def judge_part(part: Part, level: float, family: int, training: bool = True) -> 
 
 def _judge_interval(part: Part, shown: str, level: float, family: int, training: bool) -> None:
     estimate, spec = part.estimate, part.spec
+    training = training and not part.heard  # what was heard is one training of each system, as in the papers
+    shown += f" by {estimate.speakers} listeners" if part.heard else ""
     corrected = 1 - (1 - level) / family if spec.get("primary") else level
     part.verdict, ends = (_equivalent if "equivalence" in spec else _one_sided)(part, level, corrected)
     kind = "exact interval" if estimate.exact or estimate.share else "interval"
@@ -143,6 +151,7 @@ def record(part: Part) -> dict:
         | {"published": part.spec.get("published"), "primary": bool(part.spec.get("primary"))}
         | {"threshold": part.spec["threshold"], "smallest": part.spec["smallest"]}
         | numbers(part)
+        | {"listeners": part.estimate.speakers if part.heard and part.estimate else None}
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
         | {"terms": _terms(part.estimate)}
         | {"verdict": part.verdict, "reason": part.reason}

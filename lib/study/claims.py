@@ -194,7 +194,7 @@ class Bench:
             measure(part, rows, self.texts, paper.get("sentence"), **self.options)
         pooled = self._pooled(claim["paper"])
         for part in parts:
-            if part.estimate is not None and part.estimate.terms:
+            if part.estimate is not None and part.estimate.terms and not part.heard:
                 part.design = power.design(part.spec, part.estimate, pooled, claim.get("training", True))
         return parts
 

@@ -23,7 +23,7 @@ from lib.study.units import unit
 FACTORS = (
     *("run_id", "profile", "paper", "method", "system", "modules", "d_s", "bottleneck", "layer_embedding"),
     *("trainable", "seed", "speaker", "role", "utterance", "split", "metric"),
-    *("cohort", "severity", "target", "variant", "layer", "rank", "x"),
+    *("cohort", "severity", "target", "variant", "layer", "rank", "x", "listener"),
 )
 COLUMNS = [*FACTORS, "value", "unit"]
 INTEGERS = ("d_s", "bottleneck", "trainable", "seed", "rank")

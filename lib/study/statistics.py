@@ -86,18 +86,23 @@ class Estimate:
         return f"{self.value:.{digits}f}{ends}"
 
 
-def interval(table: pd.DataFrame, *, level: float = 0.95, largest: float | None = None) -> Estimate:
+def interval(
+    table: pd.DataFrame, *, level: float = 0.95, largest: float | None = None, crossed: bool = False
+) -> Estimate:
     """Mean of `table.value` with its interval.
 
     `table` has the columns seed, speaker, utterance (nulls are one level) and value, one row per combination, and may
     have `sentence`: what several utterances share, such as one text in several styles, or by several speakers.
     Without it every utterance is its own sentence. With `largest`, the largest size that a value can have, values of
-    which fewer than five sentences are not zero get the exact interval. Raises StatisticsError when the table is
-    empty, holds a combination twice, or a value is not finite.
+    which fewer than five sentences are not zero get the exact interval. `crossed`: sentences are the same for all
+    speakers even where some speaker lacks some (listeners who rate). Raises StatisticsError when the table is empty,
+    holds a combination twice, or a value is not finite.
     """
     table = levelled(table)
     values = table["value"].to_numpy()
-    return estimate(table, values.mean(), (values - values.mean()) / len(values), values, level, largest)
+    return estimate(
+        table, values.mean(), (values - values.mean()) / len(values), values, level, largest, crossed=crossed
+    )
 
 
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:
@@ -179,6 +184,7 @@ def estimate(
     level: float,
     largest: float | None,
     used: int = 0,
+    crossed: bool = False,
 ) -> Estimate:
     """The estimate of a number whose linearisation is the sum of `influence` over the rows of `table`.
 
@@ -199,7 +205,7 @@ def estimate(
         "fixed": fixed,
         "sentences": max(1, round(len(units) / counts["speaker"])),
     }
-    codes = factors(table)
+    codes = factors(table, crossed)
     if not codes:
         return Estimate(ci_low=None, ci_high=None, **facts)
     found, exact = Design(codes).spread(influence), None
@@ -235,13 +241,14 @@ def _sentences(table: pd.DataFrame, codes: dict, found: Spread, influence: np.nd
     return split
 
 
-def factors(table: pd.DataFrame) -> dict[str, np.ndarray]:
+def factors(table: pd.DataFrame, crossed: bool = False) -> dict[str, np.ndarray]:
     """The crossed factors of the rows that have two or more levels, as codes: seed, speaker, and sentence where there
-    is one speaker or every speaker says every sentence (otherwise sentences are nested in speakers).
+    is one speaker, every speaker says every sentence, or it is known to be `crossed` (otherwise sentences are nested
+    in speakers).
     """
     codes = {name: pd.factorize(table[name], sort=True)[0] for name in ("seed", "speaker", "sentence")}
     several = {name: code for name, code in codes.items() if code.max() > 0}
-    if "speaker" in several and "sentence" in several:
+    if "speaker" in several and "sentence" in several and not crossed:
         cells = table[["speaker", "sentence"]].drop_duplicates()
         if len(cells) < (codes["speaker"].max() + 1) * (codes["sentence"].max() + 1):
             del several["sentence"]

@@ -26,6 +26,10 @@ METRICS = {
     "mos_predicted": Metric("predicted MOS, 1 to 5", "Predicted MOS", "1 to 5", "↑"),
     "dnsmos_overall_predicted": Metric("predicted MOS, 1 to 5", "DNSMOS overall", "1 to 5", "↑"),
     "dnsmos_p808_predicted": Metric("predicted MOS, 1 to 5", "DNSMOS P.808", "1 to 5", "↑"),
+    "mos_listeners": Metric("MOS, 1 to 5", "MOS by listeners", "1 to 5", "↑"),
+    "smos_listeners": Metric("SMOS, 1 to 5", "SMOS by listeners", "1 to 5", "↑"),
+    "mushra_listeners": Metric("MUSHRA, 0 to 100", "MUSHRA", "0 to 100", "↑", 1),
+    "preference": Metric("100 chosen, 50 neither, 0 not", "Chosen by listeners", "%", "↑", 1),
     # words
     "wer": Metric("ratio", "WER", "ratio", "↓", 3),
     "cer": Metric("ratio", "CER", "ratio", "↓", 3),
