@@ -124,8 +124,9 @@ def test_from_a_file_the_page_needs_no_mouse_and_hands_over_a_file(browser, made
     browser.press("Enter", 13)
     assert browser.evaluate("state.step") == 2
     unnamed = (
-        "[...document.querySelectorAll('button, input, fieldset, progress')].filter(e => e.offsetParent && !(e.innerText ||"
-        " e.ariaLabel || e.closest('label')?.innerText || e.querySelector('legend')?.innerText)).length"
+        "[...document.querySelectorAll('button, input, fieldset, progress')].filter(e => e.offsetParent &&"
+        " !(e.innerText || e.ariaLabel || e.closest('label')?.innerText || e.querySelector('legend')))"
+        ".length"
     )
     for _ in range(200):
         assert browser.evaluate(unnamed) == 0 and browser.evaluate("document.documentElement.scrollWidth") <= 390
