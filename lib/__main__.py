@@ -135,6 +135,30 @@ def score(options: argparse.Namespace) -> None:
         scored.table.to_csv(options.csv, index=False)
 
 
+def transcribe(options: argparse.Namespace) -> None:
+    from lib.papers.ha import shipped
+    from lib.study.protocol import resolve_device
+
+    heard, facts = shipped.transcribe(
+        options.recordings, options.system, options.weights, resolve_device(options.device)
+    )
+    print(f"Whisper {facts['whisper']['name']}, before and after {facts['system']['name']}", file=sys.stderr)
+    for each in heard:
+        told = [each.failed] if each.failed else [f"before: {each.before.strip()}", f"after:  {each.after.strip()}"]
+        print("\n  ".join([str(each.recording), *told]))
+    if all(each.failed for each in heard):
+        raise SystemExit(1)
+
+
+def ship(options: argparse.Namespace) -> None:
+    from lib.papers.ha import shipped
+    from lib.study import load_profile
+
+    card = shipped.ship(load_profile(options.profile), options.system, options.seed, options.output or shipped.WEIGHTS)
+    for cohort, found in card["gain"].items():
+        print(f"{cohort}: WER {found['before'][0]} before, {found['after'][0]} after, {found['speakers']} speakers")
+
+
 def page(options: argparse.Namespace) -> None:
     from lib.study.report.page import render
 
@@ -317,6 +341,28 @@ VERBS = {
             ("--texts", {"type": Path, "help": "a CSV with the columns path and text: word and phoneme errors"}),
             ("--csv", {"type": Path, "help": "write every file's values here"}),
             DEVICE,
+        ),
+    ),
+    "transcribe": Verb(
+        transcribe,
+        "Transcribe recordings by Whisper before and after adaptation: the shipped hypernetwork, or other weights.",
+        "python -m lib transcribe recording.wav --system hyper",
+        (
+            ("recordings", {"type": Path, "nargs": "+", "help": "files of at most 30 s each"}),
+            ("--system", {"default": "hyper", "help": "hyper, which is shipped, or a trained system of results/"}),
+            ("--weights", {"type": Path, "help": "a checkpoint, weights with a card, or a PEFT adapter's folder"}),
+            DEVICE,
+        ),
+    ),
+    "ship": Verb(
+        ship,
+        "Write a trained and measured recogniser with its card into data/weights, for `transcribe`.",
+        "python -m lib ship hyper_mlp --profile nonnative --seed 0",
+        (
+            ("system", {}),
+            PROFILE,
+            ("--seed", {"type": int, "default": 0}),
+            ("--output", {"type": Path, "help": "another file than data/weights/ha-hyper.safetensors"}),
         ),
     ),
     "page": Verb(
