@@ -223,6 +223,12 @@ def bench(options: argparse.Namespace) -> None:
     report(options.device, options.size, options.seconds, options.output)
 
 
+def doctor(options: argparse.Namespace) -> None:
+    from lib.workflow import doctor
+
+    doctor.report(options.device)
+
+
 def corpora(options: argparse.Namespace) -> None:
     from lib.corpora import command
 
@@ -409,6 +415,12 @@ VERBS = {
             ("--seconds", {"type": float, "default": 3.0, "help": "of timing each side of a row"}),
             ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
         ),
+    ),
+    "doctor": Verb(
+        doctor,
+        "What is here and what is missing, and what mends it; with --device, both devices' answers side by side.",
+        "python -m lib doctor --device cuda",
+        (("--device", {"help": "compare every method and metric on the CPU and here: cuda, or cpu with itself"}),),
     ),
     "corpora": Verb(
         corpora,
