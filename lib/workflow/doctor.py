@@ -21,7 +21,7 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lib import pretrained
@@ -249,7 +249,8 @@ def threads() -> Iterator[Finding]:
 def report(device: str | None) -> None:
     """Print the table, compare devices where one is named, and end with what is wrong.
 
-    Raises SystemExit with status 1 where something that is needed is broken, or answers differ by more than they may.
+    Raises SystemExit with status 1 where something that is needed is broken, or answers differ by more than they may;
+    StudyError, after the table, where there is no such device.
     """
     findings = examine()
     lines = [
@@ -260,5 +261,32 @@ def report(device: str | None) -> None:
     print("\nNothing is wrong." if not wrong else f"\n{len(wrong)} to mend:")
     for each in wrong:
         print(f"- {each.wrong}\n  {each.mend}")
+    if device and not broken:
+        broken = not compared(device, findings)
     if broken:
         sys.exit(1)
+
+
+def compared(device: str, findings: list[Finding]) -> bool:
+    """Whether all answers of two devices are as near as they should be; printed, and written to
+    `results/<device>-check.json`."""
+    from lib.files import write_json
+    from lib.study import results_root
+    from lib.study.protocol import resolve_device
+    from lib.study.provenance import portable
+    from lib.workflow import devices
+    from lib.workflow.bench import slug
+
+    found = devices.compare(device := resolve_device(device), tell=devices.told)
+    path = results_root("") / f"{slug(device)}-check.json"
+    write_json(path, portable({**found, "machine": [asdict(each) for each in findings]}))
+    print()
+    names = ("cpu", device if device != "cpu" else "cpu again")
+    print_table(devices.lines(found["rows"], names), " and ".join(found["devices"]))
+    wrong = [row["wrong"] for row in found["rows"] if row["wrong"]]
+    memory = f"{found['peak_memory_mib'] / 1024:.1f} GiB of memory"
+    print(f"\n{len(found['rows']) - len(wrong)} of {len(found['rows'])} agree; {found['seconds']:.0f} s, {memory}.")
+    for line in wrong:
+        print(f"- {line}")
+    print(f"Written: {portable(path)}")
+    return not wrong
