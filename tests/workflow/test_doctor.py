@@ -196,16 +196,14 @@ def test_the_memory_of_a_gpu_is_that_of_the_row(monkeypatch):
 
 
 def test_random_numbers_are_the_cpus_on_every_device():
-    def draws() -> list[torch.Tensor]:
-        torch.manual_seed(1)
-        with devices.SameDraws():
-            there = torch.rand(3, device="meta"), torch.randn_like(torch.zeros(2, device="meta"))
-            return [*there, torch.rand(4)]
-
     torch.manual_seed(1)
-    torch.rand(3), torch.randn(2)
-    first, second, third = draws()
-    assert first.device.type == second.device.type == "meta" and torch.equal(third, torch.rand(4))
+    expected = torch.rand(3), torch.randn(2), torch.rand(4)
+    torch.manual_seed(1)
+    with devices.SameDraws():
+        there = torch.rand(3, device="meta"), torch.randn_like(torch.zeros(2, device="meta"))
+        here = torch.rand(4)
+    assert [each.device.type for each in there] == ["meta", "meta"]
+    assert torch.equal(here, expected[2])
 
 
 def test_dropout_keeps_its_share_and_its_mean():
