@@ -11,6 +11,7 @@ import soundfile
 from lib import audio
 from lib.corpora.corpus import Corpus
 from lib.study.palette import ROLES
+from lib.study.protocol import Study
 
 
 @dataclass
@@ -35,6 +36,12 @@ def recordings(corpus: Corpus) -> Grid:
         first = corpus.select(speaker=speaker)[0]
         rows.setdefault(ROLES[first.role][0], {})[speaker] = corpus.wave(first)
     return Grid(rows)
+
+
+def kept(study: Study, utterance: str, runs: dict[str, int]) -> dict[str, np.ndarray]:
+    """The waves of an utterance that runs (the seed of each system) kept for listening, by system."""
+    files = {name: study.root / "audio" / study.run_id(name, seed) / f"{utterance}.wav" for name, seed in runs.items()}
+    return {name: audio.read(file) for name, file in files.items() if file.exists()}
 
 
 def player(wave: np.ndarray, name: str) -> str:
