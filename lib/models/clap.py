@@ -6,8 +6,6 @@ at a hundredth of the size for speaking styles: a frozen MiniLM sentence encoder
 audio tower of convolutions over log-mels whose level is kept. Both offer `name`, `size`, `embed_text`, `embed_audio`.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import math
 import re

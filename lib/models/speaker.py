@@ -4,8 +4,6 @@ Wan et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018;
 into partial utterances are Resemblyzer's, which HyperTTS conditions on and is evaluated with.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

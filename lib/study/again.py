@@ -2,8 +2,6 @@
 (evidence/*.csv) and its table of results, without its learning curves.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -7,8 +7,6 @@ it. A claim is reproduced when every deciding part is: no correction is needed t
 margin (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lib.study.power import single

@@ -1,7 +1,5 @@
 """Pre-registered claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -4,8 +4,6 @@ A column belongs to the profile whose corpus is its source. Its claims are the p
 place of the paper's and whatever it says anew; the rules beside it stay as they are.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

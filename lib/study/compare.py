@@ -1,7 +1,5 @@
 """What changed between two runs of the study: how they were made, verdicts, and the means of their rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

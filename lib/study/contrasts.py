@@ -1,7 +1,5 @@
 """Ratios of means, weighted sums of systems and slopes, each with its interval (`lib.study.statistics`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

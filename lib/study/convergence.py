@@ -1,7 +1,5 @@
 """The learning curves of a paper's systems on one scale: has each reached the plateau that its claims ask for?"""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

@@ -3,8 +3,6 @@
 A paper's `stages` (`lib.papers.<paper>.cost`) name its trainings; `lib.workflow.estimate` times them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ more levels of every factor that varies the interval is to hold the truth in 93 
 interval can hold what seeds would change, and its cells show by how much.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

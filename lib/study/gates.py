@@ -6,8 +6,6 @@ learning curves of the systems that a claim compares: over the last fifth of tra
 %. A gate that cannot be read for lack of rows or curves is shut.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """One piece of speech as a laboratory shows it: a player, what a recogniser wrote, and pictures of what made it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape

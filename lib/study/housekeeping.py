@@ -1,7 +1,5 @@
 """What a study leaves on the disk that nothing needs any more: found, listed, and removed when asked to."""
 
-from __future__ import annotations
-
 import fcntl
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Which claims a profile's design cannot decide, before anybody trains anything."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ each shrinks with the number of levels of its factors. So the half-width of any 
 run.
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

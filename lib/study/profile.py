@@ -1,7 +1,5 @@
 """Profiles: every number of a run, read from notebooks/profiles, and which runs a profile consists of."""
 
-from __future__ import annotations
-
 import os
 from functools import reduce
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a number came from: commit, package versions, device, memory; no user names, no absolute paths."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

@@ -1,7 +1,5 @@
 """The papers of the study, from one list: `papers` in notebooks/claims.yaml."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module

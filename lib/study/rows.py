@@ -3,8 +3,6 @@
 A run writes its rows first and its manifest last: rows without a manifest are an unfinished run and are not read.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -10,8 +10,6 @@ Where fewer than five sentences differ between two systems at all, no spread can
 then bounded by Clopper and Pearson's exact limits of the share that differs (Biometrika 26, 1934).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The report's tables, from rows and manifests alone: results beside the paper's, costs, corpus check."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from lib.study.claims import interval_options, select

@@ -6,8 +6,6 @@ What is not changed is the profile's own: weights, corpus, features. What is cha
 under a name of its own, which say what was changed, so the profile's runs stay as they are.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

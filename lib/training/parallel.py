@@ -13,8 +13,6 @@ Only the first process writes files. The processes read them, so on several mach
 that all machines share.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

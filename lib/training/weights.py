@@ -1,7 +1,5 @@
 """Weights as safetensors files: what training changes is kept with its fingerprint and SHA-256, and taken up again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

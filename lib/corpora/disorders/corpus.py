@@ -10,8 +10,6 @@ weak voice is therefore nearer to the noise, as before a real microphone.
 Every finished utterance is a file, so a build that was stopped goes on where it was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Disfluencies placed at phoneme and word boundaries: stuttering, and the deleted syllables of cluttering."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -21,8 +21,6 @@ that the three severities do not overlap. All of it is simulated speech and no s
   WORLD moves F0 and level every 5 ms and not every cycle.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 
 import numpy as np

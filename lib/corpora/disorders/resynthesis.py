@@ -1,7 +1,5 @@
 """WORLD frames read at other times: stretching of one stretch of speech, or of all of it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib import audio

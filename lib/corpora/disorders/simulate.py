@@ -7,8 +7,6 @@ report has to say so. `lib.corpora.disorders.profile` lists the parameters, thei
     made = simulate(corpus.wave(item), item.phonemes, item.durations, [profile], seed=3)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Rate, articulation and voice of a whole recording, in one pass through WORLD."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import fields, replace
 

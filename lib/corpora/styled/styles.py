@@ -4,8 +4,6 @@ A style is a level for each factor of `PHRASES`: pitch, range, energy, rate, bre
 (`Change`), so text, speaker and timing stay what they were and the style's effect is known exactly.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -7,8 +7,6 @@ pass gradients. The latent z is `(batch, 192, frames)` at 86 frames a second. Su
 encoder (recording -> z); `PosteriorEncoder` is one, trained by `inversion_loss` to undo the frozen decoder.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Piper's ONNX voices as files hold them: the weights by name, the sizes, and how a voice spells phonemes."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Transcripts of prepared utterances by an adapted Whisper: greedy or beam search, in batches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Whisper of any size, English-only or multilingual, from the hub or a folder; `lib.models.whisper.model` runs it."""
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path

@@ -4,8 +4,6 @@ A file holds one utterance's states in float16 behind their SHA-256; its name is
 and the context. A file that is missing, or whose bytes do not match their hash, is computed and written again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

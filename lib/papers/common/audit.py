@@ -5,8 +5,6 @@ tempo by a factor (both by WORLD, so WORLD's own analysis and synthesis is among
 loses (the universal HiFi-GAN, Griffin-Lim), the voice by another speaker of the same sentence.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Sequence

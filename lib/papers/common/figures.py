@@ -1,7 +1,5 @@
 """Figures of the metric audit, from its rows (`lib.papers.common.audit`)."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

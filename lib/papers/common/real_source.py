@@ -1,7 +1,5 @@
 """Where the recordings of the real voice are, told without reading them: what the workflow asks before it starts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

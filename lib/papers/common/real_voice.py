@@ -4,8 +4,6 @@ The voice is Asterisk's English prompts, a Debian package; it is fetched where a
 study goes on without it. The profile's section `real` says where the recordings are and what is done with them.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """How long trainings of HyperTTS take: the backbone, and the systems by their method."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from lib.models.fastspeech2 import FastSpeech2, loss

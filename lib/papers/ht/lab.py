@@ -4,8 +4,6 @@ Systems are read from the checkpoints of a profile and never trained here, excep
 takes seconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ The systems speak the voice's held-out prompts twice: as they were adapted on th
 speaker to them, and adapted anew to the voice's training prompts (`<system>_anew`).
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The real voice (HT8): its figure and table, from rows alone, and its players."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

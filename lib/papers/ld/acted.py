@@ -7,8 +7,6 @@ the variance. F0 is YIN's, and pauses are what lies between sounding frames. Row
 corpus as target, and a variant of their own: acted_style, acted_f0_mean and so on.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import torch

@@ -6,8 +6,6 @@ a number of a condition has about unit variance. `probe` is claim LD8: ridge reg
 F0 mean and range, energy, rate and pauses on sentences that nothing was fitted to.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How long trainings in VITS's latent space take: the encoder that undoes its decoder, and the diffusions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

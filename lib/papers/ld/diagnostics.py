@@ -5,8 +5,6 @@ what it reads by one, the likeliest under a Gaussian with z's covariance S is u 
 frame of a test sentence, the decoder speaks, and the change heard is compared with k, the change asked.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

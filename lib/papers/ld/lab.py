@@ -3,8 +3,6 @@
 Diffusions are read from the checkpoints of a profile and never trained here.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -10,8 +10,6 @@ style_moved_intact is 0 where the CER has risen by more than the profile's `inta
 An output without voice has no F0 and has not moved.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ between a restyled recording and what the frozen decoder makes of its encoded z,
 posterior's mean. The same decoder may be trained on, for claim LD2, to speak restyled recordings from their z.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -7,8 +7,6 @@ linear map predicts from the phone, the style, F0 and energy, or the speaker. Pr
 speaker and rate. Both take any recordings as `Item`s: those of the study, or acted ones (`lib.papers.ld.acted`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

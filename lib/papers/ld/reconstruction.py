@@ -5,8 +5,6 @@ profile names a folder, real. mel_l1 (nat), f0_error (of the median, semitones),
 (ratio), cos (x 100).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -7,8 +7,6 @@ The rows have one speaker, joe. The style is the variant, and an utterance is a 
 count as one unit; they say nothing about other voices.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import time
 from collections.abc import Callable

@@ -9,8 +9,6 @@ Pairs are cut from the same frames of both latents. With shared durations these 
 durations, as in the paper, they drift apart along the utterance.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How long trainings of StyleSpeech take: by rule of attention and size, and the common start."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from lib.papers.sp.systems import DENSE, Systems

@@ -3,8 +3,6 @@
 Systems are read from the checkpoints of a profile and never trained here.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What a finished run left for the report: figures, audio, provenance, limits, each checked to exist."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -7,8 +7,6 @@ It reads rows, manifests, claims.json, the figures with their captions and the a
 missing is said to be missing.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

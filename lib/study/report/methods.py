@@ -4,8 +4,6 @@ The texts are docs/methods/<paper>.md. Equations become MathML, which browsers d
 fetches nothing. It links the chapters whose pages are there.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

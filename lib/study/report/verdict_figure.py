@@ -1,7 +1,5 @@
 """All verdicts at a glance: one tile for each claim, a row for each paper and its columns."""
 
-from __future__ import annotations
-
 import textwrap
 
 from matplotlib.figure import Figure
