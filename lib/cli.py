@@ -1,7 +1,5 @@
 """What the verbs of `python -m lib` share: options, tables, errors told in one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -5,8 +5,6 @@ difference function (eq. 6), cumulative mean normalised difference (eq. 8), abso
 interpolation.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

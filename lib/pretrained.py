@@ -5,8 +5,6 @@ manifest of the run that used them. `resolve` knows the weights that the study's
 any Whisper of the hub, or one in a folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import importlib.util

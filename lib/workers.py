@@ -1,7 +1,5 @@
 """Work spread over processes that do not outlive the process they work for."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading

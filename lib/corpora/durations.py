@@ -6,8 +6,6 @@ Texts become phonemes, recordings mels and speaker embeddings (in parallel), the
 likeliest paths are the durations. They are kept beside the manifest, so that a corpus is aligned once.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -9,8 +9,6 @@ A published corpus that is not prepared is prepared from data/downloads/<name>, 
 says. Durations are those of its manifest, or else the aligner's (`lib.corpora.durations`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -6,8 +6,8 @@ Each process takes its rows of a batch through the model and then sees the outpu
 is divided by are those of the whole batch. Random numbers are drawn for the whole batch, the same in every process, of
 which each uses its rows; batch normalisation takes its statistics over all rows. So a profile means the same on any
 number of GPUs, up to the order in which sums are rounded. DistributedDataParallel averages gradients over the
-processes; gradients that pass here are multiplied by their number, which makes that the sum over the batch. A loss that
-does not come through here is computed whole in every process: right, and no faster.
+processes; those that pass here are the sum of what all processes send back, which makes that the sum over the batch. A
+loss that does not come through here is computed whole in every process: right, and no faster.
 
 Only the first process writes files. The processes read them, so on several machines results and caches lie in folders
 that all machines share.

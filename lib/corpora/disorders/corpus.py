@@ -21,7 +21,8 @@ import numpy as np
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance
-from lib.corpora.disorders.simulate import COHORTS, SEVERITIES, Profile, draw_profile, simulate
+from lib.corpora.disorders.profile import COHORTS, SEVERITIES, Profile, draw_profile
+from lib.corpora.disorders.simulate import simulate
 from lib.corpora.embedded.recipe import DATA
 from lib.corpora.made import collect, complete, finished, keep, set_aside
 from lib.files import fingerprint

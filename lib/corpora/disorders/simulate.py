@@ -13,20 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.corpora.disorders.fluency import disfluent
-from lib.corpora.disorders.profile import COHORTS, SEVERITIES, Profile, draw_profile
+from lib.corpora.disorders.profile import Profile
 from lib.corpora.disorders.segments import AtypicalError, Event, cut, join
 from lib.corpora.disorders.voice import revoice
-
-__all__ = [
-    "COHORTS",
-    "SEVERITIES",
-    "AtypicalError",
-    "Event",
-    "Profile",
-    "Simulated",
-    "draw_profile",
-    "simulate",
-]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.disorders import corpus as simulated
-from lib.corpora.disorders import simulate as atypical
 from lib.corpora.disorders.corpus import Job
+from lib.corpora.disorders.profile import SEVERITIES, draw_profile
 from lib.methods.hyperlora import Adaptation, HyperLora, LowRankAdaptation
 from lib.models import speaker
 from lib.models.mel import MelDims
@@ -30,7 +30,6 @@ from lib.study.heard import ExploreError, Heard, Panel, against, speech_panel, u
 from lib.training.weights import load_weights
 
 CONDITIONS = simulated.CONDITIONS
-SEVERITIES = atypical.SEVERITIES
 SHOWN = 4  # adapted matrices
 FINEST = 96  # rows and columns of a matrix's picture
 
@@ -84,7 +83,7 @@ def make(
             f"There is no {severity} {condition}: choose one of {', '.join(CONDITIONS)}, and {', '.join(SEVERITIES)}."
         )
     cohorts = {"typical": (), "mixed": ("stuttering", "dysarthria")}.get(condition, (condition,))
-    profiles = tuple(atypical.draw_profile(cohort, severity, draw) for cohort in cohorts)
+    profiles = tuple(draw_profile(cohort, severity, draw) for cohort in cohorts)
     named = f"{condition}_{severity}_{utterance.utterance}"
     facts = (condition, severity if profiles else "none", utterance, profiles, draw)
     return simulated.make(source, Job(named, utterance.speaker, utterance.role, utterance.split, *facts), snr)

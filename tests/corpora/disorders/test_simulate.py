@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from lib import audio
-from lib.corpora.disorders.profile import RANGES
-from lib.corpora.disorders.segments import syllables, words
-from lib.corpora.disorders.simulate import (
-    COHORTS,
-    SEVERITIES,
-    AtypicalError,
-    Profile,
-    draw_profile,
-    simulate,
-)
+from lib.corpora.disorders.profile import COHORTS, RANGES, SEVERITIES, Profile, draw_profile
+from lib.corpora.disorders.segments import AtypicalError, syllables, words
+from lib.corpora.disorders.simulate import simulate
 from lib.corpora.world import analyse
 from lib.metrics import prosody
 
