@@ -48,7 +48,7 @@ def answer(key, number, rng, quality=QUALITY, spread=0.6, finished="2026-11-29T1
             value = int(np.clip(round(felt[0]), 1, 5))
         if trial["right"] is not None:
             value = trial["right"][0]
-        found.append({"trial": name, "value": value, "ms": 4000, "plays": 1})
+        found.append({"trial": name, "value": value, "ms": 60000, "plays": 1})
     content = {"test": key["test"], "listener": f"{number:016x}", "list": each, "began": "", "finished": finished}
     return content | {"headphones": key["headphones"], "answers": found} | changes
 

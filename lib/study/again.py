@@ -39,7 +39,7 @@ def read_evidence(folder: Path) -> pd.DataFrame:
     files = sorted((folder / "evidence").glob("*.csv*"))
     if not files:
         raise study.StudyError(f"{folder.name} holds no evidence/*.csv: give the folder of a reference run")
-    text = {"layer": str, "utterance": str, "speaker": str}
+    text = {"layer": str, "utterance": str, "speaker": str, "listener": str}
     tables = []
     for path in files:  # a paper's gates may read another's rows, and say whose
         table = pd.read_csv(path, dtype=text)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lib import cli, study
 from lib.study.listening import answers, plan, stimuli
-from lib.study.listening.make import KINDS, make, protocol
+from lib.study.listening.make import COMPARED, KINDS, make, protocol
 from lib.study.listening.stimuli import REFERENCE, ListeningError
 
 
@@ -63,6 +63,7 @@ def _make(options: argparse.Namespace) -> None:
     if options.paper:
         paper, profile = options.paper.lower(), study.load_profile(options.profile)
         test = protocol(paper, profile) | given
+        test["pairs"] = test["pairs"] if set(test["kinds"]) & set(COMPARED) else []
         systems = list(dict.fromkeys([*test["systems"], *(name for pair in test["pairs"] for name in pair)]))
         clips = stimuli.from_profile(profile, paper, [name for name in systems if name != REFERENCE])
         facts = {"profile": profile["name"], "paper": paper}

@@ -42,8 +42,8 @@ def make(clips: dict[str, dict], test: dict, out: Path, facts: dict, post: str |
     test: kinds, systems, pairs and items (sentences a listener hears). facts: what the key says of where the clips
     are from. Raises ListeningError for clips that are missing and for a folder that holds a test.
     """
-    if (out / "key.json").exists():
-        raise ListeningError(f"{out} holds a test, whose answers need its key: name another folder with --to")
+    if (out / "key.json").exists() or (out / "page").exists():
+        raise ListeningError(f"{out} holds a test, or half of one, whose key its answers need: name another with --to")
     unknown = [kind for kind in test["kinds"] if kind not in KINDS]
     kinds, systems = test["kinds"], list(test["systems"])
     if unknown or not systems:
@@ -52,14 +52,15 @@ def make(clips: dict[str, dict], test: dict, out: Path, facts: dict, post: str |
     if set(kinds) & set(COMPARED) and not test["pairs"]:
         raise ListeningError("nothing is compared: name the pairs as --pairs A:B")
     if set(kinds) - {"mos", "preference"} and REFERENCE not in clips:
-        raise ListeningError(f"{', '.join(kinds)} needs recordings: a folder named {REFERENCE} (or --reference NAME)")
+        raise ListeningError(f"{', '.join(kinds)} needs recordings of the sentences: a folder named {REFERENCE}")
     with_reference = [REFERENCE] * (REFERENCE in clips and REFERENCE not in systems)
     every = list(dict.fromkeys([*systems, *(name for pair in test["pairs"] for name in pair), *with_reference]))
     sentences = stimuli.matched(clips, every)
     waves, rate = stimuli.load(clips, every, sentences)
     best = REFERENCE if REFERENCE in every else systems[0]
     for sentence in sentences:
-        waves[ANCHOR, sentence] = stimuli.anchor(waves[best, sentence], rate)
+        if "mushra" in kinds:
+            waves[ANCHOR, sentence] = stimuli.anchor(waves[best, sentence], rate)
         waves[NOISE, sentence] = stimuli.noisy(waves[best, sentence])
     waves = stimuli.level(waves, rate)
     seconds = {key: len(wave) / rate for key, wave in waves.items()}

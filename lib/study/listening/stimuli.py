@@ -54,7 +54,9 @@ def from_profile(profile: dict, paper: str, systems: list[str]) -> dict[str, dic
         known = {each.utterance: each for each in corpus.utterances}
         there = [name for name in found[systems[0]] if name in known]
         found[REFERENCE] = {name: lambda each=known[name]: corpus.wave(each) for name in there}
-    return {system: clips for system, clips in found.items() if clips}
+    if not set(found[systems[0]]) <= set(found[REFERENCE]):  # made speech, which nobody recorded
+        del found[REFERENCE]
+    return found
 
 
 def matched(clips: dict[str, dict], systems: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from synthetic_listeners import SECRET, answer, make_test, signed, write_clips
 
+from lib import __main__ as door
 from lib import study
 from lib.study.claims import Bench, load_claims
 from lib.study.listening import answers, plan, stimuli
@@ -173,11 +174,32 @@ def test_a_test_that_cannot_be_made_is_told_in_a_sentence(tmp_path, changes, tol
 
 def test_a_test_is_not_written_over_and_a_changed_rule_is_told(tmp_path):
     folder, _ = make_test(tmp_path)
-    with pytest.raises(ListeningError, match="holds a test"):
+    with pytest.raises(ListeningError, match="holds a test, or half of one"):
         make_test(tmp_path)
     rules = folder / "rules.yaml"
     rules.write_text(rules.read_text().replace("checks_failed: 1", "checks_failed: 9"))
     assert answers.load_key(folder)[1]["checks_failed"] == 9 and answers.load_key(folder)[2]
+
+
+def test_speech_of_a_profile_comes_with_its_recordings_and_rows_go_to_its_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    systems = ("tts_ft", "hypertts_d", "adaptertts_e", "reference")
+    (tmp_path / "smoke").mkdir()
+    kept = write_clips(tmp_path / "clips", 4, systems).rename(tmp_path / "smoke/audio")
+    for system in systems:
+        (kept / system).rename(kept / f"ht-{system}-s0")
+    door.main(["listen", "make", "--profile", "smoke", "--paper", "ht"])
+    folder = tmp_path / "smoke/listening/ht"
+    key, rng = answers.load_key(folder)[0], np.random.default_rng(4)
+    quality = dict(zip(systems, (3.7, 3.6, 2.6, 4.6), strict=True)) | {"noise": 1.0}
+    for number in range(4):
+        (folder / "answers" / f"{number}.json").write_bytes(signed(answer(key, number, rng, quality)))
+    door.main(["listen", "read", str(folder / "answers")])
+    rows = study.read_rows(study.load_profile("smoke"), "HT")
+    assert set(rows["metric"]) == {"mos_listeners", "preference"} and rows["listener"].nunique() == 4
+    assert len(rows) == 4 * (4 * 4 + 4) and set(rows["utterance"]) == {"s00", "s01", "s02", "s03"}
+    assert study.read_manifests("smoke")["ht-listeners-s0"]["listeners"] == 4
+    assert "3.64" in capsys.readouterr().out  # published, beside
 
 
 def test_a_papers_protocol_has_the_systems_that_the_profile_keeps_speech_of():

@@ -55,7 +55,7 @@ def test_it_stores_one_file_per_listener_and_refuses_anything_else(made, receive
     refused = {
         b"{": 400,
         good[:-9]: 400,
-        good.replace(b"4000", b"4001"): 400,
+        good.replace(b"60000", b"60001"): 400,
         signed(answer(key, 2, rng, test="1" * 16)): 400,
         signed(answer(key, 2, rng, listener="../../../x")): 400,
         signed(answer(key, 2, rng, list=999)): 400,
