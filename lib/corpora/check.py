@@ -150,7 +150,7 @@ def remarks(rows: Sequence[dict]) -> list[str]:
         told.append(
             f"{unwritten} without a transcript: {read.RECOGNISER} writes them, and then the splits, in prepare."
         )
-    elif missing := [split for split in ("train", "test") if split not in _of(kept, "split")]:
+    elif missing := [split for split in ("train", "test") if kept and split not in _of(kept, "split")]:
         told.append(f"No recording in {' and '.join(missing)}: give more recordings, of different sentences.")
     if kept:
         told.append(_doors(kept))

@@ -31,11 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetching.add_argument("--to", type=Path, required=True, help="folder to fetch it to")
     fetching.add_argument("--parts", nargs="+", default=(), help="of a corpus in several archives, those to fetch")
     checking = commands.add_parser(
-        "check", help="what of a folder would be used, what set aside and why, how it sounds"
+        "check",
+        help="what of a folder would be used, what set aside and why, how it sounds",
+        epilog="example: python -m lib corpora check my_recordings --csv recordings.csv",
     )
     checking.add_argument("source", type=Path, metavar="FOLDER", help="folder of recordings, or a CSV")
-    checking.add_argument("--name", default="folder", help="the corpus that was unpacked there (one's own recordings)")
-    checking.add_argument("--csv", type=Path, dest="listing", help="write a line for every recording here")
+    checking.add_argument(
+        "--name", default="folder", metavar="NAME", help="the corpus that was unpacked there (one's own recordings)"
+    )
+    checking.add_argument(
+        "--csv", type=Path, dest="listing", metavar="FILE", help="write a line for every recording here"
+    )
     preparing = commands.add_parser("prepare", help="write a corpus's 16 kHz recordings and manifest")
     preparing.add_argument("name", metavar="NAME")
     preparing.add_argument("--source", type=Path, required=True, help="folder the corpus was unpacked to")

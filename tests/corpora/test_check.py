@@ -80,7 +80,7 @@ def test_a_folder_in_which_nothing_is_usable_is_told_file_by_file_and_then_refus
         check.report("folder", tmp_path, 1)
     told = capsys.readouterr().out
     assert "one\tone.txt: no such transcript" in told and "two\tThe text '(...)'" in told
-    assert "0 of 2 recordings would be used" in told
+    assert "0 of 2 recordings would be used" in told and "give more recordings" not in told
 
 
 def test_a_training_without_tests_is_told(tmp_path, capsys):
