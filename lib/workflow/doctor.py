@@ -40,6 +40,7 @@ USES = {
     "distillmos": "predicted MOS, no embedded corpus",
     "dnsmos": "DNSMOS",
     "minilm": "LD's reading of prompts",
+    "hifigan": "universal vocoder",
     "joe": "VITS for LD, no voice of the embedded corpus",
 }
 

