@@ -1,15 +1,25 @@
 """Mono speech in memory: float32 in [-1, 1] at 16 kHz; reading, writing and resampling it."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from lib.files import replace_file
+from lib.files import name_key, replace_file, walk
 
 RATE = 16_000
 BLOCK = 1 << 22  # samples read at once: a damaged header may promise more than memory holds
 SILENCE = 1e-4  # a recording whose loudest sample is below this (-80 dBFS) holds no speech
+SUFFIXES = (
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".sph"),
+    *(".voc", ".w64", ".wav"),
+)  # what libsndfile reads
+UNREAD = (
+    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dss", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2"),
+    *(".mp4", ".mpeg", ".mpg", ".pcm", ".ra", ".raw", ".spx", ".webm", ".wma", ".wmv", ".wv"),
+)  # what holds recordings, too, and is told
 LOUDEST = 16.0  # 24 dB beyond full scale: decoders overshoot by less, samples counted as integers by far more
 
 
@@ -59,27 +69,56 @@ def fit(wave: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
 
 
-def read(path: str | Path, rate: int = RATE) -> np.ndarray:
-    """Read a mono recording as (samples,) float32 at `rate` Hz.
+def recordings(folder: Path) -> list[Path]:
+    """The recordings below a folder in order: those of a format that is read, and links to nothing that say they are.
 
-    Raises `AudioError` for a missing, unreadable, truncated, multi-channel, empty, NaN or silent file.
+    Of a recording in another format only (`UNREAD`), that file: `read` names it and says what to do.
+    """
+    files = [file for file in walk(folder) if file.suffix.lower() in SUFFIXES + UNREAD]
+    ranked = sorted(files, key=lambda file: (not file.exists(), file.suffix.lower() in UNREAD))
+    first: dict[str, Path] = {}
+    for file in ranked:
+        first.setdefault(name_key(file.with_suffix("")), file)
+    readable = [file for file in files if file.exists() and file.suffix.lower() in SUFFIXES]
+    return sorted({*readable, *first.values()})
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator:
+    """A recording as an open `soundfile.SoundFile`.
+
+    Raises `AudioError` for a missing or empty file, a link to nothing, and what libsndfile does not read.
     """
     import soundfile
 
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise AudioError(f"{path}: a link to a file that is not there; put the recording itself in its place.")
     if not path.is_file():
         raise AudioError(f"{path}: no such file; build or fetch the corpus again.")
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty; build or fetch it again.")
     try:
         with soundfile.SoundFile(path) as file:
-            promised, rate_in, channels = file.frames, file.samplerate, file.channels
-            blocks = [file.read(0, dtype="float32")]
-            while len(block := file.read(BLOCK, dtype="float32")):
-                blocks.append(block)
-            wave = np.concatenate(blocks)
+            yield file
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error}); build or fetch it again.") from None
+        advice = "build or fetch it again" if path.suffix.lower() in SUFFIXES else "convert it to wav or flac"
+        reason = str(error).replace(f"Error opening {str(path)!r}: ", "").rstrip(".")
+        raise AudioError(f"{path}: cannot be read as audio ({reason}); {advice}.") from None
+
+
+def read(path: str | Path, rate: int = RATE) -> np.ndarray:
+    """Read a mono recording as (samples,) float32 at `rate` Hz.
+
+    Raises `AudioError` for a missing, unreadable, truncated, multi-channel, empty, NaN or silent file.
+    """
+    path = Path(path)
+    with opened(path) as file:
+        promised, rate_in, channels = file.frames, file.samplerate, file.channels
+        blocks = [file.read(0, dtype="float32")]
+        while len(block := file.read(BLOCK, dtype="float32")):
+            blocks.append(block)
+        wave = np.concatenate(blocks)
     if channels != 1:
         raise AudioError(f"{path}: has {channels} channels, expected mono; mix it down.")
     if len(wave) < promised or _wav_is_truncated(path):

@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all, and names for content."""
+"""Files that appear whole or not at all, files found whatever the spelling of their names, and names for content."""
 
 import errno
+import functools
 import hashlib
 import io
 import json
 import os
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,49 @@ def cache_root() -> Path:
 def built_root() -> Path:
     """Where prepared corpora are kept: `built` in STUDY_CACHE, or data/built."""
     return cache_root() / "built" if os.environ.get("STUDY_CACHE") else DATA / "built"
+
+
+def name_key(name: str | Path) -> str:
+    """A name as names are compared: in one case and one form of accents, since systems and archives change both."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(name)).casefold())
+
+
+def named(path: Path) -> Path:
+    """The file or folder of this name, in whatever case and form of accents it is there; `path` where there is none."""
+    if path.exists() or path.is_symlink() or path.parent == path:
+        return path
+    folder = named(path.parent)
+    try:
+        there = _names(folder, folder.stat().st_mtime_ns)
+    except OSError:
+        return path
+    return folder / there[name_key(path.name)] if name_key(path.name) in there else path
+
+
+@functools.lru_cache(maxsize=256)
+def _names(folder: Path, changed: int) -> dict[str, str]:
+    return {name_key(name): name for name in sorted(os.listdir(folder), reverse=True)}
+
+
+def walk(folder: Path) -> list[Path]:
+    """The files below a folder in order, those in linked folders and links to nothing too.
+
+    What is hidden, or in a hidden folder, is left out (archives from a Mac bring `._` files). Raises OSError for a
+    folder that cannot be read.
+    """
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = os.path.join(os.path.realpath(root), "")
+        within = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name for name in within if not here.startswith(os.path.join(os.path.realpath(Path(root, name)), ""))
+        ]
+        found += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

@@ -130,25 +130,18 @@ def _g722(file: Path) -> np.ndarray:
 
 def _stretch(clip: Clip) -> np.ndarray:
     """The part of a recording from `start` to `end`, its channels averaged where the clip says so."""
-    import soundfile
-
-    if not clip.file.is_file():
-        raise audio.AudioError(f"{clip.file}: no such file; fetch the corpus again.")
-    try:
-        with soundfile.SoundFile(clip.file) as file:
-            rate, frames, channels = file.samplerate, file.frames, file.channels
-            first, last = round(clip.start * rate), frames if clip.end is None else round(clip.end * rate)
-            if not 0 <= first < min(last, frames):
-                raise audio.AudioError(
-                    f"{clip.file}: holds {frames / rate:.2f} s, not {clip.start:.2f} to {last / rate:.2f} s; "
-                    "correct its time stamps or fetch it again."
-                )
-            if channels > 1 and not clip.mix:
-                raise audio.AudioError(f"{clip.file}: has {channels} channels, expected mono; mix it down.")
-            file.seek(first)
-            wave = file.read(min(last, frames) - first, dtype="float32", always_2d=True).mean(1)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise audio.AudioError(f"{clip.file}: cannot be read as audio ({error}); fetch it again.") from None
+    with audio.opened(clip.file) as file:
+        rate, frames, channels = file.samplerate, file.frames, file.channels
+        first, last = round(clip.start * rate), frames if clip.end is None else round(clip.end * rate)
+        if not 0 <= first < min(last, frames):
+            raise audio.AudioError(
+                f"{clip.file}: holds {frames / rate:.2f} s, not {clip.start:.2f} to {last / rate:.2f} s; "
+                "correct its time stamps or fetch it again."
+            )
+        if channels > 1 and not clip.mix:
+            raise audio.AudioError(f"{clip.file}: has {channels} channels, expected mono; mix it down.")
+        file.seek(first)
+        wave = file.read(min(last, frames) - first, dtype="float32", always_2d=True).mean(1)
     return audio.resample(audio.check(wave, clip.file), rate, audio.RATE)
 
 
