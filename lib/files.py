@@ -37,7 +37,7 @@ def name_key(name: str | Path) -> str:
 
 def named(path: Path) -> Path:
     """The file or folder of this name, in whatever case and form of accents it is there; `path` where there is none."""
-    if path.exists() or path.is_symlink() or path.parent == path:
+    if os.path.lexists(path) or path.parent == path:
         return path
     folder = named(path.parent)
     try:
@@ -59,13 +59,12 @@ def walk(folder: Path) -> list[Path]:
     folder that cannot be read.
     """
     found: list[Path] = []
+    above = {str(folder): {os.path.realpath(folder)}}  # a link back to a folder above would never end
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        here = os.path.join(os.path.realpath(root), "")
-        within = [name for name in folders if not name.startswith(".")]
-        folders[:] = [
-            name for name in within if not here.startswith(os.path.join(os.path.realpath(Path(root, name)), ""))
-        ]
-        found += [Path(root, name) for name in names if not name.startswith(".")]
+        real = {name: os.path.realpath(os.path.join(root, name)) for name in folders if name[0] != "."}
+        folders[:] = [name for name in real if real[name] not in above[root]]
+        above |= {os.path.join(root, name): above[root] | {real[name]} for name in folders}
+        found += [Path(root, name) for name in names if name[0] != "."]
     return sorted(found)
 
 

@@ -6,6 +6,7 @@ single symbols), spaces and punctuation, with the silence symbol `|` at both end
 
 import functools
 import re
+from collections.abc import Sequence
 
 PADDING = "_"
 SILENCE = "|"
@@ -16,6 +17,7 @@ VOICED_CONSONANTS = "bdvzɡmnŋlɹɾwjðʒʤ"
 VOICELESS_CONSONANTS = "fhkpstʃʧθʔT"
 PHONES = VOWELS + VOICED_CONSONANTS + VOICELESS_CONSONANTS
 SYMBOLS: tuple[str, ...] = (PADDING, SILENCE, " ", *PUNCTUATION, *STRESS, *PHONES)
+IN_CAPITALS = 4  # words of a transcript in capitals that is no abbreviation
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
 
@@ -35,11 +37,22 @@ def sentence(text: str) -> str:
 
     Recognisers and phonemizers are used to sentences, and spell capitals out.
     """
-    if text not in (text.upper(), text.lower()) or not any(symbol.isalpha() for symbol in text):
+    if text not in (text.upper(), text.lower()) or text.upper() == text.lower():
         return text
-    words = [word.capitalize() if re.fullmatch(r"i|i['’]\w+", word) else word for word in text.lower().split()]
-    whole = " ".join(words)
-    return f"{whole[0].upper()}{whole[1:]}{'' if whole[-1] in PUNCTUATION else '.'}"
+    whole = re.sub(r"\bi\b", "I", text.lower())
+    whole = re.sub(r"(^|[.!?]\s+)\W*\w", lambda start: start[0].upper(), whole)
+    return f"{whole}{'' if whole[-1] in PUNCTUATION else '.'}"
+
+
+def sentences(texts: Sequence[str]) -> list[str]:
+    """A corpus's transcripts, those in capitals as sentences.
+
+    Capitals mean nothing where all of them are in capitals, or one of `IN_CAPITALS` words is; a shorter one may be an
+    abbreviation ("NASA"), and stays among others.
+    """
+    cased = [text for text in texts if text.upper() != text.lower()]
+    least = 1 if all(text == text.upper() for text in cased) else IN_CAPITALS
+    return [sentence(text) if text == text.upper() and len(text.split()) >= least else text for text in texts]
 
 
 def phonemize(text: str) -> str:

@@ -49,7 +49,23 @@ def test_unknown_phonemes_are_named():
         ("It's Tom's BMW", "It's Tom's BMW"),
         ("12", "12"),
         ("", ""),
+        ('SO, I, TOO. "WHY?" ASKS I', 'So, I, too. "Why?" asks I.'),
+        ("你好", "你好"),
     ],
 )
 def test_a_transcript_in_capitals_becomes_a_sentence(given, expected):
     assert text.sentence(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["SHE SAID NO", "12", "SHE"], ["She said no.", "12", "She."]),
+        (["NASA", "They asked NASA."], ["NASA", "They asked NASA."]),
+        (["SHE SAID NO TO HIM", "They asked NASA."], ["She said no to him.", "They asked NASA."]),
+        (["she said", "they asked"], ["she said", "they asked"]),
+        ([], []),
+    ],
+)
+def test_a_corpus_in_capitals_becomes_sentences_and_abbreviations_stay(given, expected):
+    assert text.sentences(given) == expected

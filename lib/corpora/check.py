@@ -47,8 +47,7 @@ def check(name: str, source: Path, cores: int | None = None, **own: object) -> l
     else:
         module = published.loader(name)
         clips, trim = module.clips(source), module.ABOUT.trim
-    read.check_ids(clips)
-    clips = [read.with_text(clip) for clip in clips]
+    clips = read.with_texts(clips)
     written = iter(with_splits([clip for clip in clips if not clip.machine]))
     clips = [clip if clip.machine else next(written) for clip in clips]
     looked = map_in_processes(partial(look, trim=trim), read.chunks(clips), cores or CORES, None, "recordings", len)

@@ -8,21 +8,20 @@ scored is left out and told with its reason.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from lib import audio, text
-from lib.corpora.recorded.folder import rows
+from lib.corpora.recorded.folder import listed_once, rows
+from lib.files import name_key
 from lib.metrics import MetricError, check_waves, cos, ffe, filterbank_mcd, mcd, mos, per, secs, wer
 from lib.study.units import METRICS
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")
 SHORTEST = 1600  # samples that every metric can judge
 PORTION = 16  # files scored together
 
@@ -89,31 +88,33 @@ def summary(table: pd.DataFrame) -> list[dict]:
 def read_texts(path: Path) -> dict[str, str]:
     """Texts by the name of their file, from a CSV with the columns path (or name) and text."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            named = "name" in file.readline()
-        column = "name" if named else "path"
-        return {_key(Path(row[column])): row["text"] for _, row in rows(path, (column, "text"))}
-    except (OSError, UnicodeDecodeError) as error:
+        found = list(listed_once(rows(path, ("path", "text"), ("name", "text")), path, _name))
+    except OSError as error:
         raise ScoreError(f"{path}: cannot be read ({error})") from None
+    spelt = text.sentences([row["text"] for _, row in found])
+    return {_name(row): words for (_, row), words in zip(found, spelt, strict=True)}
+
+
+def _name(row: dict[str, str]) -> str:
+    return _key(PurePosixPath((row.get("path") or row.get("name", "")).replace("\\", "/")))
 
 
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ScoreError(f"{folder}: there is no such folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = audio.recordings(folder)
     found = {_key(path.relative_to(folder)): path for path in files}
     if not found:
-        raise ScoreError(f"{folder}: there are no recordings ({', '.join(SUFFIXES)})")
+        raise ScoreError(f"{folder}: there are no recordings ({', '.join(audio.SUFFIXES)})")
     if len(found) < len(files):
         twice = next(path for path in files if found[_key(path.relative_to(folder))] != path)
         raise ScoreError(f"{folder}: two files are called {twice.stem}; keep one")
     return found
 
 
-def _key(path: Path) -> str:
-    """A file's name as names are compared: without the ending, in one case, in one form of accents."""
-    bare = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-    return unicodedata.normalize("NFC", bare.as_posix()).casefold()
+def _key(path: PurePath) -> str:
+    """A file's name as names are compared, without the ending."""
+    return name_key((path.with_suffix("") if path.suffix.lower() in audio.SUFFIXES + audio.UNREAD else path).as_posix())
 
 
 def _read(name: str, file: Path, others: dict[str, Path] | None, said: dict[str, str] | None) -> tuple:

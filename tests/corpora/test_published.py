@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import standins
 
 from lib import audio
 from lib.corpora import published
-from lib.corpora.atypical import fluencybank, uaspeech
+from lib.corpora.atypical import fluencybank, torgo, uaspeech
 from lib.corpora.corpus import Corpus, CorpusError
 from lib.corpora.recorded import asterisk, vctk
 from lib.corpora.recorded import read as recorded
+from lib.corpora.recorded.layout import said
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +133,38 @@ def test_librispeech_mini_is_read_as_it_is(librispeech, recordings, tmp_path):
     for item in corpus.utterances[:5]:
         assert item.text == known[item.utterance].text.lower()
         assert 0 <= len(known[item.utterance].wave) - len(corpus.wave(item)) < 2 * audio.RATE
+
+
+def test_torgos_array_microphone_is_used_where_the_head_microphones_file_is_empty(tmp_path):
+    session = tmp_path / "F01" / "Session1"
+    for name in ("0001", "0002", "0003", "0004"):
+        standins.note(session / "prompts" / f"{name}.txt", f"Sentence {name}.")
+        standins.sound(session / "wav_headMic" / f"{name}.wav")
+        standins.sound(session / "wav_arrayMic" / f"{name}.wav")
+    (session / "wav_headMic" / "0001.wav").write_bytes(b"")
+    soundfile.write(session / "wav_headMic" / "0002.wav", np.zeros(0), 16_000)
+    (session / "wav_headMic" / "0003.wav").unlink()
+    (session / "wav_headMic" / "0003.wav").symlink_to(tmp_path / "nowhere")
+    used = {clip.file.stem: clip.file.parent.name for clip in torgo.clips(tmp_path)}
+    assert used == {"0004": "wav_headMic", **dict.fromkeys(("0001", "0002", "0003"), "wav_arrayMic")}
+    (session / "wav_arrayMic" / "0001.wav").unlink()
+    corpus = published.prepare("torgo", tmp_path, tmp_path / "built", cores=1)
+    assert [entry["reason"].split(";")[0] for entry in corpus.set_aside] == ["0001.wav: the file is empty"]
+
+
+def test_texts_are_found_by_the_names_of_recordings_in_any_case_and_form_of_accents(tmp_path):
+    assert said({"Jose\u0301_1": "Hello."}, "JOS\u00c9_1", "list")["text"] == "Hello."
+    standins.sound(tmp_path / "BB" / "BB1.WAV")
+    standins.note(tmp_path / "BB" / "bb1.TXT", "The boat is reaping the time.")
+    standins.sound(tmp_path / "LibriTTS" / "dev-clean" / "1" / "2" / "1_2_3.FLAC")
+    standins.note(tmp_path / "LibriTTS" / "dev-clean" / "1" / "2" / "1_2_3.normalized.txt", "SHE SAID NO.")
+    for name, text in (("nemours", "The boat is reaping the time."), ("libritts", "She said no.")):
+        corpus = published.prepare(name, tmp_path, tmp_path / "built", cores=1)
+        assert [item.text for item in corpus.utterances] == [text]
+
+
+def test_a_film_beside_fluencybanks_transcript_is_named(tmp_path):
+    standins.note(tmp_path / "24fa.CHA", "*PAR:\tI was glad . \x150_400\x15\n")
+    standins.note(tmp_path / "24fa.mp4", "a film")
+    with pytest.raises(CorpusError, match="24fa.mp4: cannot be read as audio .* convert it to wav or flac"):
+        published.prepare("fluencybank", tmp_path, tmp_path / "built", cores=1)

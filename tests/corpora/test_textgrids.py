@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lib import text
+from lib.corpora import ipa
 from lib.corpora.corpus import Corpus, CorpusError, Utterance
 from lib.corpora.textgrids import TextGridError, intervals_of, read, timed
 
@@ -194,3 +196,85 @@ def test_times_that_are_no_times_are_refused(tmp_path, item, wrong):
     spans = tier("phones", [("h", 0.5), ("ɛ", 1.0)])
     with pytest.raises(TextGridError):
         read(grid(tmp_path / "a.TextGrid", spans.replace("\n0.0\n", f"\n{wrong}\n")), item)
+
+
+def spoken(tmp_path, item, phones: list[tuple[str, float]], words: list[tuple[str, float]] = ()) -> str:
+    tiers = [tier("phones", phones)] + ([tier("words", words)] if words else [])
+    return read(grid(tmp_path / "a.TextGrid", *tiers), item)[0]
+
+
+@pytest.mark.parametrize("label", ["<unk>", "<UNK>", "unk", "spn", "SIL", "noise", "[noise]", "{LG}", "laughter"])
+@pytest.mark.parametrize(
+    "sound", ["spn", "SPN", "", "<eps>", "SIL_S", "NSN", "[noise]", "Laughter", "+breath+", "(cough)"]
+)
+def test_what_is_no_word_takes_no_space_from_the_words_after_it(tmp_path, item, label, sound):
+    words = [("the", 0.2), (label, 0.5), ("red", 0.8), ("ray", 1.0)]
+    phones = [("DH", 0.1), ("AH0", 0.2), (sound, 0.5), ("R", 0.6), ("EH1", 0.7), ("D", 0.8), ("R", 0.9), ("EY1", 1.0)]
+    assert spoken(tmp_path, item, phones, words) == "|ðə, ɹˈɛd ɹˈA|"
+
+
+def test_a_word_that_is_called_as_a_label_is_stays_a_word(tmp_path, item):
+    phones = [("N", 0.1), ("OY1", 0.2), ("Z", 0.4), ("AO1", 0.6), ("F", 1.0)]
+    assert spoken(tmp_path, item, phones, [("noise", 0.4), ("off", 1.0)]) == "|nˈYz ˈɔf|"
+
+
+ENGLISH_MFA = """
+    a aj aw aː b bʲ c cʰ cʷ d dʒ dʲ d̪ e ej eː f fʲ h i iː j k kp kʰ kʷ l m mʲ m̩ n n̩ o ow oː p pʰ pʲ pʷ s t tʃ tʰ tʲ tʷ t̪
+    u uː v vʲ w z æ ç ð ŋ ɐ ɑ ɑː ɒ ɒː ɔ ɔj ɖ ə əw ɚ ɛ ɛː ɜ ɜː ɝ ɟ ɟʷ ɡ ɡʷ ɪ ɫ ɫ̩ ɱ ɲ ɹ ɾ ɾʲ ɾ̃ ʃ ʈ ʈʲ ʈʷ ʉ ʉː ʊ ʋ ʎ ʒ ʔ θ
+"""  # the phones of english_us_mfa, english_mfa and english_india_mfa, versions 2.0.0a and 3.1.0
+
+
+def test_every_phone_of_the_english_mfa_dictionaries_has_its_symbols():
+    found = {label: ipa.phones(label) for label in ENGLISH_MFA.split()}
+    assert all(found.values()) and set("".join(found.values())) <= set(text.PHONES)
+    assert [found[label] for label in ("aj", "tʃ", "ɝ", "ɫ̩", "ɾ", "cʰ", "ɐ")] == ["I", "ʧ", "ɜɹ", "ᵊl", "T", "k", "ʌ"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("tʃ aj ɫ d", "ʧIld"),  # child
+        ("m ɛ ɲ ʉ z", "mɛnjuz"),  # menus
+        ("ɲ æ b", "næb"),
+        ("cʰ ʉː t", "kjut"),
+        ("c iː", "ki"),
+        ("b ɐ ɾ ɚ", "bʌTəɹ"),
+        ("t͡ʃ ˈaɪ l d", "ʧˈIld"),
+        ("ʧ ˈI l d", "ʧˈIld"),  # the study's own
+        ("h ˈW", "hˈW"),  # W is no ARPAbet beside h
+        ("W AW1", "wˈW"),
+        ("w aw1", "wˈW"),
+        ("w ay", "wI"),
+        ("HH_B AY1_E", "hˈI"),  # Kaldi's
+    ],
+)
+def test_a_file_is_read_in_the_one_alphabet_of_all_its_labels(tmp_path, item, labels, expected):
+    labels = labels.split()
+    phones = [(label, (place + 1) / len(labels)) for place, label in enumerate(labels)]
+    assert spoken(tmp_path, item, phones) == f"|{expected}|"
+
+
+@pytest.mark.parametrize(
+    ("labels", "strange"), [("ts aj t", "ts"), ("HH aj", "aj"), ("yː ɛ n", "yː"), ("AH0 ɚ AY1", "ɚ")]
+)
+def test_a_file_with_a_label_of_another_alphabet_is_refused_whole(tmp_path, item, labels, strange):
+    labels = labels.split()
+    phones = [(label, (place + 1) / len(labels)) for place, label in enumerate(labels)]
+    with pytest.raises(TextGridError, match=rf"a.TextGrid: the label '{strange}' at .* english_us_arpa or english_mfa"):
+        spoken(tmp_path, item, phones)
+
+
+def test_textgrids_are_found_by_their_names_in_any_case_and_form_of_accents(tmp_path, item):
+    named = [
+        replace(item, utterance=name, path=f"audio/{name}.flac") for name in ("one", "Jos\u00e9", "twice", "linked")
+    ]
+    corpus, place = Corpus(tmp_path, "own", "0123456789ab", named), tmp_path / "grids"
+    for folder in (place / "a", place / "b", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    for name in ("ONE.textgrid", "Jose\u0301.TextGrid", "a/twice.TextGrid", "b/twice.TEXTGRID"):
+        grid(place / name, tier("phones", PHONES))
+    grid(tmp_path / "elsewhere" / "linked.TextGrid", tier("phones", PHONES))
+    (place / "more").symlink_to(tmp_path / "elsewhere")
+    made = timed(corpus, place)
+    assert [u.utterance for u in made.utterances] == ["one", "Jos\u00e9", "linked"]
+    assert made.set_aside[0]["reason"] == "a/twice.TextGrid and b/twice.TEXTGRID are both of twice; remove one."

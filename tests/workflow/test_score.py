@@ -81,3 +81,25 @@ def test_texts_without_their_columns_are_refused(tmp_path, content):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ScoreError, match="there is no such folder"):
         scoring.score(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "content", ["sep=;\nName;TEXT;;\nanna/ONE.wav;SHE SAID\n", "text,path,filename\nSHE SAID,Anna\\one.wav,x\n"]
+)
+def test_texts_are_read_as_spreadsheets_write_them(tmp_path, content):
+    (tmp_path / "texts.csv").write_text(content, encoding="utf-16")
+    assert scoring.read_texts(tmp_path / "texts.csv") == {"anna/one": "She said."}
+
+
+def test_a_file_whose_text_is_given_twice_is_told_with_both_lines(tmp_path):
+    (tmp_path / "texts.csv").write_text("path,text\none.wav,Hello.\nONE.flac,Hi.\n")
+    with pytest.raises(ValueError, match="texts.csv, lines 2 and 3: both list ONE.flac; remove one"):
+        scoring.read_texts(tmp_path / "texts.csv")
+
+
+def test_recordings_that_are_not_read_are_left_out_by_name(speech, tmp_path):
+    audio.write(tmp_path / "a.wav", speech[0][:24000])
+    (tmp_path / "b.m4a").write_bytes(b"none")
+    (tmp_path / "c.wav").symlink_to(tmp_path / "nowhere.wav")
+    told = {entry["file"]: entry["why"] for entry in scoring.score(tmp_path).left_out}
+    assert "convert it to wav or flac" in told["b.m4a"] and "a link to a file that is not there" in told["c.wav"]

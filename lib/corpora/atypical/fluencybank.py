@@ -16,9 +16,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib import audio
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip, safe_name
-from lib.corpora.recorded.layout import AUDIO, About, hidden, hold_out_last, read_text, some
+from lib.corpora.recorded.layout import About, hold_out_last, read_text, some
+from lib.files import named, walk
 
 ABOUT = About(
     "fluencybank",
@@ -48,14 +50,14 @@ def clips(source: Path) -> list[Clip]:
     """The participants' utterances of every transcript that has a recording beside it."""
     if not source.is_dir():
         raise CorpusError(f"{source}: no such folder; give the one FluencyBank's transcripts and media are in.")
-    found = [
-        clip for file in sorted(source.rglob("*.cha")) if not hidden(file, source) for clip in _clips(file, source)
-    ]
+    transcripts = [file for file in walk(source) if file.suffix.lower() == ".cha"]
+    found = [clip for file in transcripts for clip in _clips(file, source)]
     return hold_out_last(some(found, source, ABOUT, ".cha transcripts with utterances of PAR or CHI"), HELD_OUT)
 
 
 def _clips(file: Path, source: Path) -> Iterator[Clip]:
-    recording = next((file.with_suffix(s) for s in AUDIO if file.with_suffix(s).is_file()), file.with_suffix(".wav"))
+    beside = [named(file.with_suffix(suffix)) for suffix in audio.SUFFIXES + audio.UNREAD]
+    recording = next((each for each in beside if each.is_file()), file.with_suffix(".wav"))
     task = file.parent.name
     for number, line in enumerate(main_lines(read_text(file))):
         bullet, sentence = _BULLET.search(line), intended(line)

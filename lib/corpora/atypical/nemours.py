@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lib.corpora.recorded.clip import Clip
 from lib.corpora.recorded.layout import About, find, hold_out, recordings, some, transcript
+from lib.files import name_key, walk
 
 ABOUT = About(
     "nemours",
@@ -48,5 +49,5 @@ def clips(source: Path) -> list[Clip]:
 
 
 def _text(home: Path, name: str) -> Path | None:
-    wanted = f"{name}.txt".casefold()
-    return next((file for file in sorted(home.rglob("*")) if file.name.casefold() == wanted), None)
+    wanted = name_key(f"{name}.txt")
+    return next((file for file in walk(home) if name_key(file.name) == wanted), None)

@@ -4,8 +4,8 @@
     F01/Session1/wav_headMic/0001.wav      (and wav_arrayMic/0001.wav)
 
 A C as the second letter of a speaker's name is a control (FC01, MC01). Free for research, not for profit; 23 hours,
-archives of 18 GB. The head microphone is used, the array where it was off. Prompts that are pictures
-(`input/images/...`), instructions in square brackets or `xxx` are no sentences, and are set aside.
+archives of 18 GB. The head microphone is used, the array where it was off (no file, or one without samples). Prompts
+that are pictures (`input/images/...`), instructions in square brackets or `xxx` are no sentences, and are set aside.
 
 Conditions: dysarthria, controls typical; `severity` is that of the corpus's Frenchay assessment (its "moderate to
 severe" is severe here; some groupings count F03 as mild). Roles: F04 (mild), M04 (severe), FC03 and MC04 are never
@@ -31,6 +31,7 @@ SEVERITY = {
 }
 NEVER_SEEN = ("F04", "M04", "FC03", "MC04")
 MICROPHONES = ("wav_headMic", "wav_arrayMic")
+HEADER = 44  # bytes of a wav file without samples
 _SPEAKER = re.compile(r"[FM]C?\d\d")
 _NO_SENTENCE = re.compile(r"\[.*\]|input/|\bxxx\b|\.jpg", re.IGNORECASE)
 
@@ -43,9 +44,14 @@ def clips(source: Path) -> list[Clip]:
     for session in sorted(path for path in sessions if _SPEAKER.fullmatch(path.parent.name)):
         chosen = {}
         for microphone in reversed(MICROPHONES):
-            chosen |= {file.stem: file for file in recordings(session / microphone, "*")}
+            here = {file.stem: file for file in recordings(session / microphone, "*")}
+            chosen |= {name: file for name, file in here.items() if name not in chosen or _holds(file)}
         found += [_clip(session, file) for _, file in sorted(chosen.items())]
     return hold_out(some(found, source, ABOUT, "F01/Session1/wav_headMic/*.wav"), NEVER_SEEN)
+
+
+def _holds(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > HEADER
 
 
 def _clip(session: Path, file: Path) -> Clip:

@@ -46,7 +46,7 @@ def clips(source: Path) -> list[Clip]:
         words |= labels(read_text(file))
     chosen: dict[str, Path] = {}
     for version in reversed(VERSIONS):
-        chosen |= {file.stem: file for file in recordings(root / "audio" / version, f"*/*_{MICROPHONE}.wav")}
+        chosen |= {file.stem: file for file in recordings(root / "audio" / version, f"*/*_{MICROPHONE}.*")}
     found = [_clip(match, words, file) for name, file in sorted(chosen.items()) if (match := _NAME.fullmatch(name))]
     return hold_out(some(found, root, ABOUT, f"audio/*/*/*_{MICROPHONE}.wav"), NEVER_SEEN)
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,8 +49,8 @@ class Clip:
 
 
 def safe_name(name: str) -> str:
-    """A file name without separators, spaces or a leading dot; letters of any script stay."""
-    return re.sub(r"[^\w.-]+", "-", name).lstrip(".") or "-"
+    """A file name without separators, spaces or a leading dot; letters of any script stay, accents in one form."""
+    return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).lstrip(".") or "-"
 
 
 def normalise(sentence: str) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lib import audio
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip
-
-AUDIO = (".wav", ".flac", ".mp3", ".opus")
+from lib.files import name_key, named
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,16 @@ def hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def recordings(folder: Path, pattern: str = "**/*", suffixes: Sequence[str] = AUDIO) -> list[Path]:
-    """The audio files below a folder, in order, without hidden ones."""
-    found = (file for file in folder.glob(pattern) if file.suffix.lower() in suffixes and file.is_file())
-    return sorted(file for file in found if not hidden(file, folder))
+def recordings(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """The recordings below a folder whose path in it fits a pattern, in any case (`lib.audio.recordings`)."""
+    if not folder.is_dir():
+        return []
+    paths = [(file, file.relative_to(folder).as_posix().lower()) for file in audio.recordings(folder)]
+    return [
+        file
+        for file, path in paths
+        if pattern == "**/*" or (path.count("/") == pattern.count("/") and fnmatchcase(path, pattern.lower()))
+    ]
 
 
 def some(clips: list[Clip], source: Path, about: About, expected: str) -> list[Clip]:
@@ -59,10 +66,12 @@ def some(clips: list[Clip], source: Path, about: About, expected: str) -> list[C
 
 
 def read_text(file: Path) -> str:
-    """A text file in UTF-8, UTF-16 with its mark, or, as older corpora have it, Windows Latin-1."""
+    """A text file in UTF-8, UTF-16, or, as older corpora and spreadsheets have it, Windows Latin-1."""
     content = file.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -70,7 +79,10 @@ def read_text(file: Path) -> str:
 
 
 def transcript(file: Path) -> tuple[str, str]:
-    """The sentence of a transcript file on one line and "", or "" and why there is none."""
+    """The sentence of a transcript file on one line and "", or "" and why there is none; its name in any spelling."""
+    file = named(file)
+    if file.is_symlink() and not file.exists():
+        return "", f"{file.name}: a link to a file that is not there; put the transcript itself in its place."
     if not file.is_file():
         return "", f"{file.name}: no such transcript; write it beside the recording."
     sentence = " ".join(read_text(file).split())
@@ -78,13 +90,17 @@ def transcript(file: Path) -> tuple[str, str]:
 
 
 def said(sentences: dict[str, str], name: str, listing: str) -> dict[str, str]:
-    """The text of a clip by its name in a corpus's listing, and the problem where there is none."""
+    """The text of a clip by its name in a corpus's listing, in any spelling, and the problem where there is none."""
     sentence = sentences.get(name, "")
+    if name not in sentences:
+        wanted = name_key(name)
+        sentence = next((text for each, text in sentences.items() if name_key(each) == wanted), "")
     return {"text": sentence, "problem": "" if sentence else f"{listing}: no transcript of {name}; fetch it again."}
 
 
 def table(file: Path, separator: str, columns: int) -> Iterator[list[str]]:
     """Rows of a headerless table with at least `columns` values. Raises `CorpusError` naming a shorter line."""
+    file = named(file)
     if not file.is_file():
         raise CorpusError(f"{file}: no such file; unpack the corpus again.")
     for number, line in enumerate(read_text(file).split("\n"), 1):

@@ -59,11 +59,11 @@ def clips(source: Path) -> list[Clip]:
     """All utterances of all subsets that are there."""
     root = find(source, "*/*/*/*.trans.txt", ABOUT)
     found = []
-    for chapter in sorted({file.parent for file in recordings(root, "*/*/*/*", (".flac", ".wav"))}):
+    for chapter in sorted({file.parent for file in recordings(root, "*/*/*/*")}):
         speaker, subset = chapter.parent.name, chapter.parents[1].name
         listing = chapter / f"{speaker}-{chapter.name}.trans.txt"
         sentences = transcripts(listing)
-        for file in recordings(chapter, "*", (".flac", ".wav")):
+        for file in recordings(chapter, "*"):
             text = said(sentences, file.stem, listing.name)
             found.append(Clip(file.stem, speaker, file=file, role=role_of(subset), recipe={"subset": subset}, **text))
     return some(found, source, ABOUT, "flac files beside the transcripts")

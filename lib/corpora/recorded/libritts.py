@@ -38,7 +38,7 @@ def clips(source: Path) -> list[Clip]:
     """All utterances of all subsets that are there, with their normalised text."""
     root = find(source, "*/*/*/*.normalized.txt", ABOUT)
     train, rest = [], []
-    for file in recordings(root, "*/*/*/*.wav"):
+    for file in recordings(root, "*/*/*/*"):
         subset, speaker = file.parents[2].name, file.parents[1].name
         sentence, problem = transcript(file.with_suffix(".normalized.txt"))
         pretraining = role_of(subset) == "pretraining"

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, full_disk, write_text
 from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
-from lib.files import built_root, file_hash, fingerprint
+from lib.files import built_root, file_hash, fingerprint, named
 from lib.workers import map_in_processes
 
 BUILT = built_root()
@@ -45,8 +46,7 @@ def prepare(
     to texts, for clips without transcripts (by default Whisper tiny.en). Raises `CorpusError` for an id that occurs
     twice, a sentence in two splits, a full disk, or when no clip is usable.
     """
-    check_ids(clips)
-    clips = [with_text(clip) for clip in clips]
+    clips = with_texts(clips)
     with_splits([clip for clip in clips if not clip.machine])  # a sentence in two splits is told before the long work
     identity = _identity(clips, name, trim)
     folder = Path(root) / f"{safe_name(name)}-{identity}"
@@ -89,9 +89,18 @@ def check_ids(clips: Sequence[Clip]) -> None:
             )
 
 
-def with_text(clip: Clip) -> Clip:
-    """A clip whose text is on one line, set aside where there is none."""
-    clip = replace(clip, text=" ".join(clip.text.split()), speaker=" ".join(clip.speaker.split()))
+def with_texts(clips: Sequence[Clip]) -> list[Clip]:
+    """A corpus's clips with their texts as sentences (`lib.text.sentences`). Raises `CorpusError` as `check_ids`."""
+    clips = [_with_text(clip) for clip in clips]
+    check_ids(clips)
+    spelt = text.sentences([clip.text for clip in clips])
+    return [replace(clip, text=sentence) for clip, sentence in zip(clips, spelt, strict=True)]
+
+
+def _with_text(clip: Clip) -> Clip:
+    """A clip whose text is on one line and whose file is spelt as it is there, set aside where there is no text."""
+    sentence, speaker = (" ".join(normalize("NFC", value).split()) for value in (clip.text, clip.speaker))
+    clip = replace(clip, text=sentence, speaker=speaker, file=named(clip.file))
     if clip.problem or clip.machine or clip.text:
         return clip
     return replace(clip, problem=f"{clip.file.name}: no transcript; write down what is said.")

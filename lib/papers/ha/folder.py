@@ -22,7 +22,7 @@ from lib.papers.ha.measure import export, recognise
 from lib.papers.ha.systems import EVERYBODY, Systems
 from lib.study.profile import results_root
 from lib.study.protocol import Part
-from lib.text import sentence
+from lib.text import IN_CAPITALS, sentence
 from lib.training.loop import fit
 
 SPEAKERS = 4  # training speakers from which on some of them are the validation part
@@ -118,8 +118,8 @@ class Own(Systems):
 
 
 def spelt(text: str) -> str:
-    """A transcript as Whisper spells: no sentence in capitals, and none without a mark at its end."""
-    text = sentence(text)
+    """A transcript as Whisper spells: a sentence, and none without a mark at its end."""
+    text = sentence(text) if len(text.split()) >= IN_CAPITALS or text == text.lower() else text
     return f"{text}." if text[-1:].isalnum() else text
 
 

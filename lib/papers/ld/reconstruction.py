@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from lib import audio
+from lib.corpora.recorded.layout import recordings, transcript
 from lib.corpora.styled.styles import intonation
 from lib.metrics import MetricError, cos, ffe, wer
 from lib.papers.ld.data import SPEAKER, LatentError, heard
@@ -69,14 +70,13 @@ def _judged(study: Systems) -> Iterator[tuple[str, str, str, np.ndarray, str]]:
             role = "styled" if name in corpus.styles else "other_speaker"
             yield role, name, f"{s.name}-{name}", corpus.wave(s, name), s.text
     for path in real_recordings(settings["real"]) if settings["real"] else []:
-        words = path.with_suffix(".txt")
         wave = audio.read(path, study.vits.dims.rate)
-        yield "real", "recorded", path.stem, wave, words.read_text().strip() if words.is_file() else ""
+        yield "real", "recorded", path.stem, wave, transcript(path.with_suffix(".txt"))[0]
 
 
 def real_recordings(folder: str | Path) -> list[Path]:
-    """The .wav and .flac files of a folder. Raises LatentError when there are none."""
-    found = sorted(path for path in Path(folder).glob("*") if path.suffix in (".wav", ".flac"))
+    """The recordings in a folder. Raises LatentError when there are none."""
+    found = recordings(Path(folder), "*")
     if not found:
-        raise LatentError(f"There are no .wav or .flac recordings in {folder}: give another folder, or null for none.")
+        raise LatentError(f"There are no recordings in {folder}: give another folder, or null for none.")
     return found

@@ -17,8 +17,6 @@ from lib.models.mel import log_mel
 from lib.models.mel_style import ReferenceSpeechError, check_reference
 from lib.papers.sp.systems import Systems, ZeroShotError
 
-RECORDINGS = ("*.wav", "*.flac")
-
 
 @dataclass(frozen=True)
 class Sentence:
@@ -70,7 +68,7 @@ def sentences(study: Systems, utterances: list[Utterance], seconds: float | None
 
 
 def recordings_of(source: str | Path) -> dict[str, np.ndarray]:
-    """The first recording of each speaker, at 16 kHz: of a folder `<source>/<speaker>/*.wav|*.flac`, or of a corpus.
+    """The first recording of each speaker, at 16 kHz: of a folder with one for each speaker, or of a corpus.
 
     source: the folder, or what `lib.corpora.source.open_corpus` opens: of a corpus with speakers that are never seen,
     those. Raises ZeroShotError for a folder without any, CorpusError where there is neither, AudioError for a recording
@@ -82,11 +80,12 @@ def recordings_of(source: str | Path) -> dict[str, np.ndarray]:
         speakers = corpus.speakers("never_seen") or corpus.speakers()
         return {speaker: corpus.wave(corpus.select(speaker=speaker)[0]) for speaker in speakers}
     for speaker in sorted(path for path in folder.glob("*") if path.is_dir()):
-        files = sorted(file for pattern in RECORDINGS for file in speaker.rglob(pattern))
-        if files:
+        if files := audio.recordings(speaker):
             found[speaker.name] = audio.read(files[0])
     if not found:
-        raise ZeroShotError(f"{folder.name} holds no <speaker>/*.wav or *.flac: check sp.other_references")
+        raise ZeroShotError(
+            f"{folder.name} holds no <speaker>/recording (wav, flac, mp3 ...): check sp.other_references"
+        )
     return found
 
 

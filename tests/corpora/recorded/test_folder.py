@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_a_corpus_is_told(tmp_path):
     with pytest.raises(CorpusError, match="nowhere: no such folder"):
         read(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match="empty: no wav or flac files"):
+    with pytest.raises(CorpusError, match="empty: no recordings .wav, flac, mp3"):
         read(tmp_path / "empty")
     standins.sound(tmp_path / "untold" / "1.wav")
     with pytest.raises(CorpusError, match=r"untold: none of its 1 utterances is usable \(1.txt: no such transcript"):
@@ -176,9 +176,7 @@ def test_a_wrong_csv_is_told_with_its_line(tmp_path, header, row, words):
 
 
 def test_csv_files_that_cannot_be_chosen_or_read_are_told(tmp_path):
-    source = table(tmp_path / "mine", "path,text", "a/0.wav,Hello.", encoding="utf-16")
-    with pytest.raises(CorpusError, match="all.csv: not UTF-8 text"):
-        read(source)
+    source = table(tmp_path / "mine", "path,text", "a/0.wav,Hello.")
     table(source, "path,text", "a/0.wav,Hello.", name="more.csv")
     with pytest.raises(CorpusError, match="holds 2 CSV files; name the one to use"):
         read(source)
@@ -283,7 +281,7 @@ def test_transcripts_of_a_recogniser_are_marked_kept_and_split_by_sentence(tmp_p
 
 def test_a_table_split_by_speaker_has_test_speakers_who_are_never_seen(tmp_path):
     rows = ("a/0.wav;One.;anna;train", "a/1.wav;Both.;anna;train", "a/2.wav;both;bob;test")
-    source = table(tmp_path / "mine", "path;text;speaker;split", *rows, "a/0.wav;Two.;bob;test")
+    source = table(tmp_path / "mine", "path;text;speaker;split", *rows, "a/3.wav;Two.;bob;test")
     found = {clip.text: (clip.speaker, clip.role, clip.split) for clip in folder.clips(source)}
     assert found["One."] == ("anna", "adaptation", "train")
     assert found["both"] == ("bob", "never_seen", "train"), "anna says it in training"
@@ -292,6 +290,114 @@ def test_a_table_split_by_speaker_has_test_speakers_who_are_never_seen(tmp_path)
         "pretraining",
         "never_seen",
     }
+
+
+@pytest.mark.parametrize("form", ["folder", "csv"])
+def test_transcripts_in_capitals_become_sentences(tmp_path, form):
+    sentences = ("SHE SAID NO", "I'M HERE", "NASA")
+    source = table(tmp_path / "mine", "path,text", *(f"a/{i}.wav,{said}" for i, said in enumerate(sentences)))
+    if form == "folder":
+        (source / "all.csv").unlink()
+        for number, said in enumerate(sentences):
+            standins.note(source / "a" / f"{number}.txt", said)
+    assert [item.text for item in read(source).utterances] == ["She said no.", "I'm here.", "Nasa."]
+
+
+def test_an_abbreviation_among_sentences_keeps_its_capitals(tmp_path):
+    source = table(tmp_path / "mine", "path,text", "a/0.wav,NASA.", "a/1.wav,They said NASA.")
+    assert [item.text for item in read(source).utterances] == ["NASA.", "They said NASA."]
+
+
+def test_every_format_that_is_read_is_used_and_the_others_are_named(tmp_path):
+    formats = {
+        ".aiff": "AIFF",
+        ".au": "AU",
+        ".caf": "CAF",
+        ".mp3": "MP3",
+        ".ogg": "OGG",
+        ".w64": "W64",
+        ".FLAC": "FLAC",
+    }
+    source = tmp_path / "mine"
+    for suffix, name in (formats | {".opus": "OGG"}).items():
+        file = source / "a" / f"{suffix[1:]}{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, standins.tone(), 16_000, format=name, subtype="OPUS" if suffix == ".opus" else None)
+        standins.note(file.with_suffix(".txt"), f"This is {suffix[1:]}.")
+    for name in ("phone.m4a", "old.WMA", "film.mp4"):
+        standins.note(source / "a" / name, "no sound that is read")
+        standins.note((source / "a" / name).with_suffix(".txt"), "Words.")
+    (source / "a" / "gone.wav").symlink_to(tmp_path / "nowhere" / "gone.wav")
+    standins.note(source / "a" / "gone.txt", "Words.")
+    standins.note(source / "a" / "alone.txt", "Words.")
+    standins.note(source / "a" / "mp3.m4a", "what mp3.mp3 was made of")
+    standins.sound(tmp_path / "disk" / "linked.wav")
+    standins.note(tmp_path / "disk" / "linked.txt", "In a linked folder.")
+    (source / "bob").symlink_to(tmp_path / "disk")
+    (source / "bob" / "loop").symlink_to(source)
+    corpus = read(source)
+    used = {f"a_{suffix[1:]}" for suffix in formats} | {"a_opus", "bob_linked"}
+    assert {item.utterance for item in corpus.utterances} == used
+    reasons = {entry["utterance"]: entry["reason"] for entry in corpus.set_aside}
+    assert reasons.keys() == {"a_phone", "a_old", "a_film", "a_gone", "a_alone"}
+    assert (
+        reasons["a_phone"] == "phone.m4a: cannot be read as audio (Format not recognised); convert it to wav or flac."
+    )
+    assert "gone.wav: a link to a file that is not there" in reasons["a_gone"]
+    assert "alone.txt: there is no recording of that name" in reasons["a_alone"]
+
+
+@pytest.mark.parametrize(
+    ("recording", "note"),
+    [("Jose\u0301.wav", "Jos\u00e9.txt"), ("REC01.WAV", "REC01.TXT"), ("Rec1.wav", "REC1.txt"), ("a.b.wav", "A.B.TXT")],
+)
+def test_a_transcript_is_found_by_its_name_in_any_case_and_form_of_accents(tmp_path, recording, note):
+    standins.sound(tmp_path / "mine" / "ann" / recording)
+    standins.note(tmp_path / "mine" / "ann" / note, "Hello.")
+    corpus = read(tmp_path / "mine")
+    assert [item.text for item in corpus.utterances] == ["Hello."] and not corpus.set_aside
+    assert read(tmp_path / "mine", never_seen=["ANN"]).speakers("never_seen") == ["ann"]
+    shutil.move(tmp_path / "mine" / "ann" / note, tmp_path / "note")
+    standins.note(tmp_path / "mine" / "all.csv", f"path,text\nAnn/{recording.swapcase()},Hello again.")
+    assert [item.text for item in read(tmp_path / "mine").utterances] == ["Hello again."]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Path,Text,,\na/0.wav,Caf\u00e9 one.,,\na/1.wav,Two.\n",
+        "sep=;\nPATH;TEXT\na/0.wav;Caf\u00e9 one.\na/1.wav;Two.;;\n",
+        ";\n Text ; path;Severity\nCaf\u00e9 one.;a/0.wav;mild\nTwo.;a/1.wav\n",
+    ],
+)
+def test_a_csv_is_read_as_spreadsheets_write_it(tmp_path, content, encoding):
+    source = table(tmp_path / "mine", "", name="ALL.CSV")
+    (source / "ALL.CSV").write_bytes(content.replace("\n", "\r\n").encode(encoding))
+    corpus = read(source)
+    assert [item.text for item in corpus.utterances] == ["Caf\u00e9 one.", "Two."]
+    assert corpus.utterances[0].recipe == ({"severity": "mild"} if "mild" in content else {})
+    standins.note(source / "a" / "0.txt", "Caf\u00e9 one.", encoding)
+    (source / "ALL.CSV").unlink()
+    assert read(source).utterances[0].text == "Caf\u00e9 one."
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("path,text\na/0.wav,One.\n\na/1.wav,Two.\n./A/0.WAV,One.\n", "all.csv, lines 2 and 5: both list ./A/0.WAV"),
+        ("sep=;\npath;text\na/0.wav;One.\na\\0.wav;Two.\n", "lines 3 and 4: both list"),
+        ("path,text,,\na/0.wav,Hello, you.,\n", "line 2: 4 values for 2 columns"),
+        ("path,Text,text\na/0.wav,Hello.,Hi.\n", "a column name occurs twice"),
+        ("sep=;\npath;text;split\na/0.wav;One.;dev\n", "line 3: the split 'dev'"),
+        ("path,text\na/0.wav\n", "line 2: 1 values for 2 columns"),
+    ],
+)
+def test_what_a_csv_would_lose_is_told_with_its_lines(tmp_path, content, told):
+    source = table(tmp_path / "mine", "")
+    (source / "all.csv").write_text(content)
+    with pytest.raises(CorpusError, match=told):
+        read(source)
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
