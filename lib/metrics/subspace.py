@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 1 << 25
+ROWS = 2048  # of which the products are summed: their differences stay in a CPU's cache
 WELL_CONDITIONED = 1e6
 SIDE_BY_SIDE = 1e4  # condition number up to which tangents are right to about 1e-8 of themselves
 STEEPEST = 10.0  # tangent
@@ -56,13 +57,17 @@ def principal_angles(first: Tensor, second: Tensor, rank: int | None = None) -> 
         )
     if rank is not None and rank < 1:
         raise SubspaceError(f"The rank is {rank}: give at least 1, or None for the whole column space.")
-    first, second = first.double(), second.double()
+    return _angles(first, second, rank)
+
+
+def _angles(first: Tensor, second: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    """`principal_angles` of matrices that have been looked at."""
     if rank is not None or 2 * first.shape[2] > first.shape[1] or first.shape != second.shape:
-        return _from_bases(first, second, rank)
+        return _from_bases(first.double(), second.double(), rank)
     angles, sure = _from_tangents(first, second)
     count = torch.full((len(first),), first.shape[2], device=first.device)
     if not sure.all():
-        others, count[~sure] = _from_bases(first[~sure], second[~sure], None)
+        others, count[~sure] = _from_bases(first[~sure].double(), second[~sure].double(), None)
         angles[~sure] = torch.nn.functional.pad(others, (0, angles.shape[1] - others.shape[1]))
     return angles[:, : int(count.max()) if len(count) else 0], count
 
@@ -80,6 +85,7 @@ def _from_bases(first: Tensor, second: Tensor, rank: int | None) -> tuple[Tensor
     return angles, count
 
 
+@torch.inference_mode()
 def compare(
     before: Mapping[str, Tensor],
     after: Mapping[str, Tensor],
@@ -107,8 +113,8 @@ def compare(
         for start in range(0, len(names), size):
             part = names[start : start + size]
             weights = ([model[name].detach().reshape(shape) for name in part] for model in (before, after))
-            stacks = (torch.stack(each).to(device).double() for each in weights)
-            found = (values.cpu().numpy() for values in principal_angles(*stacks, rank))
+            stacks = (torch.stack(each).to(device) for each in weights)
+            found = (values.cpu().numpy() for values in _angles(*stacks, rank))
             for name, row, count in zip(part, *found, strict=True):
                 angles[name] = row[:count]
     return angles
@@ -120,12 +126,11 @@ def _check_batch(matrices: Tensor, name: str) -> None:
             f"The {name} matrices have shape {tuple(matrices.shape)} and type {matrices.dtype}: "
             "give floats of shape (batch, rows, columns), a vector as one column."
         )
-    bad = ~torch.isfinite(matrices).all(dim=(1, 2)) if len(matrices) else torch.zeros(0, dtype=torch.bool)
-    if bad.any():
-        raise SubspaceError(f"Matrix {int(bad.int().argmax())} of the {name} ones holds NaN or infinite entries.")
-    zero = ~matrices.any(dim=2).any(dim=1)
-    if zero.any():
-        raise SubspaceError(f"Matrix {int(zero.int().argmax())} of the {name} ones is zero and spans nothing.")
+    for place, peak in enumerate(torch.linalg.vector_norm(matrices, torch.inf, dim=(1, 2)).tolist()):
+        if not math.isfinite(peak):
+            raise SubspaceError(f"Matrix {place} of the {name} ones holds NaN or infinite entries.")
+        if not peak:
+            raise SubspaceError(f"Matrix {place} of the {name} ones is zero and spans nothing.")
 
 
 def _check_weight(name: str, before: Tensor, after: Tensor) -> None:
@@ -137,22 +142,27 @@ def _check_weight(name: str, before: Tensor, after: Tensor) -> None:
     if before.ndim == 0 or before.numel() == 0:
         raise SubspaceError(f"The weight {name} has shape {tuple(before.shape)}, which spans nothing: leave it out.")
     for weight in (before, after):
-        if not torch.is_floating_point(weight) or not torch.isfinite(weight).all():
+        peak = torch.linalg.vector_norm(weight, torch.inf).item() if torch.is_floating_point(weight) else math.nan
+        if not math.isfinite(peak):
             raise SubspaceError(f"The weight {name} holds NaN, infinite or integer entries: leave it out.")
-        if not weight.any():
+        if not peak:
             raise SubspaceError(f"The weight {name} is zero and spans nothing: leave it out.")
 
 
 def _from_tangents(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Angles (batch, p), largest first, of tall pairs (batch, n, p), and (batch,) whether they can be relied on."""
-    columns, tiny = first.shape[2], torch.finfo(torch.float64).tiny
-    change = second - first
-    scale, change_scale = (matrix.norm(dim=1).clamp(min=tiny) for matrix in (first, change))
-    first, change = first / scale[:, None], change / change_scale[:, None]
-    across = first.mT @ change
-    gram = torch.cat(
-        [torch.cat([first.mT @ first, across], dim=2), torch.cat([across.mT, change.mT @ change], dim=2)], dim=1
-    )
+    columns = first.shape[2]
+    gram = first.new_zeros(len(first), 2 * columns, 2 * columns, dtype=torch.float64)
+    for one, other in zip(first.split(ROWS, 1), second.split(ROWS, 1), strict=True):
+        one = one.double()
+        change = other.double() - one
+        for corner, (left, right) in {(0, 0): (one, one), (1, 0): (change, one), (1, 1): (change, change)}.items():
+            row, column = (slice(side * columns, (side + 1) * columns) for side in corner)
+            gram[:, row, column] += left.mT @ right  # the lower triangle is all that is read
+    scale = gram.diagonal(dim1=1, dim2=2).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    gram /= scale[:, :, None]
+    gram /= scale[:, None]
+    scale, change_scale = scale.split(columns, 1)
     lower, condition = _cholesky(gram)[::2]
     ratio = change_scale / scale
     along = lower[:, :columns, :columns].mT + lower[:, columns:, :columns].mT * ratio[:, None]
@@ -160,9 +170,36 @@ def _from_tangents(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     # QR and not LU, which gives wrong answers in some builds of MKL once torch has been told its number of threads
     basis, triangle = torch.linalg.qr(torch.where(along.isfinite(), along, 0.0).mT)
     quotient = torch.linalg.solve_triangular(triangle, basis.mT @ outside.mT, upper=True).mT
-    tangents = torch.linalg.svdvals(torch.where(quotient.isfinite(), quotient, 0.0))
-    sure = quotient.isfinite().all(-1).all(-1) & (condition < SIDE_BY_SIDE) & (tangents[:, 0] < STEEPEST)
+    finite = quotient.isfinite().all(-1).all(-1)
+    tangents = _singular_values(torch.where(finite[:, None, None], quotient, 0.0))
+    sure = finite & (condition < SIDE_BY_SIDE) & (tangents[:, 0] < STEEPEST)
     return tangents.atan(), sure
+
+
+def _singular_values(matrices: Tensor) -> Tensor:
+    """Singular values (batch, p), largest first, of square matrices: from A'A where all are within `SPREAD`."""
+    squares = torch.linalg.eigvalsh(matrices.mT @ matrices).flip(1)
+    values, uneven = squares.clamp(min=0.0).sqrt(), ~(squares[:, -1] > SPREAD**2 * squares[:, 0])
+    if uneven.any():
+        values[uneven] = torch.linalg.svdvals(matrices[uneven])
+    return values
+
+
+def _full_rank(matrices: Tensor) -> Tensor:
+    """(batch,) whether wide or square matrices have full rank.
+
+    They have it where AA' has a Cholesky factor after twice what rounding may hide has been taken off its diagonal.
+    """
+    scaled = _scaled(matrices)
+    gram, epsilon = scaled @ scaled.mT, max(scaled.shape[1:]) * torch.finfo(torch.float64).eps
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    diagonal -= 4 * epsilon * diagonal.sum(1, keepdim=True)
+    doubtful = torch.linalg.cholesky_ex(gram).info > 0
+    full = ~doubtful
+    if doubtful.any():
+        values = torch.linalg.svdvals(scaled[doubtful])
+        full[doubtful] = values[:, -1] > epsilon * values[:, 0]
+    return full
 
 
 def _bases(matrices: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
@@ -177,9 +214,8 @@ def _bases(matrices: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     if rank is not None:
         basis, doubtful = _leading(matrices, most)
     elif columns >= rows:
-        _, _, condition = _cholesky(_scaled(matrices) @ _scaled(matrices).mT)
-        doubtful = ~(condition < WELL_CONDITIONED)
-        basis = torch.eye(rows, dtype=matrices.dtype, device=matrices.device).repeat(len(matrices), 1, 1)
+        doubtful = ~_full_rank(matrices)
+        basis = torch.eye(rows, dtype=matrices.dtype, device=matrices.device).expand(len(matrices), -1, -1).clone()
     else:
         basis, condition = _cholesky_qr(matrices)
         doubtful = ~(condition < WELL_CONDITIONED)
