@@ -25,9 +25,8 @@ def cache_root() -> Path:
     return Path(os.environ.get("STUDY_CACHE") or DATA / "cache")
 
 
-def built_root() -> Path:
-    """Where prepared corpora are kept: `built` in STUDY_CACHE, or data/built."""
-    return cache_root() / "built" if os.environ.get("STUDY_CACHE") else DATA / "built"
+# Where prepared corpora are kept: `built` in the STUDY_CACHE that a process starts with, or data/built.
+BUILT = cache_root() / "built" if os.environ.get("STUDY_CACHE") else DATA / "built"
 
 
 def name_key(name: str | Path) -> str:

@@ -75,15 +75,31 @@ def librispeech(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recordings(librispeech) -> list[Recording]:
-    """LibriSpeech test-other, 5 speakers with 10 utterances each."""
-    found = []
+def recordings(request, tmp_path_factory) -> list[Recording]:
+    """LibriSpeech test-other, 5 speakers with 10 utterances each; where it is not there, bundled voices' speech."""
+    if real_recordings.place_of("librispeech") is None:
+        return made_recordings(tmp_path_factory.getbasetemp().parent / "recordings.lock")
+    librispeech, found = request.getfixturevalue("librispeech"), []
     for transcript in sorted(librispeech.glob("*/*/*/*/*.trans.txt")):
         for line in transcript.read_text().splitlines():
             utterance, text = line.split(" ", 1)
             wave = audio.read(transcript.parent / f"{utterance}.flac")
             found.append(Recording(utterance, utterance.split("-")[0], wave, text))
     return found
+
+
+def made_recordings(lock: Path) -> list[Recording]:
+    """Five bundled voices with ten utterances each, made by the first test process that needs them."""
+    from lib import study
+    from lib.corpora.corpus import ROLES
+    from lib.corpora.embedded import build
+
+    cast = ["pre_hibari", "pre_joe", "pre_hibari_low", "pre_joe_high", "pre_joe_low"]
+    counts = dict.fromkeys(ROLES, {"train": 8, "validation": 1, "test": 1})
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        corpus = build.build(study.load_profile("smoke")["corpus"] | {"cast": cast, "counts": counts})
+    return [Recording(item.utterance, item.speaker, corpus.wave(item), item.text) for item in corpus.utterances]
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,15 @@ GOT = {
 }
 
 
+def place_of(name: str) -> Path | None:
+    """The folder of a corpus's real recordings, in STUDY_RECORDINGS or else data/downloads; None if there is none."""
+    folders = (place / each for place in PLACES for each in (name, *ALSO.get(name, ())))
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def recordings_of(name: str) -> Path:
-    """The folder of a corpus's real recordings, in STUDY_RECORDINGS or else data/downloads; or a skip that says how to
-    get them."""
-    for folder in (place / each for place in PLACES for each in (name, *ALSO.get(name, ()))):
-        if folder.is_dir():
-            return folder
+    """That folder, or a skip that says how to get the recordings."""
+    if (found := place_of(name)) is not None:
+        return found
     to = Path(NAMED or "data/downloads") / name
     pytest.skip(f"the real recordings of {name} are not there: {GOT[name].format(to=to)}")

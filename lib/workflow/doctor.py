@@ -26,7 +26,7 @@ from pathlib import Path
 
 from lib import pretrained
 from lib.cli import CORES, print_table
-from lib.files import DATA, ROOT, built_root, cache_root
+from lib.files import BUILT, DATA, ROOT, cache_root
 
 LEAST, FEW = 1, 10  # GiB free, below which nothing can be done and below which a demo run may not end
 THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "MALLOC_ARENA_MAX")
@@ -199,7 +199,7 @@ def places() -> Iterator[Finding]:
     wanted = (
         ("results", results, "STUDY_RESULTS"),
         ("caches", cache_root(), "STUDY_CACHE"),
-        ("prepared corpora", built_root(), "STUDY_CACHE"),
+        ("prepared corpora", BUILT, "STUDY_CACHE"),
         ("temporary files", Path(tempfile.gettempdir()), "TMPDIR"),
     )
     for what, folder, variable in wanted:

@@ -23,9 +23,8 @@ from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance
 from lib.corpora.disorders.profile import COHORTS, SEVERITIES, Profile, draw_profile
 from lib.corpora.disorders.simulate import simulate
-from lib.corpora.embedded.recipe import DATA
 from lib.corpora.made import collect, complete, finished, keep, set_aside
-from lib.files import fingerprint
+from lib.files import BUILT, fingerprint
 from lib.workers import map_in_processes
 
 VERSION = 1  # of the samples that a job gives; part of the corpus's hash
@@ -168,7 +167,7 @@ def pink_noise(samples: int, random: np.random.Generator) -> np.ndarray:
     return noise / np.sqrt(np.mean(noise**2))
 
 
-def build(recipe: dict, source: Corpus, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
+def build(recipe: dict, source: Corpus, root: str | Path = BUILT, cores: int | None = None) -> Corpus:
     """Build, finish or just load the corpus of a recipe on a source corpus, in `<root>/simulated-<hash>/`.
 
     The hash covers the recipe, the source and every profile drawn. cores: worker processes, by default all there are.

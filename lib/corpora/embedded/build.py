@@ -20,8 +20,9 @@ from lib.corpora import world
 from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, full_disk
 from lib.corpora.embedded import voices
 from lib.corpora.embedded.gate import judge
-from lib.corpora.embedded.recipe import DATA, Job, digest, plan, read_sentences, resolve
+from lib.corpora.embedded.recipe import Job, digest, plan, read_sentences, resolve
 from lib.corpora.made import collect, complete, finished, keep, set_aside
+from lib.files import BUILT
 from lib.workers import map_in_processes, one_thread
 
 BATCH = 8  # utterances a worker judges together
@@ -80,7 +81,7 @@ def work(jobs: list[Job], recipe: dict, folder: Path) -> None:
             keep(folder, wave, Utterance(**{**fields, "recipe": fields["recipe"] | quality}))
 
 
-def build(recipe: dict, root: str | Path = DATA / "built", cores: int | None = None) -> Corpus:
+def build(recipe: dict, root: str | Path = BUILT, cores: int | None = None) -> Corpus:
     """Build, finish or just load the corpus of a recipe, in `<root>/embedded-<hash>/`.
 
     cores: worker processes, by default all there are. Raises `VoiceError` for a missing or damaged voice package and

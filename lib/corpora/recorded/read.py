@@ -21,10 +21,9 @@ import numpy as np
 from lib import audio, text
 from lib.corpora.corpus import Corpus, CorpusError, Utterance, full_disk, write_text
 from lib.corpora.recorded.clip import Clip, safe_name, samples, with_splits
-from lib.files import built_root, file_hash, fingerprint, named
+from lib.files import BUILT, file_hash, fingerprint, named
 from lib.workers import map_in_processes
 
-BUILT = built_root()
 FORMAT = 1  # raise it when the code makes other audio from the same clips
 RECOGNISER = "Whisper tiny.en"
 LONGEST_ID = 200  # bytes
