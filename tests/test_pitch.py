@@ -54,7 +54,7 @@ def test_f0_agrees_with_librosa_pyin_on_real_speech(waves, pyin):
     assert cents < 10
 
 
-def test_f0_agrees_with_world_harvest_better_than_librosa_pyin_does(waves, harvest, pyin):
+def test_f0_agrees_with_world_harvest_better_than_librosa_pyin_does(librispeech, waves, harvest, pyin):
     voicing, close, cents = agreement([track(wave) for wave in waves], harvest)
     pyin_voicing, pyin_close, pyin_cents = agreement(pyin, harvest)
     assert voicing > pyin_voicing

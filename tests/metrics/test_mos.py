@@ -19,7 +19,7 @@ def distillmos():
 
 
 def test_scores_are_those_of_distillmos_at_every_length(recordings, distillmos):
-    long = next(r.wave for r in recordings if len(r.wave) > 160000)
+    long = np.concatenate([r.wave for r in recordings[:12]])
     waves = [long[:141000], long[:121000], long[:43000], long[:2000]]
     found = mos.score(waves)["mos_predicted"]
     assert np.allclose(found, [distillmos(wave) for wave in waves], atol=1e-4)

@@ -96,7 +96,7 @@ def test_the_rate_counts_swells_of_energy():
     assert prosody.timing([wave])["rate"][0] == pytest.approx(4, rel=0.05)
 
 
-def test_mean_f0_is_that_of_pyworld_on_real_speech(speech):
+def test_mean_f0_is_that_of_pyworld_on_real_speech(librispeech, speech):
     import warnings
 
     with warnings.catch_warnings():
