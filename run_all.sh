@@ -108,6 +108,20 @@ install() {
     fi
     fail "the packages could not be installed: ${reason:-pip gave no reason}; then run the same command again (log: $log)."
   fi
+  first_on_the_path
+}
+
+# A notebook's kernel, in whatever folder it is started, finds this checkout's lib before a folder's or a package's own
+# (only PYTHONPATH comes before it), and torch's threads wait there as lib/__init__.py says.
+first_on_the_path() {
+  local site root
+  root=$("$python" -c 'import os; print(ascii(os.getcwd()))')
+  for site in "$environment"/lib/python3.*/site-packages; do
+    [[ ! -d $site ]] || cat >"$site/speech-adaptation-study.pth" <<TEXT
+import os, sys; sys.path.insert(sys.path.index(os.path.dirname(os.__file__)), $root)
+import os; os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+TEXT
+  done
 }
 
 # Sets python to the environment's, which it makes or brings up to date if its stamp does not match the pins.

@@ -19,3 +19,5 @@ def _numba_cache() -> None:
 
 
 _numba_cache()
+# torch's threads on a CPU sleep soon where another process has the core that they wait for; read once, as torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -16,6 +16,7 @@ from lib.corpora.recorded.read import BUILT
 from lib.files import cache_root
 print(json.dumps({"built": str(BUILT), "cache": str(cache_root()), "numba": os.environ.get("NUMBA_CACHE_DIR")}))
 """
+WAITING = "import os, sys, lib; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
 
 
 def places(home: Path, **variables: str) -> dict:
@@ -37,6 +38,15 @@ def test_compiled_code_stays_where_numba_keeps_it_or_goes_beside_the_features_wi
     assert places(tmp_path)["numba"] is None
     assert places(Path("/proc/self/no home"))["numba"] == str(DATA / "cache/numba")
     assert places(Path("/proc/self/no home"), NUMBA_CACHE_DIR="/mine")["numba"] == "/mine"
+
+
+@pytest.mark.parametrize(("own", "taken"), [(None, "3000"), ("7", "7")])
+def test_how_long_threads_spin_is_set_before_torch_reads_it_and_ones_own_value_wins(own, taken):
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"GOMP_SPINCOUNT": own} if own else {})
+    assert subprocess.check_output([sys.executable, "-c", WAITING], env=environment, text=True).split() == [
+        *("False", taken),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -359,3 +359,17 @@ def test_the_library_is_this_checkout_from_the_notebooks_folder():
     command = [sys.executable, "-c", "import lib; print(lib.__file__)"]
     found = subprocess.run(command, cwd=ROOT / "notebooks", env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == ROOT / "lib/__init__.py"
+
+
+def test_a_notebook_finds_this_checkout_in_a_folder_with_a_lib_of_its_own_and_beside_a_foreign_package(clone, tmp_path):
+    packages = clone / ".venv/lib/python3.11/site-packages"
+    for folder in (clone, packages, tmp_path / "foreign"):
+        (folder / "lib").mkdir(parents=True)
+        (folder / "lib/__init__.py").touch()
+    assert call(clone).returncode == 0
+    asked = "import os, site, sys; site.addsitedir(sys.argv[1]); sys.path.append(''); import lib"
+    asked += "; print(os.environ['GOMP_SPINCOUNT'], lib.__file__)"
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-I", "-c", asked, str(packages)]
+    found = subprocess.check_output(command, cwd=tmp_path / "foreign", env=environment, text=True)
+    assert found == f"3000 {clone / 'lib/__init__.py'}\n"

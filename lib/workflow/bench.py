@@ -27,9 +27,9 @@ from lib.cli import print_table
 from lib.files import ROOT, write_json
 from lib.study.protocol import resolve_device
 from lib.study.provenance import device_name
-from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training
+from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training, waiting
 
-ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS)
+ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS, *waiting.ROWS)
 FIELDS = ("name", "peer", "size", "ours_s", "peer_s", "ratio", "bound", "device", "versions")
 LEAST = 6  # utterances: the order of fewer values says nothing
 LARGEST = 4096
