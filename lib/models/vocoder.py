@@ -23,7 +23,7 @@ Vocoder = Callable[[Tensor, Tensor], list[np.ndarray]]
 
 UNIVERSAL = "universal"  # what vocoder.hifigan says for the package's weights
 RATE = 22050  # Hz, of the universal HiFi-GAN; its hop and its mel bands are the study's
-SHARPER = 0.4  # how much of the blur of the study's longer window is taken back, by ear of DistillMOS and GE2E
+SHARPER = 0.4  # how much of the blur of the study's longer window is taken back: DistillMOS and GE2E agree best
 
 
 def mel_to_magnitude(mel: Tensor, dims: MelDims = MelDims(), updates: int = 30) -> Tensor:

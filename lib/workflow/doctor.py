@@ -41,6 +41,7 @@ USES = {
     "dnsmos": "DNSMOS",
     "minilm": "LD's reading of prompts",
     "hifigan": "universal vocoder",
+    "hifigan": "HiFi-GAN, speech is made by Griffin-Lim",
     "joe": "VITS for LD, no voice of the embedded corpus",
 }
 
