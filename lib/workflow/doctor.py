@@ -40,7 +40,6 @@ USES = {
     "distillmos": "predicted MOS, no embedded corpus",
     "dnsmos": "DNSMOS",
     "minilm": "LD's reading of prompts",
-    "hifigan": "universal vocoder",
     "hifigan": "HiFi-GAN, speech is made by Griffin-Lim",
     "joe": "VITS for LD, no voice of the embedded corpus",
 }
