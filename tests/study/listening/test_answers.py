@@ -15,6 +15,7 @@ from lib.study.claims import Bench, load_claims
 from lib.study.listening import answers, plan, stimuli
 from lib.study.listening.make import protocol, williams
 from lib.study.listening.stimuli import ListeningError
+from lib.study.report.index import write_report
 from lib.study.statistics import interval
 
 EVERY = ["mos", "smos", "xab", "preference", "mushra"]
@@ -200,6 +201,8 @@ def test_speech_of_a_profile_comes_with_its_recordings_and_rows_go_to_its_runs(t
     assert len(rows) == 4 * (4 * 4 + 4) and set(rows["utterance"]) == {"s00", "s01", "s02", "s03"}
     assert study.read_manifests("smoke")["ht-listeners-s0"]["listeners"] == 4
     assert "3.64" in capsys.readouterr().out  # published, beside
+    page = write_report(study.load_profile("smoke"), "HT").read_text(encoding="utf-8")
+    assert page.count("16 answers of 4 listeners") == 3
 
 
 def test_a_papers_protocol_has_the_systems_that_the_profile_keeps_speech_of():
