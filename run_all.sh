@@ -236,8 +236,9 @@ fi
 check_places
 
 # The lock on the profile replaces Snakemake's own, which a kill leaves behind.
+# The greedy scheduler needs no solver and none of its temporary files.
 set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
-  --quiet host reason --nolock $limits "$@"
+  --scheduler greedy --quiet host reason --nolock $limits "$@"
 if [[ $profile == paper ]]; then
   "$python" -m lib estimate --profile paper --device "$device" >&2 ||
     say "How long it will take could not be measured; the run goes on."

@@ -3,10 +3,14 @@
 import importlib.metadata
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+
+from lib.workflow import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
@@ -49,6 +53,32 @@ def test_the_licences_that_packages_state_by_identifier_are_those_of_the_table()
     for name, said in known.items():
         for part in re.split(r" AND | OR ", said):
             assert part in table()[name][1], name
+
+
+def needed(pins: Iterable[str]) -> dict[str, list[str]]:
+    """Every package that the pins need here, and which of its requirements the installed versions do not meet."""
+    found, queue = {}, [Requirement(pin) for pin in pins]
+    while queue:
+        wanted = queue.pop()
+        name = re.sub(r"[-_.]+", "-", wanted.name).lower()
+        extras = {"", *wanted.extras}
+        if (name, *sorted(extras)) in found:
+            continue
+        asked = [Requirement(line) for line in importlib.metadata.requires(name) or []]
+        asked = [r for r in asked if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
+        unmet = [r for r in asked if not r.specifier.contains(importlib.metadata.version(r.name), prereleases=True)]
+        found[name, *sorted(extras)] = [str(r) for r in unmet]
+        queue += asked
+    return {name: unmet for (name, *_), unmet in found.items()}
+
+
+def test_whatever_the_pinned_packages_need_is_pinned_and_meets_their_requirements():
+    own, others = doctor.pins()
+    found = needed(own)
+    pinned = {re.sub(r"[-_.]+", "-", name).lower() for name in own | others}
+    of_a_gpu = {name for name in found if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert set(found) - of_a_gpu - pinned == set()
+    assert {name: unmet for name, unmet in found.items() if unmet} == {}
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -373,3 +373,9 @@ def test_a_notebook_finds_this_checkout_in_a_folder_with_a_lib_of_its_own_and_be
     command = [sys.executable, "-I", "-c", asked, str(packages)]
     found = subprocess.check_output(command, cwd=tmp_path / "foreign", env=environment, text=True)
     assert found == f"3000 {clone / 'lib/__init__.py'}\n"
+
+
+def test_the_order_of_steps_is_found_without_a_solver_unless_another_scheduler_is_asked_for(clone):
+    assert call(clone, "--", "--scheduler", "ilp").returncode == 0
+    line = (clone / "calls").read_text().splitlines()[-1]
+    assert line.startswith("snakemake") and line.index("--scheduler greedy") < line.index("--scheduler ilp")
