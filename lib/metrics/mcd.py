@@ -13,6 +13,7 @@ about 5 dB for a recording against itself. `lib.metrics.filterbank_mcd` is the f
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,6 +90,7 @@ def mel_cepstra(wave: np.ndarray, settings: Settings = STANDARD, f0: tuple | Non
 
 def track(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """WORLD's F0 in Hz, 0 where unvoiced, and its times in s, both `(frames,)`: what the envelope's windows follow."""
+    warnings.filterwarnings("ignore", message="pkg_resources")  # pyworld's import says where it is installed
     import pyworld
 
     samples = np.ascontiguousarray(wave, dtype=np.float64)

@@ -157,7 +157,7 @@ def test_a_changed_backbone_refutes_the_claim_that_nothing_is_forgotten(judged):
     content = claims.load_claims()
     content["claims"] = [claim for claim in content["claims"] if claim["id"] == "HT3"]
     record = claims.judge(content, rows, {}, PROFILE)[0]
-    assert record["parts"][1]["value"] == 1.0
+    assert record["parts"][2]["value"] == 1.0
     content["papers"]["HT"]["gates"] = []
     assert claims.judge(content, rows, {}, PROFILE)[0]["verdict"] == "not reproduced"
 
