@@ -17,7 +17,7 @@ VOICED_CONSONANTS = "bdvzɡmnŋlɹɾwjðʒʤ"
 VOICELESS_CONSONANTS = "fhkpstʃʧθʔT"
 PHONES = VOWELS + VOICED_CONSONANTS + VOICELESS_CONSONANTS
 SYMBOLS: tuple[str, ...] = (PADDING, SILENCE, " ", *PUNCTUATION, *STRESS, *PHONES)
-IN_CAPITALS = 4  # words of a transcript in capitals that is no abbreviation
+IN_CAPITALS = 3  # words of a transcript in capitals that is no abbreviation
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
 

@@ -118,9 +118,9 @@ def _from_folder(folder: Path, condition: str) -> Iterator[Clip]:
     """A clip for each recording, and one without for each transcript that has none."""
     files = audio.recordings(folder)
     there = {name_key(file.with_suffix("")) for file in files}
-    alone = [file for file in walk(folder) if file.suffix.lower() == ".txt"]
-    alone = [file for file in alone if name_key(file.with_suffix("")) not in there]
-    for file in sorted(files + alone if files else ()):
+    notes = (file for file in walk(folder) if file.suffix.lower() == ".txt")
+    alone = {file for file in notes if name_key(file.with_suffix("")) not in there}
+    for file in sorted({*files, *alone} if files else ()):
         path = PurePosixPath(file.relative_to(folder).as_posix())
         sentence, problem = transcript(file.with_suffix(".txt"))
         if file in alone:
