@@ -143,6 +143,8 @@ def transcribe(options: argparse.Namespace) -> None:
         options.recordings, options.system, options.weights, resolve_device(options.device)
     )
     print(f"Whisper {facts['whisper']['name']}, before and after {facts['system']['name']}", file=sys.stderr)
+    if warning := facts["system"].get("warning"):
+        print(warning, file=sys.stderr)
     for each in heard:
         told = [each.failed] if each.failed else [f"before: {each.before.strip()}", f"after:  {each.after.strip()}"]
         print("\n  ".join([str(each.recording), *told]))

@@ -16,9 +16,10 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.recorded import folder as recordings
 from lib.files import replace_file, write_json
 from lib.metrics import wer
+from lib.papers.ha import own_page
 from lib.papers.ha.best import Best
 from lib.papers.ha.data import AsrError
-from lib.papers.ha.measure import export, recognise
+from lib.papers.ha.measure import base_model, export, recognise
 from lib.papers.ha.systems import EVERYBODY, Systems
 from lib.study.profile import results_root
 from lib.study.protocol import Part
@@ -33,9 +34,10 @@ SHARE = 5  # one in so many of them, or of the sentences of fewer speakers
 class Adapted:
     """What `adapt` made: the PEFT checkpoint's folder, and a table with WER and CER before and after.
 
-    scores: one row per test utterance: utterance, speaker, seconds, reference, before, after (transcripts), wer_before,
-    wer_after, cer_before, cer_after. best_step: the step of training that was kept, the one with the lowest loss on the
-    validation part; 0 is Whisper as it was. validated: utterances of that part.
+    scores: one row per test utterance: utterance, speaker, heard (whether training heard the speaker), seconds,
+    reference, before, after (transcripts), wer_before, wer_after, cer_before, cer_after. best_step: the training step
+    that was kept, the one with the lowest loss on the validation part; 0 is Whisper as it was. validated: utterances of
+    that part. page: report.html, which tells people all of it.
     """
 
     adapter: Path
@@ -43,6 +45,7 @@ class Adapted:
     set_aside: list[dict]
     best_step: int
     validated: int
+    page: Path | None = None
 
     @property
     def errors(self) -> tuple[float, float]:
@@ -143,10 +146,9 @@ def adapt(
 
     folder: recordings as `lib.corpora.recorded.folder.read` takes them. output: gets adapter_model.safetensors and
     adapter_config.json (for `peft.PeftModel.from_pretrained`), transcripts.json, scores.csv, gain.json, which says
-    whether anything was gained, and the training's checkpoint; by default a folder of the folder's name among the
-    profile's results. Utterances that cannot be used
-    are set aside and listed. Raises AsrError for a system that is no low-rank update, and for a folder without
-    training or test utterances.
+    whether anything was gained, report.html, a page about all of it, and the training's checkpoint; by default a folder
+    of the folder's name among the profile's results. Utterances that cannot be used are set aside and listed. Raises
+    AsrError for a system that is no low-rank update, and for a folder without training or test utterances.
     """
     spec = Systems(profile).system(system)
     if spec["method"] not in ("lora", "hyper") or spec["level"] != EVERYBODY:
@@ -166,10 +168,13 @@ def adapt(
     model = study.restore(system, seed)
     export(study, model, place)
     items, after = recognise(study, spec, model)
+    learned = study.select("adaptation", "train")
+    heard = {item.speaker for item in learned}
     scores = pd.DataFrame(
         {
             "utterance": [item.utterance for item in items],
             "speaker": [item.speaker for item in items],
+            "heard": [item.speaker in heard for item in items],
             "seconds": [item.seconds for item in items],
             "reference": [item.text for item in items],
         }
@@ -185,5 +190,10 @@ def adapt(
     made = Adapted(place, scores, [*corpus.set_aside, *study.set_aside], best_step, len(study.held))
     before, after = made.errors
     facts = {"gained": made.gained, "wer_before": before, "wer_after": after, "told": made.told()}
-    write_json(place / "gain.json", facts | {"best_step": best_step, "validated": made.validated})
+    steps = {"best_step": best_step, "validated": made.validated}
+    write_json(place / "gain.json", facts | steps)
+    about = {"system": system, "whisper": f"Whisper {study.settings['whisper']['name']}", "place": place.name}
+    about |= {"folder": Path(folder).resolve().name, "base": base_model(study.settings["whisper"])}
+    about |= {"steps": study.train_config(spec, seed).steps, "trained": (len(learned), len(heard))}
+    made.page = own_page.write(place, scores, about | steps | {"set_aside": made.set_aside})
     return made

@@ -121,7 +121,8 @@ def card(path: Path) -> dict:
     """
     path = Path(path)
     if (path / "adapter_config.json").is_file():
-        return {"system": {"name": path.name, "method": "peft"}, "whisper": {"name": _peft(path)[0]}, "context": 5}
+        system = {"name": path.name, "method": "peft", "warning": _warning(path)}
+        return {"system": system, "whisper": {"name": _peft(path)[0]}, "context": 5}
     if not path.is_file():
         raise AsrError(f"{path}: there are no weights: {TRAIN.format('hyper')}.")
     try:
@@ -252,6 +253,15 @@ def _peft(folder: Path) -> tuple[str, dict]:
         return str(config["base_model_name_or_path"]).removeprefix("openai/whisper-"), config
     except (OSError, ValueError, KeyError):
         raise AsrError(f"{folder}: adapter_config.json is damaged: adapt again.") from None
+
+
+def _warning(folder: Path) -> str:
+    """What gain.json says of an adapter that gains nothing, "" of others."""
+    try:
+        found = json.loads((folder / "gain.json").read_text(encoding="utf-8"))
+        return "" if found["gained"] else found["told"]
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def _factors(folder: Path, model: Whisper) -> LowRank:

@@ -60,7 +60,8 @@ def test_an_adapter_that_peft_reads_comes_out(made):
 
 def test_errors_before_and_after_are_kept_for_every_test_utterance(made):
     assert set(made.scores["reference"]) == set(TEXTS[:2])
-    assert {"wer_before", "wer_after", "before", "after"} <= set(made.scores)
+    assert {"wer_before", "wer_after", "before", "after"} <= set(made.scores) and made.scores["heard"].any()
+    assert made.page == made.adapter / "report.html" and "lora_w1" in made.page.read_text(encoding="utf-8")
     assert list(made.summary()["speaker"]) == ["a", "b", "all"]
     assert len(pd.read_csv(made.adapter / "scores.csv")) == len(made.scores)
     assert len(json.loads((made.adapter / "transcripts.json").read_text())) == len(made.scores)
