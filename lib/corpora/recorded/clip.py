@@ -12,6 +12,7 @@ import numpy as np
 
 from lib import audio
 from lib.corpora.corpus import CorpusError
+from lib.metrics import wer
 
 KEPT_SILENCE = 0.1  # seconds left at either end
 SHORTEST, LONGEST = 0.2, 30.0  # seconds of usable speech; Whisper hears 30
@@ -76,6 +77,7 @@ def split_sentences(sentences: Iterable[str], test: float = 0.1, validation: flo
 def with_splits(clips: Sequence[Clip]) -> list[Clip]:
     """Clips with a split each: their own, that of the same sentence elsewhere, or by the sentence's hash.
 
+    Test clips in which no error could be counted are set aside: whatever is trained is scored on the others.
     Raises `CorpusError` naming both utterances where a sentence is in two splits.
     """
     given: dict[str, Clip] = {}
@@ -89,7 +91,18 @@ def with_splits(clips: Sequence[Clip]) -> list[Clip]:
                 )
     free = split_sentences(c.text for c in clips if not c.problem and normalise(c.text) not in given)
     splits = free | {key: clip.split for key, clip in given.items()}
-    return [replace(clip, split=splits.get(normalise(clip.text), "train")) for clip in clips]
+    return [_countable(replace(clip, split=splits.get(normalise(clip.text), "train"))) for clip in clips]
+
+
+def _countable(clip: Clip) -> Clip:
+    """A clip, set aside where it is of the test split and its text has no words for an error rate."""
+    if clip.problem or clip.split != "test" or not clip.text or wer.has_words(clip.text):
+        return clip
+    problem = (
+        f"{clip.file.name}: the transcript of test utterance {clip.utterance} has no words ({clip.text[:30]!r}): "
+        "errors cannot be counted in it, write what is said or put the utterance into the training split."
+    )
+    return replace(clip, problem=problem)
 
 
 def samples(clip: Clip, trim: bool = True) -> np.ndarray:

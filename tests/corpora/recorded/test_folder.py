@@ -115,6 +115,15 @@ def test_bad_utterances_are_set_aside_and_the_rest_goes_on(tmp_path):
     assert json.loads((corpus.root / "corpus.json").read_text())["set_aside"] == corpus.set_aside
 
 
+@pytest.mark.parametrize("text", ["Um, mhm.", "(inaudible)"])
+def test_a_test_utterance_without_words_to_count_is_set_aside_before_any_training(text):
+    clip = Clip("a", "s", text, Path("a.wav"), split="test")
+    (tested,) = with_splits([clip])
+    (trained,) = with_splits([replace(clip, split="train")])
+    assert "a.wav: the transcript of test utterance a has no words" in tested.problem
+    assert not trained.problem
+
+
 def test_a_folder_that_cannot_be_a_corpus_is_told(tmp_path):
     with pytest.raises(CorpusError, match="nowhere: no such folder"):
         read(tmp_path / "nowhere")
@@ -462,8 +471,8 @@ def test_a_manifest_of_any_sentences_is_valid_or_refused_and_survives_saving(tmp
         assert "same sentence" in str(error)
         return
     done = {clip.utterance: {"samples": 8000} for clip in clips}
-    if not clips:
-        with pytest.raises(CorpusError, match="none of its 0 utterances"):
+    if all(clip.problem for clip in clips):
+        with pytest.raises(CorpusError, match=f"none of its {len(clips)} utterances"):
             recorded._corpus(clips, done, tmp_path, "toy", "abc")
         return
     corpus = recorded._corpus(clips, done, tmp_path, "toy", "abc")
