@@ -20,7 +20,7 @@ usage() {
 Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [-- SNAKEMAKE ARGUMENTS]
        ./run_all.sh test [-- PYTEST ARGUMENTS]
 
-Makes the environment on the first call (Python 3.11 and a C compiler are all it needs), runs what is missing or out
+Makes the environment on the first call (Python 3.11 or 3.12 and a C compiler are all it needs), runs what is missing or out
 of date in the study, and says where the report is. A call that was interrupted is repeated to go on.
 
   --profile NAME   smoke, demo (the default), full or paper: the files in notebooks/profiles; before paper, the
@@ -60,17 +60,17 @@ lock() {
 fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | (fcntl.LOCK_NB if sys.argv[2] == "now" else 0))' "$1" "$2" 2>/dev/null
 }
 
-is_python_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+is_python() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; }
 
 find_python() {
   local name
-  for name in python3.11 python3 python; do
-    if is_python_311 "$name"; then
+  for name in python3.11 python3.12 python3 python; do
+    if is_python "$name"; then
       command -v "$name"
       return
     fi
   done
-  fail "Python 3.11 was not found ($(python3 --version 2>/dev/null || echo 'no python3 at all')); install python3.11, or use conda with environment.yml."
+  fail "Python 3.11 or 3.12 was not found ($(python3 --version 2>/dev/null || echo 'no python3 at all')); install python3.11, or use conda with environment.yml."
 }
 
 check_machine() {
@@ -81,7 +81,7 @@ check_machine() {
   fi
   "$python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
-    fail "Python 3.11's header files are missing; install them (on Debian: apt-get install python3.11-dev)."
+    fail "the header files of $python are missing; install them (on Debian: apt-get install python3-dev, or python3.11-dev)."
   free=$(df -Pk "$([[ -d $environment ]] && echo "$environment" || echo .)" | awk 'NR == 2 { print int($4 / 1000000) }')
   used=0
   if [[ -d $environment ]]; then used=$(du -sk "$environment" | awk '{ print int($1 / 1000000) }'); fi
@@ -95,7 +95,7 @@ install() {
   check_machine
   if [[ $environment == .venv ]] && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear .venv >/dev/null 2>&1 ||
-      fail "the environment .venv could not be made; install Python's venv module (on Debian: apt-get install python3.11-venv)."
+      fail "the environment .venv could not be made; install Python's venv module (on Debian: apt-get install python3-venv, or python3.11-venv)."
   fi
   say "Installing the packages into $environment: some minutes, 7 GB, once (progress in $log)."
   if ! "$environment/bin/python" -m pip install --no-input -c constraints.txt -e . >"$log" 2>&1 </dev/null; then
@@ -130,13 +130,13 @@ ensure_environment() {
   if [[ -n ${CONDA_PREFIX:-} && ${CONDA_DEFAULT_ENV:-} == "$(awk '/^name:/ { print $2 }' environment.yml)" ]]; then
     environment=$CONDA_PREFIX
     python=$environment/bin/python
-    is_python_311 "$python" || fail "the conda environment $CONDA_DEFAULT_ENV has no Python 3.11; make it again with: conda env create -f environment.yml"
+    is_python "$python" || fail "the conda environment $CONDA_DEFAULT_ENV has no Python 3.11 or 3.12; make it again with: conda env create -f environment.yml"
   else
     environment=.venv
   fi
   stamp=$environment/.study-stamp
   wanted="$(cat pyproject.toml constraints.txt | cksum) $PWD"
-  if ! is_python_311 "$environment/bin/python" || [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
+  if ! is_python "$environment/bin/python" || [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
     [[ $environment != .venv ]] || python=$(find_python)
     exec 8<pyproject.toml
     lock 8 now || { say "Waiting for another run_all.sh to finish the environment."; lock 8 wait || true; }

@@ -261,12 +261,12 @@ def test_tests_run_in_the_environment_with_their_own_arguments(clone):
 def test_a_python_of_another_version_is_refused(clone):
     tools = clone.parent / "bin"
     (tools / "python3.11").unlink()
-    assert "Python 3.11 was not found (no python3 at all)" in refusal(call(clone))
+    assert "Python 3.11 or 3.12 was not found (no python3 at all)" in refusal(call(clone))
     put(
         tools / "python3",
         "#!/usr/bin/env bash\n[[ $1 != --version ]] || echo Python 3.9.2\n[[ $1 == --version ]]\n",
     )
-    assert "Python 3.11 was not found (Python 3.9.2)" in refusal(call(clone))
+    assert "Python 3.11 or 3.12 was not found (Python 3.9.2)" in refusal(call(clone))
     put_python(tools / "python3")
     assert call(clone).returncode == 0
 
