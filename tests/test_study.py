@@ -179,6 +179,9 @@ def test_portable_keeps_units_and_addresses():
         ("../Anna Schmidt/s1.wav", "…/s1.wav"),
         ("~/Anna Schmidt/s1.wav", "…/s1.wav"),
         ("file:///home/jane doe/x.wav", "…/x.wav"),
+        ("~jane/x.wav", "…/x.wav"),
+        (r"C:\Users\Jane Doe\x.wav", "…/x.wav"),
+        (r"\\clinic\patients\Anna Schmidt\s1.wav", "…/s1.wav"),
         ("/home/a b/x.wav: no such file; see '/data/c d/e.txt'.", "…/x.wav: no such file; see '…/e.txt'."),
     ],
 )

@@ -14,7 +14,8 @@ from lib.files import ROOT
 
 OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # a repository that a hook is run for
 PART = r"[^\s/]+(?:(?<![:;,]) +[^\s/]+)*"  # of a path; its words may have spaces between them
-FOLDERS = re.compile(rf"(?:file://|(?<![\w/:.~…)])(?:~[\w.-]*|\.\.|…)?)/(?:{PART}/)+")
+FOLDERS = re.compile(rf"(?:file://|(?<![\w/:.~…)])(?:~[\w.-]*|\.\.|…)?)/(?:{PART}/)+|(?<![\w/:.~…)])~[\w.-]+/")
+OF_WINDOWS = re.compile(r"(?<![\w\\])(?:[A-Za-z]:|\\)\\(?:[^\s\\/:]+(?: +[^\s\\/:]+)*\\)+")
 HOMES = re.compile(r"(?<![\w/:.~…)])/(?:home|Users)/(?:[^/:;,'\"\n]|'(?=\w))+(?=$|[:;,\"\n]|'(?!\w))")
 
 
@@ -80,5 +81,5 @@ def portable(value: object) -> object:
     if isinstance(value, (str, Path)):
         text = str(value).replace(f"{ROOT}/", "")
         text = re.sub(rf"{re.escape(str(ROOT))}(?![\w-])", ".", text)
-        return FOLDERS.sub("…/", HOMES.sub("…", text))
+        return OF_WINDOWS.sub("…/", FOLDERS.sub("…/", HOMES.sub("…", text)))
     return value
