@@ -107,12 +107,12 @@ def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, T
     Frame t is centred on sample 160 t; mel magnitudes are floored 80 dB below the wave's largest one.
     """
     lengths = torch.tensor([len(wave) for wave in waves], device=device)
-    padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True).double()
-    window = torch.hann_window(WINDOW, dtype=torch.float64, device=device)
+    padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
+    window = torch.hann_window(WINDOW, device=device)
     spectrum = torch.stft(padded.to(device), FFT, HOP, WINDOW, window, pad_mode="constant", return_complex=True)
     filters, cosines = _matrices(device)
     magnitude = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).sqrt_()  # a third of abs()'s time
-    mel = magnitude.transpose(1, 2) @ filters
+    mel = (magnitude.transpose(1, 2) @ filters).double()
     floor = 10 ** (-RANGE / 20) * mel.amax(dim=(1, 2), keepdim=True)
     return torch.maximum(mel, floor).log() @ cosines, 1 + lengths // HOP
 
@@ -126,4 +126,4 @@ def _matrices(device: str) -> tuple[Tensor, Tensor]:
     centres = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS
     quefrencies = torch.arange(1, ORDER + 1, dtype=torch.float64)
     cosines = 2.0 / BANDS * torch.cos(math.pi * centres[:, None] * quefrencies)
-    return filters.double().to(device), cosines.to(device)
+    return filters.to(device), cosines.to(device)

@@ -88,7 +88,7 @@ def _cepstra(speech: Speech, device: str) -> Bound:
     size = filterbank_mcd.CPU_BATCH if device == "cpu" else batch_of(device)
     waves = sorted(speech.heard + speech.waves, key=len)
     parts = [waves[i : i + size] for i in range(0, len(waves), size)]
-    return Bound("spectra and mel cepstra in float64", lambda: [filterbank_mcd.cepstra(part, device) for part in parts])
+    return Bound("spectra and mel cepstra", lambda: [filterbank_mcd.cepstra(part, device) for part in parts])
 
 
 def librosa_cepstra(wave: np.ndarray) -> np.ndarray:
