@@ -370,7 +370,7 @@ def test_a_notebook_finds_this_checkout_in_a_folder_with_a_lib_of_its_own_and_be
     asked = "import os, site, sys; site.addsitedir(sys.argv[1]); sys.path.append(''); import lib"
     asked += "; print(os.environ['GOMP_SPINCOUNT'], lib.__file__)"
     environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
-    command = [sys.executable, "-I", "-c", asked, str(packages)]
+    command = [sys.executable, "-I", "-S", "-c", asked, str(packages)]  # without this environment's own .pth
     found = subprocess.check_output(command, cwd=tmp_path / "foreign", env=environment, text=True)
     assert found == f"3000 {clone / 'lib/__init__.py'}\n"
 
