@@ -18,6 +18,7 @@ sys.path.insert(0, workflow.basedir)
 from lib.papers.common.real_source import since
 from lib.study import expected_runs, load_profile, results_root
 from lib.study.registry import paper_of, papers
+from lib.workflow import terminal
 from lib.workflow.code import code_digest
 from lib.workflow.steps import OTHER, long_runs, paper_sections, settings, starts
 from lib.workers import compile_librosa
@@ -47,6 +48,9 @@ PAPERS = {key: paper for key, paper in papers().items() if key in PROFILE}
 FIRST = next(iter(PAPERS))  # is done before the others, so that there is something to read
 TOLD = [key for key, paper in PAPERS.items() if not paper.across]
 LONG = long_runs(PROFILE)
+
+if config.get("terminal") == "progress":
+    terminal.show(workflow, {"real": "real voice"} | {key: paper.id for key, paper in PAPERS.items()})
 
 # The real voice: runs of some papers on recordings that may not be there (their rows then say so).
 REAL = PROFILE["real"]

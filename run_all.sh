@@ -17,7 +17,7 @@ cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
 
 usage() {
   cat <<'TEXT'
-Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [-- SNAKEMAKE ARGUMENTS]
+Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [--verbose] [-- SNAKEMAKE ARGUMENTS]
        ./run_all.sh test [-- PYTEST ARGUMENTS]
 
 Makes the environment on the first call (Python 3.11 or 3.12 and a C compiler are all it needs), runs what is missing or out
@@ -28,6 +28,7 @@ of date in the study, and says where the report is. A call that was interrupted 
   --cores N        cores to use; all by default
   --device DEVICE  cpu, cuda or auto (the default: the GPU if there is one)
   --dry-run        list what would run, and run nothing
+  --verbose        show Snakemake's own words, not the steps done, what is running and the time left
   --help           this text
 
 After --, anything Snakemake takes: --forceall, --until claims, --resources gpu=4 to let four steps share the GPU, or
@@ -198,7 +199,7 @@ test_command() {
   exec "$python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"
 }
 
-profile=demo cores="" device=auto dry_run="" python=""
+profile=demo cores="" device=auto dry_run="" terminal=progress python=""
 if [[ ${1:-} == test ]]; then
   shift
   test_command "$@"
@@ -210,6 +211,7 @@ while (($#)); do
     --device) need_value "$@"; device=$2; shift 2 ;;
     --profile=* | --cores=* | --device=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --dry-run) dry_run=yes; shift ;;
+    --verbose) terminal=snakemake; shift ;;
     -h | --help) usage; exit ;;
     --) shift; break ;;
     *) fail "$1 is no option of this command (see ./run_all.sh --help); what is meant for Snakemake comes after --." ;;
@@ -237,7 +239,7 @@ check_places
 
 # The lock on the profile replaces Snakemake's own, which a kill leaves behind.
 # The greedy scheduler needs no solver and none of its temporary files.
-set -- --config "profile=$profile" "device=$device" --rerun-incomplete --rerun-triggers mtime params input code \
+set -- --config "profile=$profile" "device=$device" "terminal=$terminal" --rerun-incomplete --rerun-triggers mtime params input code \
   --scheduler greedy --quiet host reason --nolock $limits "$@"
 if [[ $profile == paper ]]; then
   "$python" -m lib estimate --profile paper --device "$device" >&2 ||

@@ -101,7 +101,15 @@ def refusal(done: subprocess.CompletedProcess) -> str:
 def test_help_names_every_option(clone):
     done = call(clone, "--help")
     assert done.returncode == 0
-    for option in ("--profile", "--cores", "--device", "--dry-run", "test", "--workflow-profile cluster/slurm"):
+    for option in (
+        "--profile",
+        "--cores",
+        "--device",
+        "--dry-run",
+        "--verbose",
+        "test",
+        "--workflow-profile cluster/slurm",
+    ):
         assert option in done.stdout
 
 
@@ -202,6 +210,13 @@ def test_the_demo_on_the_processor_is_what_runs_without_options_and_without_a_gp
     done = call(clone)
     assert "--config profile=demo device=cpu" in (clone / "calls").read_text()
     assert "results/demo/index.html" in done.stderr
+
+
+def test_snakemakes_own_words_are_shown_when_asked_for(clone):
+    call(clone)
+    call(clone, "--verbose")
+    lines = [line for line in (clone / "calls").read_text().splitlines() if line.startswith("snakemake")]
+    assert "terminal=progress" in lines[0] and "terminal=snakemake" in lines[1]
 
 
 def test_processes_keep_the_memory_of_their_tensors_unless_told_otherwise(clone):
