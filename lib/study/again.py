@@ -26,7 +26,7 @@ def judge_again(folder: Path) -> tuple[dict, dict]:
     rows = read_evidence(folder)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     profile = study.load_profile(results["facts"]["profile"])
-    bench = Bench(load_claims(), rows, {}, profile, {}, pd.concat([rows, _means(results, rows)]))
+    bench = Bench(load_claims(), rows, read_manifests(folder), profile, {}, pd.concat([rows, _means(results, rows)]))
     bench.convergence = _plateaus(folder)
     records = [bench.judge(claim) for claim in bench.asked]
     judged = {"claims": records, "gates": bench.gate_records()}
@@ -46,6 +46,16 @@ def read_evidence(folder: Path) -> pd.DataFrame:
         tables.append(table if "paper" in table else table.assign(paper=re.split(r"[-.\d]", path.name)[0]))
     rows = pd.concat(tables, ignore_index=True).drop(columns="part").drop_duplicates()
     return rows.reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)
+
+
+def read_manifests(folder: Path) -> dict[str, dict]:
+    """What results.json says of each paper's corpora, as manifests; none where the run was committed before it did."""
+    facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))["facts"]
+    return {
+        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus}
+        for paper, corpora in facts.get("corpora", {}).items()
+        for corpus in corpora
+    }
 
 
 def _plateaus(folder: Path) -> dict[str, Gate]:

@@ -28,21 +28,26 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     The corpus checks of a paper, rows of no method, do not count, nor do recordings of another corpus.
     """
     rows = rows[(rows["paper"] == paper).fillna(False) & (rows["role"] != OTHER).fillna(True)]
-    manifests = {run: m for run, m in manifests.items() if OTHER not in run}
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
     seeds, speakers = heard["seed"].nunique(), heard["speaker"].nunique()
-    corpora = sorted({str(m["corpus"]) for m in manifests.values() if m.get("corpus") and m["paper"] == paper})
+    named = corpora(manifests, paper)
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [
         f"{profile['name']} profile",
-        f"corpus {' and '.join(corpora) or 'unknown'}",
+        f"corpus {' and '.join(named) or 'not named'}",
         f"{speakers} speaker{'s' * (speakers != 1)}",
         f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
         f"{seeds} seed{'s' * (seeds != 1)}",
     ]
     return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
+
+
+def corpora(manifests: dict[str, dict], paper: str) -> list[str]:
+    """The corpora of a paper's runs, without recordings of another corpus."""
+    mine = [m for run, m in manifests.items() if m["paper"] == paper and m.get("corpus") and OTHER not in run]
+    return sorted({str(m["corpus"]) for m in mine})
 
 
 def by_listener(rows: pd.DataFrame) -> pd.DataFrame:

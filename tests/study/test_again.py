@@ -1,9 +1,11 @@
 import json
 
+import pandas as pd
 import pytest
 
 from lib.study import StudyError, again
 from lib.study.claims import VERDICTS, load_claims
+from lib.study.report.index import write_report
 from lib.study.report.reference import REFERENCE
 
 
@@ -38,3 +40,18 @@ def test_the_page_of_the_committed_run_begins_with_its_gates_and_shows_old_rules
 def test_a_folder_without_evidence_is_refused(tmp_path):
     with pytest.raises(StudyError, match="holds no evidence"):
         again.judge_again(tmp_path)
+
+
+@pytest.mark.parametrize("corpora", [{}, {"HT": ["embedded"]}])
+def test_a_page_names_the_corpus_or_says_that_the_evidence_is_older(tmp_path, corpora):
+    row = {"part": "p", "system": "reference", "method": "m", "metric": "mcd", "value": 0, "utterance": "u"}
+    (tmp_path / "evidence").mkdir()
+    pd.DataFrame([row | {"speaker": "s", "seed": 0, "split": "test"}]).to_csv(tmp_path / "evidence" / "HT10.csv")
+    results = {"facts": {"profile": "smoke", "corpora": corpora}, "table": [], "corpus_check": None}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    judged, profile = again.judge_again(tmp_path)
+    page = write_report(profile, copied=tmp_path, again=judged).read_text(encoding="utf-8")
+    assert ("corpus embedded" in page) == bool(corpora)
+    assert page.count("evidence was made before it named each paper") == (not corpora)
+    assert "the committed evidence was made before it held the rows of the check" in page
+    assert "No listeners&#39; answers are in these results" in page

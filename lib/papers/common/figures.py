@@ -70,7 +70,7 @@ def predictors(rows: pd.DataFrame, found: audit.Correlation, a: str, b: str) -> 
     axis.set(xlabel=short(a), ylabel=short(b))
     _legend(figure, points)
     caption = (
-        f"Two predictions of MOS, nobody listened: {_sample(rows)}. Spearman's correlation {found.value:.2f}, "
+        f"Two predictions of MOS, without listeners: {_sample(rows)}. Spearman's correlation {found.value:.2f}, "
         f"bootstrap interval over utterances {found.ci_low:.2f} to {found.ci_high:.2f}."
     )
     return describe(figure, caption, f"{short(a)} against {short(b)}.", len(points))

@@ -225,7 +225,7 @@ def naturalness(rows: pd.DataFrame, profile: dict) -> Figure:
         intervals(axis, [label(system) for system in systems], lines, axis_of(metric))
     caption = (
         f"Intelligibility and predicted naturalness: {sample(table)}; {whiskers(profile)}. WER by Whisper "
-        "tiny.en with its English normaliser; the MOS is predicted by DistillMOS, nobody listened."
+        "tiny.en with its English normaliser; the MOS is predicted by DistillMOS, not given by listeners."
     )
     return describe(figure, caption, "WER and predicted MOS by system.", count(table))
 

@@ -179,7 +179,9 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list
     vocoders = {str(m.get("vocoder")).lower() for m in manifests.values() if m.get("vocoder")}
     size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)]["value"]
     seeds = rows["seed"].dropna().nunique()
-    told = ["No one listened: MOS here is predicted by DistillMOS, and no verdict stands for a listening test."]
+    told = ["MOS is predicted by DistillMOS, and no verdict stands for a listening test."]
+    if rows["listener"].isna().all():
+        told[0] = "No listeners' answers are in these results (python -m lib listen make asks them): " + told[0]
     if any(corpus.startswith("embedded") for corpus in corpora):
         told.append(
             "The embedded corpus is synthetic: its speakers are voices of speech synthesizers and shifts of "

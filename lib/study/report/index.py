@@ -18,7 +18,7 @@ import pandas as pd
 from lib import study
 from lib.files import replace_file
 from lib.study import columns, tables
-from lib.study.again import PAGE, read_evidence
+from lib.study.again import PAGE, read_evidence, read_manifests
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
 from lib.study.report import claim_rows, evidence, page
@@ -53,7 +53,7 @@ def write_report(
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
     rows = read_evidence(root) if again else study.read_rows(profile, paper)
-    manifests = {} if again else study.read_manifests(profile, paper)
+    manifests = read_manifests(root) if again else study.read_manifests(profile, paper)
     claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
     figures = read_figures(root, embed=copied is None)
     if again:
@@ -64,6 +64,7 @@ def write_report(
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
+    own_check = read_json(root / "results.json", "python -m lib report reference")["corpus_check"] if again else None
     packed, beside = column is not None and copied is not None, columns.beside(written, root)
     kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed)
     if not again:
@@ -75,7 +76,10 @@ def write_report(
         .get_template("report.html.j2")
         .render(
             profile=profile["name"],
-            papers=[_paper(name, facts, written, records, rows, manifests, profile) for name, facts in chosen.items()],
+            papers=[
+                _paper(name, facts, written, records, rows, manifests, profile, own_check)
+                for name, facts in chosen.items()
+            ],
             claims=[claim_view(record, root, figures, players, kept) for record in records],
             columns=_columns(records, beside),
             expected=[claim["id"] for claim in claims],
@@ -85,6 +89,7 @@ def write_report(
             methods=exists(root, "methods.html"),
             gates=_gates(again["gates"] if again else _written(root), chosen),
             again=again is not None,
+            named=bool(manifests),
             judges=(profile.get("statistics") or {}).get("judges", True),
             across=across if exists(root, across) else None,
             copied=copied is not None,
@@ -112,7 +117,14 @@ def _columns(records: list[dict], beside: dict[str, list[dict]]) -> dict[str, di
 
 
 def _paper(
-    name: str, paper: dict, written: dict, records: list, rows: pd.DataFrame, manifests: dict, profile: dict
+    name: str,
+    paper: dict,
+    written: dict,
+    records: list,
+    rows: pd.DataFrame,
+    manifests: dict,
+    profile: dict,
+    own_check: dict | None,
 ) -> dict:
     mine = rows[(rows["paper"] == name).fillna(False)]
     judged = [record for record in records if record["paper"] == name]
@@ -129,7 +141,7 @@ def _paper(
         "counts": {verdict: sum(record["verdict"] == verdict for record in judged) for verdict in VERDICTS},
         "table": tables.results(mine, paper, profile) if len(mine) else [],
         "checked": "tts_0" in paper["systems"],
-        "check": tables.corpus_check(mine, profile) if len(mine) else None,
+        "check": (tables.corpus_check(mine, profile) or own_check) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
     }
 

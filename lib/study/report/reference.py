@@ -20,6 +20,7 @@ from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import columns, tables
 from lib.study.again import JUDGED, PAGE
+from lib.study.claim_compare import corpora
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import papers
@@ -60,6 +61,7 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     last = max(manifests.values(), key=lambda manifest: manifest["started"])
     facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
     facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")} | {"runs": len(manifests)}
+    facts["corpora"] = {name: corpora(manifests, name) for name in load_claims()["papers"]}
     table = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
     check = None if column else tables.corpus_check(rows, profile)
     shutil.rmtree(folder / "figures", ignore_errors=True)
