@@ -1,5 +1,7 @@
 import errno
 import os
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -161,11 +163,24 @@ def test_the_hash_covers_recipe_sentences_and_voices():
     assert recipe.digest(recipe.resolve(small()), {"voice": "1"}, {**sentences, "test": []}) != base
 
 
-def test_the_sentences_are_many_and_no_split_shares_one():
+def test_the_sentences_are_many_varied_and_no_split_shares_one():
     sentences = recipe.read_sentences()
-    assert [len(sentences[split]) >= least for split, least in (("train", 160), ("validation", 20), ("test", 40))]
+    assert all(len(sentences[split]) >= least for split, least in (("train", 420), ("validation", 60), ("test", 120)))
     everything = [sentence for split in sentences.values() for sentence in split]
-    assert len(everything) == len(set(everything)) >= 220
+    assert len({re.sub("[^a-z ]", "", sentence.lower()) for sentence in everything}) == len(everything) >= 600
+    assert {len(sentence.split()) for sentence in everything} == set(range(6, 17))
+    assert sum(sentence.endswith("?") for sentence in everything) >= 50
+
+
+def test_every_split_has_every_phone_of_the_american_voices():
+    heard = {
+        split: Counter("".join(kokoro.text.phonemize(sentence) for sentence in said))
+        for split, said in recipe.read_sentences().items()
+    }
+    american = set(kokoro.text.PHONES) - set("aɒQɾʔ")  # British vowels, and two that the lexicon never writes
+    assert min(heard["train"][phone] for phone in american) >= 25
+    assert min(heard["validation"][phone] for phone in american) >= 5
+    assert min(heard["test"][phone] for phone in american) >= 10
 
 
 def test_a_sentence_twice_or_outside_a_split_is_refused(tmp_path):
