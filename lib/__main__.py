@@ -127,7 +127,7 @@ def score(options: argparse.Namespace) -> None:
     from lib.study.protocol import resolve_device
     from lib.workflow import score
 
-    scored = score.score(options.speech, options.reference, options.texts, resolve_device(options.device), CORES)
+    scored = score.score(options.speech, options.reference, options.texts, resolve_device(options.device))
     cli.print_table(score.summary(scored.table), f"{options.speech}, {len(scored.table)} files")
     if scored.left_out:
         cli.print_table(scored.left_out, f"Left out: {len(scored.left_out)} files")

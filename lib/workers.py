@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
@@ -65,6 +65,20 @@ def begin(threads: int | None = None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def map_in_threads(function: Callable, *items: Sequence) -> list:
+    """`function` of each item (of one of each, of several sequences), in order, in as many threads as torch has.
+
+    For functions that spend their time outside Python; torch has one thread in each, and what a cache holds is theirs.
+    """
+    import torch
+
+    threads = min(torch.get_num_threads(), len(items[0]))
+    if threads < 2:
+        return list(map(function, *items))
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, *items))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
 from lib.metrics.dtw import warp
+from lib.workers import map_in_threads
 
 HOP = 160
 WINDOW = 400
@@ -34,7 +35,7 @@ RANGE = 80.0
 SHORTEST = 640
 DECIBEL = 10.0 * math.sqrt(2.0) / math.log(10.0)
 ROUNDING = 1e-9
-CPU_BATCH = 8  # pairs at once: the spectra of more leave the cache and take twice the time
+CPU_BATCH = 1  # waves of a thread at once: the spectra of more leave the cache and take up to twice the time
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,6 @@ def score(
     return {"mcd_filterbank": alignment.mcd}
 
 
-@torch.inference_mode()
 def align(
     speech: Sequence[np.ndarray],
     reference: Sequence[np.ndarray],
@@ -80,25 +80,24 @@ def align(
     waves = check_waves(speech, "Speech", SHORTEST)
     expected = check_waves(reference, "Reference", SHORTEST)
     check_pairs(waves, expected)
-    count = len(waves)
-    distortion = np.zeros(count)
-    speech_frames: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * count
-    reference_frames = list(speech_frames)
     order = np.argsort([len(wave) + len(other) for wave, other in zip(waves, expected, strict=True)])
-    if torch.device(device).type == "cpu":
-        batch_size = min(batch_size, CPU_BATCH)
-    for start in range(0, count, batch_size):
-        batch = [int(index) for index in order[start : start + batch_size]]
-        first, rows = cepstra([expected[index] for index in batch], device)
-        second, columns = cepstra([waves[index] for index in batch], device)
-        cost = torch.cdist(first * DECIBEL, second * DECIBEL, compute_mode="donot_use_mm_for_euclid_dist")
-        warping = warp(torch.nn.functional.threshold_(cost, ROUNDING, 0.0), rows, columns)
-        distortion[batch] = (warping.total / warping.length).cpu().numpy()
-        paths = [path.cpu().numpy() for path in (warping.rows, warping.columns, warping.length)]
-        for index, path_rows, path_columns, length in zip(batch, *paths, strict=True):
-            reference_frames[index] = path_rows[:length][::-1].copy()
-            speech_frames[index] = path_columns[:length][::-1].copy()
-    return Alignment(distortion, speech_frames, reference_frames)
+    size = CPU_BATCH if torch.device(device).type == "cpu" else batch_size
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    frames = []
+    for side in (expected, waves):
+        made = map_in_threads(partial(_frames, device=device), [[side[i] for i in batch] for batch in batches])
+        found = [each for batch in made for each in batch]
+        frames.append([found[place] for place in np.argsort(order)])
+    warpings = warp(*frames)
+    distortion = np.array([DECIBEL * path.total / len(path.rows) for path in warpings])
+    distortion[distortion < ROUNDING] = 0.0
+    return Alignment(distortion, [path.columns for path in warpings], [path.rows for path in warpings])
+
+
+@torch.inference_mode()
+def _frames(waves: list[np.ndarray], device: str) -> list[np.ndarray]:
+    found, counts = cepstra(waves, device)
+    return [one[:count] for one, count in zip(found.cpu().numpy(), counts.tolist(), strict=True)]
 
 
 def cepstra(waves: Sequence[np.ndarray], device: str = "cpu") -> tuple[Tensor, Tensor]:

@@ -16,21 +16,18 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
-import torch
 
 from lib.audio import RATE
 from lib.metrics import check_pairs, check_waves
 from lib.metrics.dtw import warp
-from lib.workers import map_in_processes
+from lib.workers import map_in_threads
 
 FRAME = 5.0  # ms
 SHORTEST = 640
 DECIBEL = 10.0 * math.sqrt(2.0) / math.log(10.0)
-ROUNDING = 1e-9
-PAIRS = 8  # of a process's portion and of a batch of paths
 
 
 @dataclass(frozen=True)
@@ -49,29 +46,34 @@ RELEASED = Settings(25, 0.65, 512, 1e-8, 2)  # the released call hands SPTK the 
 
 
 def score(
-    speech: Sequence[np.ndarray], reference: Sequence[np.ndarray], *, device: str = "cpu", cores: int = 1
+    speech: Sequence[np.ndarray], reference: Sequence[np.ndarray], *, device: str = "cpu", released: bool = True
 ) -> dict[str, np.ndarray]:
     """`mcd` and `mcd_as_released` (batch,) in dB of mono 16 kHz waves of at least 40 ms.
 
     The level does not matter to `mcd`; the released form adds a constant to the power, so it matters there.
-    cores: processes for the envelopes, which WORLD computes on a CPU, a wave after the other; paths are `device`'s.
+    WORLD computes envelopes on the CPU, whatever the device, a wave in each of torch's threads. released=False leaves
+    `mcd_as_released` out.
     Raises MetricError for silent, NaN or too short waves.
     """
     waves, expected = check_waves(speech, "Speech", SHORTEST), check_waves(reference, "Reference", SHORTEST)
     check_pairs(waves, expected)
-    order = np.argsort([len(wave) + len(other) for wave, other in zip(waves, expected, strict=True)])
-    portions = [order[start : start + PAIRS] for start in range(0, len(order), PAIRS)]
-    both = [[expected[i] for i in portion] + [waves[i] for i in portion] for portion in portions]
-    found = {"mcd": np.zeros(len(waves)), "mcd_as_released": np.zeros(len(waves))}
-    for portion, cepstra in zip(portions, map_in_processes(_portion, both, cores, threads=1), strict=True):
-        size = len(portion)
-        for settings, values in cepstra.items():
-            total, length, mean, frames = _paths(values[:size], values[size:], device)
-            if settings == STANDARD:
-                found["mcd"][portion] = total / length
-            else:
-                found["mcd_as_released"][portion] = mean / frames
+    chosen = (STANDARD, RELEASED) if released else (STANDARD,)
+    cepstra = map_in_threads(partial(_cepstra, chosen=chosen), waves + expected)
+    found = {}
+    for place, settings in enumerate(chosen):
+        heard, target = ([each[place] for each in side] for side in (cepstra[: len(waves)], cepstra[len(waves) :]))
+        paths = warp(target, heard)
+        if settings == STANDARD:
+            found["mcd"] = DECIBEL * np.array([path.total / len(path.rows) for path in paths])
+        else:
+            means = [path.mean_accumulated / len(frames) for path, frames in zip(paths, target, strict=True)]
+            found["mcd_as_released"] = DECIBEL * np.array(means)
     return found
+
+
+def _cepstra(wave: np.ndarray, chosen: tuple[Settings, ...]) -> list[np.ndarray]:
+    f0 = track(wave)
+    return [mel_cepstra(wave, settings, f0) for settings in chosen]
 
 
 def mel_cepstra(wave: np.ndarray, settings: Settings = STANDARD, f0: tuple | None = None) -> np.ndarray:
@@ -83,9 +85,7 @@ def mel_cepstra(wave: np.ndarray, settings: Settings = STANDARD, f0: tuple | Non
 
     samples = np.ascontiguousarray(wave, dtype=np.float64)
     power = pyworld.cheaptrick(samples, *(f0 or track(wave)), RATE, fft_size=settings.points)
-    cepstra = np.fft.irfft(np.log(power**settings.exponent + settings.floor), axis=1)[:, : settings.points // 2 + 1]
-    cepstra[:, 0] /= 2
-    return (cepstra @ _warped(settings))[:, 1:]
+    return np.log(power**settings.exponent + settings.floor) @ _warped(settings)
 
 
 def track(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,27 +100,12 @@ def track(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def _warped(settings: Settings) -> np.ndarray:
-    """The matrix `(points / 2 + 1, order + 1)` by which a cepstrum's frequency axis is warped (SPTK's freqt)."""
+    """The matrix `(points / 2 + 1, order)` from a log power spectrum to c_1 ... c_order: the inverse Fourier transform,
+    then the warping of a cepstrum's frequency axis (SPTK's freqt)."""
     import pysptk
 
     impulses = np.eye(settings.points // 2 + 1)
-    return np.stack([pysptk.freqt(impulse, settings.order, settings.alpha) for impulse in impulses])
-
-
-def _portion(waves: list[np.ndarray]) -> dict[Settings, list[np.ndarray]]:
-    tracks = [track(wave) for wave in waves]
-    return {s: [mel_cepstra(w, s, f0) for w, f0 in zip(waves, tracks, strict=True)] for s in (STANDARD, RELEASED)}
-
-
-def _paths(rows: list[np.ndarray], columns: list[np.ndarray], device: str) -> tuple[np.ndarray, ...]:
-    """Cost and steps of each pair's path, mean of its accumulated cost, the reference's frames, each `(pairs,)`."""
-    padded = [
-        torch.nn.utils.rnn.pad_sequence([torch.from_numpy(c) for c in side], batch_first=True)
-        for side in (rows, columns)
-    ]
-    first, second = (DECIBEL * each.to(device) for each in padded)
-    cost = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
-    lengths = [torch.tensor([len(c) for c in side], device=device) for side in (rows, columns)]
-    warping = warp(torch.nn.functional.threshold_(cost, ROUNDING, 0.0), *lengths)
-    found = (warping.total, warping.length, warping.mean_accumulated, lengths[0])
-    return tuple(values.cpu().numpy().astype(np.float64) for values in found)
+    warping = np.stack([pysptk.freqt(impulse, settings.order, settings.alpha) for impulse in impulses])
+    cepstra = np.fft.irfft(impulses, axis=1)[:, : len(impulses)]
+    cepstra[:, 0] /= 2
+    return (cepstra @ warping)[:, 1:]

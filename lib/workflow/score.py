@@ -43,7 +43,6 @@ def score(
     reference: Path | None = None,
     texts: Path | None = None,
     device: str = "cpu",
-    cores: int = 1,
     recognise: Callable = wer.score,
 ) -> Scored:
     """Metrics of the files of a folder: against `reference` where it is given, against `texts` where they are.
@@ -63,7 +62,7 @@ def score(
             except (audio.AudioError, MetricError, ScoreError, text.TextError) as error:
                 left_out.append({"file": heard[name].name, "why": str(error)})
         if usable:
-            found += _scored(usable, device, cores, recognise)
+            found += _scored(usable, device, recognise)
     if not found:
         reason = f" ({left_out[0]['why']})" if left_out else ""
         raise ScoreError(f"{speech}: no file can be scored{reason}")
@@ -133,12 +132,12 @@ def _read(name: str, file: Path, others: dict[str, Path] | None, said: dict[str,
     return file, wave, reference, None if said is None else said[name]
 
 
-def _scored(usable: dict[str, tuple], device: str, cores: int, recognise: Callable) -> list[dict]:
+def _scored(usable: dict[str, tuple], device: str, recognise: Callable) -> list[dict]:
     files, waves, references, texts = map(list, zip(*usable.values(), strict=True))
     values: dict[str, np.ndarray] = {}
     if references[0] is not None:
         values |= cos.score(waves, references, device=device) | secs.score(waves, references, device=device)
-        values |= mcd.score(waves, references, device=device, cores=cores)
+        values |= mcd.score(waves, references, device=device)
         alignment = filterbank_mcd.align(waves, references, device=device)
         values |= ffe.score(waves, references, device=device, alignment=alignment)
     if texts[0] is not None:

@@ -1,11 +1,18 @@
+import os
 import subprocess
 import sys
 
+import librosa
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
-from lib.metrics.dtw import warp
+from lib.files import ROOT
+from lib.metrics import MetricError, filterbank_mcd
+from lib.metrics.dtw import Warping, warp
+
+LENGTHS = [(40, 50), (1, 1), (1, 50), (17, 33), (30, 11), (2, 2), (40, 1), (25, 25)]
 
 
 def literal(cost: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -24,49 +31,63 @@ def literal(cost: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
         steps = [(i - 1, j - 1), (i, j - 1), (i - 1, j)]
         i, j = min((s for s in steps if min(s) >= 0), key=lambda s: total[s])
         path.append((i, j))
-    return total, path
+    return total, path[::-1]
 
 
-@pytest.fixture(scope="module")
-def batch():
-    generator = torch.Generator().manual_seed(0)
-    cost = torch.rand(8, 40, 50, generator=generator, dtype=torch.float64)
-    rows = torch.tensor([40, 1, 1, 17, 30, 2, 40, 25])
-    columns = torch.tensor([50, 1, 50, 33, 11, 2, 1, 25])
-    return cost, rows, columns
+def sequences(size: int, ties: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pairs of sequences of `LENGTHS`; with ties, of few values, so that many predecessors are equally good."""
+    random = np.random.default_rng(size)
+    make = (lambda n: random.integers(0, 3, (n, size)).astype(float)) if ties else lambda n: random.random((n, size))
+    return [make(n) for n, _ in LENGTHS], [make(m) for _, m in LENGTHS]
 
 
-def path_of(warping, pair: int) -> list[tuple[int, int]]:
-    length = int(warping.length[pair])
-    return list(zip(warping.rows[pair, :length].tolist(), warping.columns[pair, :length].tolist(), strict=True))
+def path_of(warping: Warping) -> list[tuple[int, int]]:
+    return list(zip(warping.rows.tolist(), warping.columns.tolist(), strict=True))
 
 
-def test_cost_mean_and_path_are_those_of_the_literal_recurrence(batch):
-    warping = warp(*batch)
-    for pair, (cost, n, m) in enumerate(zip(*batch, strict=True)):
-        total, path = literal(cost[:n, :m].numpy())
-        assert float(warping.total[pair]) == pytest.approx(total[-1, -1], abs=1e-12)
-        assert float(warping.mean_accumulated[pair]) == pytest.approx(total.mean(), abs=1e-12)
-        assert path_of(warping, pair) == path
+def equals_librosas(warping: Warping, one: np.ndarray, other: np.ndarray) -> bool:
+    accumulated, path = librosa.sequence.dtw(one.T, other.T)
+    same_path = np.array_equal(path[::-1], np.stack([warping.rows, warping.columns], 1))
+    return same_path and warping.total == accumulated[-1, -1]
 
 
-def ties(shape: tuple[int, int, int]) -> torch.Tensor:
-    """Costs of 0, 1 and 2, so that many cells have equally good predecessors."""
-    return torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(1)).double()
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("size", [1, 8, 25])
+def test_cost_mean_and_path_are_those_of_the_literal_recurrence(size, ties):
+    first, second = sequences(size, ties)
+    for warping, one, other in zip(warp(first, second), first, second, strict=True):
+        total, path = literal(cdist(one, other))
+        assert warping.total == pytest.approx(total[-1, -1], abs=1e-12)
+        assert warping.mean_accumulated == pytest.approx(total.mean(), abs=1e-12)
+        assert path_of(warping) == path
 
 
-def test_single_precision_finds_the_same_paths(batch):
-    single, double = warp(batch[0].float(), *batch[1:]), warp(*batch)
-    assert single.total.dtype == torch.float32
-    torch.testing.assert_close(single.total.double(), double.total, rtol=1e-5, atol=1e-5)
-    assert torch.equal(single.rows, double.rows) and torch.equal(single.columns, double.columns)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 8, 24, 25, 192])
+def test_costs_and_paths_are_librosas_to_the_last_bit(size, ties):
+    first, second = sequences(size, ties)
+    for warping, one, other in zip(warp(first, second), first, second, strict=True):
+        assert equals_librosas(warping, one, other)
 
 
-def test_ties_are_walked_as_the_literal_recurrence_does():
-    cost = ties((4, 70, 60))
-    warping = warp(cost, torch.full((4,), 70), torch.full((4,), 60))
-    for pair in range(4):
-        assert path_of(warping, pair) == literal(cost[pair].numpy())[1]
+def test_costs_and_paths_of_real_speech_are_librosas_to_the_last_bit(recordings):
+    made = [filterbank_mcd.cepstra([recording.wave])[0][0].numpy() for recording in recordings[:12]]
+    for warping, one, other in zip(warp(made[:-1], made[1:]), made[:-1], made[1:], strict=True):
+        assert equals_librosas(warping, one, other)
+
+
+def test_the_number_of_threads_changes_nothing():
+    first, second = sequences(25)
+    expected = warp(first, second)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        found = warp(first, second)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert [path_of(each) for each in found] == [path_of(each) for each in expected]
+    assert [each.total for each in found] == [each.total for each in expected]
 
 
 def test_the_metrics_are_imported_without_the_compiler():
@@ -74,32 +95,54 @@ def test_the_metrics_are_imported_without_the_compiler():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_padding_is_not_read(batch):
-    cost, rows, columns = batch
-    poisoned = torch.full((8, 60, 70), torch.nan, dtype=torch.float64)
-    for pair in range(8):
-        poisoned[pair, : rows[pair], : columns[pair]] = cost[pair, : rows[pair], : columns[pair]]
-    expected, found = warp(*batch), warp(poisoned, rows, columns)
-    assert torch.equal(found.total, expected.total)
-    assert torch.equal(found.mean_accumulated, expected.mean_accumulated)
-    assert [path_of(found, pair) for pair in range(8)] == [path_of(expected, pair) for pair in range(8)]
+WARPED = "import numpy as np; from lib.metrics.dtw import warp; print(warp([np.eye(3)], [np.eye(3)[:2]])[0].total)"
+
+
+def test_processes_that_compile_at_once_find_the_same_and_later_ones_compile_nothing(tmp_path):
+    cache = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": cache}
+    both = [subprocess.Popen([sys.executable, "-c", WARPED], **pipes) for _ in range(2)]
+    assert {process.communicate()[0].strip() for process in both} == {str(np.sqrt(2))}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dtw*.nb?")}
+    assert subprocess.run([sys.executable, "-c", WARPED], check=True, **pipes).stdout.strip() == str(np.sqrt(2))
+    assert kept and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dtw*.nb?")} == kept
+
+
+def test_where_no_compiled_code_can_be_kept_it_is_compiled_each_time(tmp_path):
+    (file := tmp_path / "file").write_text("")
+    settings = {"cwd": ROOT, "env": os.environ | {"NUMBA_CACHE_DIR": str(file / "below")}, "text": True}
+    found = subprocess.run([sys.executable, "-c", WARPED], stdout=subprocess.PIPE, check=True, **settings)
+    assert found.stdout.strip() == str(np.sqrt(2))
 
 
 def test_equal_sequences_take_the_diagonal():
-    points = torch.arange(12, dtype=torch.float64)
-    cost = (points[:, None] - points).abs()[None]
-    warping = warp(cost, torch.tensor([12]), torch.tensor([12]))
-    assert float(warping.total) == 0.0
-    assert path_of(warping, 0) == [(i, i) for i in reversed(range(12))]
+    points = np.arange(12.0)[:, None]
+    [warping] = warp([points], [points])
+    assert warping.total == 0.0
+    assert path_of(warping) == [(i, i) for i in range(12)]
+
+
+def test_no_pairs_have_no_paths():
+    assert warp([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "sentence"),
+    [
+        (np.ones((3, 2)), np.ones((3, 4)), "Pair 0 has frames of shapes \\(3, 2\\) and \\(3, 4\\)"),
+        (np.ones((0, 2)), np.ones((3, 2)), "Pair 0 has frames of shapes \\(0, 2\\)"),
+        (np.ones(3), np.ones((3, 1)), "Pair 0 has frames of shapes \\(3,\\)"),
+        (np.ones((3, 2)), np.full((3, 2), np.nan), "Pair 0 holds NaN or infinite"),
+    ],
+)
+def test_sequences_without_a_path_are_named(one, other, sentence):
+    with pytest.raises(MetricError, match=sentence):
+        warp([one], [other])
 
 
 def test_it_is_never_worse_than_fastdtw_on_real_speech(speech):
     from fastdtw import fastdtw
 
-    from lib.metrics.filterbank_mcd import cepstra
-
-    one, _ = cepstra(speech[:1])
-    other, _ = cepstra(speech[1:2])
-    total = float(warp(torch.cdist(one, other), *(torch.tensor([x.shape[1]]) for x in (one, other))).total)
-    approximate, _ = fastdtw(one[0].numpy(), other[0].numpy(), dist=lambda a, b: np.linalg.norm(a - b))
-    assert approximate * 0.97 < total <= approximate + 1e-6
+    one, other = (filterbank_mcd.cepstra([wave])[0][0].numpy() for wave in speech[:2])
+    approximate, _ = fastdtw(one, other, dist=lambda a, b: np.linalg.norm(a - b))
+    assert approximate * 0.97 < warp([one], [other])[0].total <= approximate + 1e-6

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import soundfile
+import torch
 
 from lib.metrics import MetricError, mcd
 
@@ -91,10 +92,16 @@ def test_level_does_not_matter(speech):
     assert mcd.score([0.25 * speech[0]], speech[:1])["mcd"][0] == pytest.approx(0, abs=1e-3)
 
 
-def test_processes_and_batches_change_nothing(pairs):
+def test_threads_and_batches_change_nothing(pairs):
     heard, reference = map(list, zip(*pairs, strict=True))
     alone = [mcd.score([a], [b]) for a, b in pairs]
-    many, spread = mcd.score(heard, reference), mcd.score(heard * 4, reference * 4, cores=2)
+    many, before = mcd.score(heard, reference), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        spread = mcd.score(heard * 4, reference * 4)
+    finally:
+        torch.set_num_threads(before)
+    assert mcd.score(heard, reference, released=False).keys() == {"mcd"}
     for name, values in many.items():
         assert values.tolist() == pytest.approx([each[name][0] for each in alone], abs=1e-9)
         assert spread[name].tolist() == pytest.approx(values.tolist() * 4, abs=1e-9)

@@ -41,14 +41,12 @@ def misalignment(study: Systems) -> list[dict]:
 
 def _compared(name: str, kind: str, z_text: np.ndarray, z_audio: np.ndarray, frame_ms: float) -> list[dict]:
     n, m = len(z_text), len(z_audio)
-    cost = torch.cdist(torch.from_numpy(z_text).double(), torch.from_numpy(z_audio).double()) / z_text.shape[1] ** 0.5
-    path = warp(cost[None], torch.tensor([n]), torch.tensor([m]))
-    steps = int(path.length[0])
-    i, j = path.rows[0, :steps].numpy(), path.columns[0, :steps].numpy()
+    [path] = warp([z_text], [z_audio])
+    i, j = path.rows, path.columns
     shorter = min(n, m)
     rows = [
         row(kind, name, "length_difference", 100 * abs(n - m) / m, "%"),
-        row(kind, name, "dtw_cost", path.total[0] / steps, "SD"),
+        row(kind, name, "dtw_cost", path.total / z_text.shape[1] ** 0.5 / len(i), "SD"),
         row(kind, name, "dtw_detour", np.abs(i * (m / n) - j).mean() * frame_ms, "ms"),
     ]
     stages = {"as_drawn": (z_text[:shorter], z_audio[:shorter]), "warped": (z_text[i], z_audio[j])}

@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from lib.metrics.dtw import warp
@@ -80,11 +79,9 @@ def path(study: Systems) -> Figure:
     frame = 1 / study.vits.dims.frames_per_second
     for axis, kind in zip(axes, ("sampled", "shared"), strict=True):
         for sentence in study.corpus.sentences("test"):
-            audio = torch.from_numpy((study.latents(sentence)["neutral"].T - mean) / deviation).double()
-            given = torch.from_numpy((study.corpus.spoken(sentence)[f"{kind}_0"].T - mean) / deviation).double()
-            found = warp(torch.cdist(given, audio)[None], *(torch.tensor([len(x)]) for x in (given, audio)))
-            steps = int(found.length[0])
-            i, j = (part[0, :steps].numpy() * frame for part in (found.rows, found.columns))
+            sides = study.corpus.spoken(sentence)[f"{kind}_0"], study.latents(sentence)["neutral"]
+            [found] = warp(*([(side.T - mean) / deviation] for side in sides))
+            i, j = found.rows * frame, found.columns * frame
             axis.plot(i, (j - i) * 1000, lw=1, alpha=0.7)
         axis.axhline(0, color="0.4", lw=1, ls="--")
         axis.set(title=f"{kind.capitalize()} durations", xlabel="Time in z_text (s)")
