@@ -1,10 +1,14 @@
 """Diffusion from a text's latent z_text to a recording's, z_audio, in a frozen VITS (arXiv 2311.10804).
 
-Two processes over t = 0 .. T with x_0 = z_audio, and a network e(x_t, t, z_text, c) that estimates noise with an MSE:
+Two processes over t = 0 .. T with x_0 = z_audio, and a network e(x_t, t, z_text, c) that is trained with an MSE:
 
 `Palette` (Saharia et al. 2022, arXiv 2111.05826): x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e; sampling starts at noise.
 `I2SB` (Liu et al. 2023, arXiv 2302.05872): a Schroedinger bridge between x_0 and x_T = z_text, with accumulated
 variances s_t^2 from 0 to t and r_t^2 from t to T; sampling starts at z_text.
+
+What the network estimates is the process's `prediction`: the noise as in the paper, x_0 itself, or for Palette their
+rotation v = sqrt(a_t) e - sqrt(1 - a_t) x_0 (Salimans & Ho 2022, arXiv 2202.00512, section 4). An error of a noise
+estimate is sqrt((1 - a_t) / a_t) times as large in Palette's x_0: about 30 times at the start.
 
 z_text is the network's input beside x_t in both. c is the condition vector; classifier-free guidance of scale w uses
 e(no c) + w (e(c) - e(no c)): 1 is the conditional estimate, 0 the unconditional one (Ho & Salimans 2022).
@@ -30,6 +34,13 @@ def _per_item(values: Tensor, t: Tensor) -> Tensor:
     return values.to(t.device)[t].float().view(-1, 1, 1)
 
 
+def _check_prediction(process: "Palette | I2SB", known: tuple[str, ...]) -> None:
+    if process.prediction not in known:
+        raise DiffusionError(
+            f"{type(process).__name__} has no prediction {process.prediction!r}: choose {', '.join(known)}."
+        )
+
+
 @dataclass(frozen=True)
 class Palette:
     """Denoising diffusion (Ho et al. 2020): `signal[t]` is a_t (alpha-bar), 1 at t = 0.
@@ -41,6 +52,10 @@ class Palette:
     steps: int = 1000
     schedule: str = "cosine"  # "cosine" (Nichol & Dhariwal 2021) or "linear" (Ho et al. 2020)
     least: float = 1e-3  # 0 gives the published schedule
+    prediction: str = "noise"  # what the network estimates: "noise" (the paper's), "x0" or "v"
+
+    def __post_init__(self):
+        _check_prediction(self, ("noise", "x0", "v"))
 
     @property
     def signal(self) -> Tensor:
@@ -58,14 +73,19 @@ class Palette:
         return self.least + (1 - self.least) * published
 
     def q_sample(self, x_0: Tensor, z_text: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t of x_0 at steps t `(batch,)`, and the noise the network shall estimate (Ho et al., equation 4)."""
+        """x_t of x_0 at steps t `(batch,)` (Ho et al., equation 4), and what the network shall estimate."""
         a = _per_item(self.signal, t)
-        return a.sqrt() * x_0 + (1 - a).sqrt() * noise, noise
+        x_t = a.sqrt() * x_0 + (1 - a).sqrt() * noise
+        if self.prediction == "v":
+            return x_t, a.sqrt() * noise - (1 - a).sqrt() * x_0
+        return x_t, x_0 if self.prediction == "x0" else noise
 
-    def estimate(self, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_0 from x_t and the noise in it."""
+    def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """x_0 from x_t and the network's output."""
         a = _per_item(self.signal, t)
-        return (x_t - (1 - a).sqrt() * noise) / a.sqrt()
+        if self.prediction == "v":
+            return a.sqrt() * x_t - (1 - a).sqrt() * output
+        return output if self.prediction == "x0" else (x_t - (1 - a).sqrt() * output) / a.sqrt()
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of x_s given x_t and x_0, for s < t (Song et al. 2021, equation 7).
@@ -93,6 +113,10 @@ class I2SB:
     steps: int = 1000
     beta_min: float = 0.1
     beta_max: float = 0.3
+    prediction: str = "noise"  # what the network estimates: "noise" (the paper's) or "x0"
+
+    def __post_init__(self):
+        _check_prediction(self, ("noise", "x0"))
 
     @property
     def variances(self) -> tuple[Tensor, Tensor]:
@@ -104,17 +128,17 @@ class I2SB:
         return forward, forward.flip(0)
 
     def q_sample(self, x_0: Tensor, z_text: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t of the bridge at steps t `(batch,)` (equation 11) and the network's target (x_t - x_0) / s_t (12).
+        """x_t of the bridge at steps t `(batch,)` (equation 11) and the target: (x_t - x_0) / s_t (12), or x_0.
 
-        At t = 0 and t = T it is x_0 and z_text exactly; the target is for t > 0.
+        At t = 0 and t = T x_t is x_0 and z_text exactly; the target is for t > 0.
         """
         s, r = (_per_item(part, t) for part in self.variances)
         x_t = r / (s + r) * x_0 + s / (s + r) * z_text + (s * r / (s + r)).sqrt() * noise
-        return x_t, (x_t - x_0) / s.sqrt().clamp_min(1e-12)
+        return x_t, x_0 if self.prediction == "x0" else (x_t - x_0) / s.sqrt().clamp_min(1e-12)
 
-    def estimate(self, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_0 from x_t and the network's estimate."""
-        return x_t - _per_item(self.variances[0], t).sqrt() * noise
+    def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """x_0 from x_t and the network's output."""
+        return output if self.prediction == "x0" else x_t - _per_item(self.variances[0], t).sqrt() * output
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of x_s given x_t and x_0, for s < t (equation 4); eta scales the latter."""
@@ -156,7 +180,7 @@ class LatentDiffusion(nn.Module):
         self.std.copy_(every.std(1, keepdim=True).clamp_min(1e-3))
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """MSE of the noise estimate over valid frames, as "total".
+        """MSE of the network's estimate over valid frames, as "total".
 
         batch: z_text and z_audio `(batch, latent, frames)` of equal length, frames `(batch,)` and condition
         `(batch, condition)`. Time, noise and dropped conditions come from torch's generator.
@@ -180,7 +204,7 @@ class LatentDiffusion(nn.Module):
     def predict(
         self, x_t: Tensor, z_text: Tensor, t: Tensor, frames: Tensor, condition: Tensor | None, guidance: float
     ) -> Tensor:
-        """The guided noise estimate for scaled x_t and z_text; without a condition, the unconditional one."""
+        """The guided estimate for scaled x_t and z_text; without a condition, the unconditional one."""
         time = t / self.process.steps
         null = self.network.null.expand(len(frames), -1)
         if condition is None or guidance == 0:

@@ -1,5 +1,7 @@
 """Palette and I2SB against numerical Gaussians, guidance and masks of the sampler, and two-dimensional toys."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,6 +10,9 @@ from lib.models.denoiser import Denoiser, DenoiserDims
 
 DIMS = DenoiserDims(latent=3, condition=5, channels=16, levels=1, blocks=1, heads=2)
 PROCESSES = [Palette(steps=50), Palette(steps=50, schedule="linear"), I2SB(steps=50), I2SB(steps=51)]
+PREDICTIONS = [Palette(prediction=name) for name in ("noise", "x0", "v")] + [
+    I2SB(prediction=name) for name in ("noise", "x0")
+]
 
 
 def times(*values: int) -> torch.Tensor:
@@ -105,7 +110,7 @@ def test_posterior_is_the_product_of_gaussians_on_a_grid(process, t, s):
     assert deviation.item() ** 2 == pytest.approx(variance.item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", [*PROCESSES, *PREDICTIONS])
 def test_estimate_undoes_the_sample_and_the_last_posterior_is_the_estimate(process):
     x_0, z_text, noise = torch.randn(3, 2, 4, 6)
     x_t, target = process.q_sample(x_0, z_text, times(10, 30), noise)
@@ -113,6 +118,66 @@ def test_estimate_undoes_the_sample_and_the_last_posterior_is_the_estimate(proce
     mean, deviation = process.posterior(x_0, x_t, times(10, 30), times(0, 0))
     torch.testing.assert_close(mean, x_0, atol=1e-5, rtol=1e-5)
     assert deviation.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("t", [1, 20, 400, 990, 1000])
+def test_predictions_are_sides_of_one_rotation(t):
+    """By angles, one number at a time: x_t = cos(p) x_0 + sin(p) e and v = cos(p) e - sin(p) x_0 = dx_t / dp."""
+    x_0, noise = torch.randn(2, 1, 3, 5)
+    angle = math.acos(math.sqrt(float(Palette().signal[t])))
+    found = {process.prediction: process.q_sample(x_0, x_0, times(t), noise) for process in PREDICTIONS[:3]}
+    for i, (clean, e) in enumerate(zip(x_0.flatten().tolist(), noise.flatten().tolist(), strict=True)):
+        x_t = math.cos(angle) * clean + math.sin(angle) * e
+        step = math.cos(angle + 1e-6) * clean + math.sin(angle + 1e-6) * e
+        wanted = {"noise": e, "x0": clean, "v": (step - x_t) / 1e-6}
+        for name, (sample, target) in found.items():
+            assert sample.flatten()[i].item() == pytest.approx(x_t, abs=1e-5)
+            assert target.flatten()[i].item() == pytest.approx(wanted[name], abs=1e-4)
+
+
+def knowing(process: Palette | I2SB, middle: float, deviation: float) -> LatentDiffusion:
+    """A diffusion whose network is the exact mean of its target where x_0 (Palette) or x_0 - z_text is Gaussian.
+
+    x_t is that Gaussian number times a gain, plus noise: the mean is the precision-weighted one of both.
+    """
+    model = LatentDiffusion(process, DenoiserDims(latent=1, condition=1, channels=16, levels=1, blocks=1, heads=2))
+
+    def exact(x_t, z_text, time, condition, frames):
+        t = int((time[0] * process.steps).round())
+        if isinstance(process, Palette):
+            gain, variance, offset = process.signal[t].sqrt(), 1 - process.signal[t], 0.0
+        else:
+            s, r = (part[t] for part in process.variances)
+            gain, variance, offset = r / (s + r), s * r / (s + r), z_text
+        gained, doubt = deviation**2 * gain, deviation**2 * gain**2 + variance
+        x_0 = offset + middle + (gained / doubt * (x_t - offset - gain * middle) if doubt else 0.0)
+        if process.prediction == "x0":
+            return x_0.float()
+        if isinstance(process, I2SB):
+            return ((x_t - x_0) / s.sqrt()).float()
+        noise = (x_t - gain * x_0) / variance.sqrt()
+        return (noise if process.prediction == "noise" else gain * noise - variance.sqrt() * x_0).float()
+
+    model.network.forward = exact
+    return model.eval()
+
+
+@pytest.mark.parametrize("process", PREDICTIONS)
+def test_samples_of_an_exact_network_are_the_gaussian_that_it_knows(process):
+    z_text, frames = torch.full((1, 1, 4000), -1.0), times(4000)
+    sampled = knowing(process, 0.5, 0.4).sample(z_text, frames, steps=200, seed=2)
+    middle = 0.5 if isinstance(process, Palette) else -0.5
+    assert sampled.mean().item() == pytest.approx(middle, abs=0.03)
+    assert sampled.std().item() == pytest.approx(0.4, rel=0.05)
+    few, same = (knowing(p, 0.5, 0.4).sample(z_text, frames, steps=5, seed=2) for p in (process, type(process)()))
+    torch.testing.assert_close(few, same, atol=2e-3, rtol=1e-3)
+
+
+def test_a_prediction_that_a_process_does_not_have_is_refused():
+    with pytest.raises(DiffusionError, match="I2SB has no prediction 'v': choose noise, x0"):
+        I2SB(prediction="v")
+    with pytest.raises(DiffusionError, match="Palette has no prediction 'score': choose noise, x0, v"):
+        Palette(prediction="score")
 
 
 def test_ddim_without_noise_keeps_the_noise_of_the_sample():

@@ -30,7 +30,7 @@ from lib.workers import map_in_processes
 FORMAT = 2  # raise it when the code makes other data from the same settings
 SPEAKER = "joe"
 SPLITS = ("train", "validation", "test")
-PAIRS = ("shared", "sampled")
+PAIRS = ("shared", "sampled", "aligned", "stretched")
 TRUTHS = ("f0_mean", "f0_range", "energy_mean", "rate", "pause_share")
 CHUNK = 4  # sentences of a worker's job
 

@@ -6,7 +6,8 @@
     the rest    a diffusion on pairs (z_text, z_audio, condition)
 
 Pairs are cut from the same frames of both latents. With shared durations these frames say the same; with sampled
-durations, as in the paper, they drift apart along the utterance.
+durations, as in the paper, they drift apart along the utterance. Frames of such a z_text may be repeated or dropped to
+follow the recording: symbol by symbol (aligned), or to its length alone (stretched).
 """
 
 from dataclasses import dataclass
@@ -172,14 +173,19 @@ class Pairs:
     def __post_init__(self):
         self.kind = self.study.system(self.name)["pairs"]
         if self.kind not in PAIRS:
-            raise LatentError(f"Pairs can be {' or '.join(PAIRS)}, not {self.kind!r}.")
+            raise LatentError(f"Pairs can be {', '.join(PAIRS)}, not {self.kind!r}.")
         self.sentences, self.styles = self.study.corpus.sentences("train"), self.study.corpus.styles
         self.takes, self.conditions = self.study.corpus.settings["takes"], self.study.conditions
 
     def pair(self, sentence: Sentence, style: str, take: int) -> tuple[Tensor, Tensor]:
         """z_text and z_audio `(latent, frames)` of a sentence, cut to the shorter of the two."""
-        z_text = self.study.corpus.spoken(sentence)[f"{self.kind}_{take}"]
-        z_audio = self.study.latents(sentence)[style]
+        arrays, z_audio = self.study.corpus.spoken(sentence), self.study.latents(sentence)[style]
+        z_text = arrays[f"{'shared' if self.kind == 'shared' else 'sampled'}_{take}"]
+        if self.kind in ("aligned", "stretched"):
+            durations, wanted = arrays[f"durations_{take}"], arrays["durations"]
+            if self.kind == "stretched":
+                durations, wanted = durations.sum(keepdims=True), wanted.sum(keepdims=True)
+            z_text = z_text[:, frames_along(durations, wanted)]
         frames = min(z_text.shape[1], z_audio.shape[1])
         z_text, z_audio = (torch.from_numpy(z[:, :frames]) for z in (z_text, z_audio))
         return z_text, self.study.kept_content(self.name, z_text, z_audio)
@@ -199,6 +205,14 @@ class Pairs:
             conditions.append(self.conditions[place, style])
         batch = {"z_text": z[0], "z_audio": z[1], "frames": torch.tensor(frames)}
         return batch | {"condition": torch.stack(conditions)}
+
+
+def frames_along(durations: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which frame of a latent with `durations` `(symbols,)` each frame `(wanted.sum(),)` of other durations shows."""
+    owner = np.repeat(np.arange(len(wanted)), wanted)
+    place = np.arange(len(owner)) - (wanted.cumsum() - wanted)[owner] + 0.5
+    found = (durations.cumsum() - durations)[owner] + place * durations[owner] / wanted[owner]
+    return np.minimum(found.astype(int), durations.sum() - 1)
 
 
 def projection_of(z: np.ndarray, phones: np.ndarray, directions: int) -> Tensor:

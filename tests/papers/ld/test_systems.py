@@ -10,7 +10,7 @@ from lib.models.clap import ClapError
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.posterior import stretch
 from lib.papers.ld.study import Study
-from lib.papers.ld.systems import Pairs, keep_content
+from lib.papers.ld.systems import Pairs, frames_along, keep_content
 
 
 def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(prepared, profile):
@@ -47,9 +47,32 @@ def test_pairs_are_a_function_of_seed_and_step(prepared):
     assert not torch.equal(one["z_text"], other["z_text"])
 
 
+def test_frames_follow_other_durations_symbol_by_symbol():
+    assert frames_along(np.array([2, 1, 4]), np.array([4, 1, 2])).tolist() == [0, 0, 1, 1, 2, 4, 6]
+    assert frames_along(np.array([3, 0, 2]), np.array([2, 1, 2])).tolist() == [0, 2, 3, 3, 4]
+    assert frames_along(np.array([2, 0]), np.array([1, 2])).tolist() == [1, 1, 1]
+    random = np.random.default_rng(0)
+    durations, wanted = random.integers(1, 9, (2, 30))
+    owner = np.repeat(np.arange(30), durations)
+    assert owner[frames_along(durations, wanted)].tolist() == np.repeat(np.arange(30), wanted).tolist()
+
+
+@pytest.mark.parametrize("kind", ["aligned", "stretched"])
+def test_pairs_that_follow_the_recording_are_as_long_and_show_frames_of_the_sampled_latent(prepared, profile, kind):
+    pairs = Pairs(Study(study.merge(profile, {"ld": {"systems": {"palette": {"pairs": kind}}}})), "palette", 2, 24, 0)
+    sentence = pairs.sentences[0]
+    arrays, (z_text, z_audio) = prepared.corpus.spoken(sentence), pairs.pair(sentence, "neutral", 0)
+    assert z_text.shape == z_audio.shape == arrays["z"].shape
+    owner = [np.repeat(np.arange(len(arrays[k])), arrays[k]) for k in ("durations_0", "durations")]
+    shown = (z_text.T[:, None] == torch.from_numpy(arrays["sampled_0"]).T).all(2)
+    assert shown.any(1).all()
+    kept = owner[0][shown.float().argmax(1).numpy()] == owner[1]
+    assert kept.all() if kind == "aligned" else not kept.all()
+
+
 def test_unknown_pairs_systems_and_styles_are_refused(prepared, profile):
     mixed = Study(study.merge(profile, {"ld": {"systems": {"palette": {"pairs": "mixed"}}}}))
-    with pytest.raises(LatentError, match="Pairs can be shared or sampled"):
+    with pytest.raises(LatentError, match="Pairs can be shared, sampled, aligned, stretched, not 'mixed'"):
         Pairs(mixed, "palette", 2, 24, 0)
     with pytest.raises(LatentError, match="there is no system 'none_such'"):
         prepared.system("none_such")
