@@ -17,6 +17,7 @@ VOICED_CONSONANTS = "bdvzɡmnŋlɹɾwjðʒʤ"
 VOICELESS_CONSONANTS = "fhkpstʃʧθʔT"
 PHONES = VOWELS + VOICED_CONSONANTS + VOICELESS_CONSONANTS
 SYMBOLS: tuple[str, ...] = (PADDING, SILENCE, " ", *PUNCTUATION, *STRESS, *PHONES)
+LENGTH = "ː"  # of British vowels; voices speak it, models have no symbol for it
 IN_CAPITALS = 3  # words of a transcript in capitals that is no abbreviation
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 
@@ -26,10 +27,10 @@ class TextError(ValueError):
 
 
 @functools.cache
-def _g2p():
+def _g2p(british: bool = False):
     from hibari.g2p import G2P
 
-    return G2P(british=False)
+    return G2P(british=british)
 
 
 def sentence(text: str) -> str:
@@ -55,20 +56,21 @@ def sentences(texts: Sequence[str]) -> list[str]:
     return [sentence(text) if text == text.upper() and len(text.split()) >= least else text for text in texts]
 
 
-def phonemize(text: str) -> str:
-    """Phonemes of an English text, `|` at both ends, e.g. "Hello." -> "|həlˈO.|".
+def phonemize(text: str, british: bool = False) -> str:
+    """Phonemes of an English text, `|` at both ends, e.g. "Hello." -> "|həlˈO.|"; British ones with `LENGTH`.
 
     Raises `TextError` for empty text and for text with nothing to say (punctuation only, an unknown script).
     """
     if not text or not text.strip():
         raise TextError("The text is empty; give at least one English word.")
     try:
-        spoken = _g2p()(text)
+        spoken = _g2p(british)(text)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:  # a superscript number, for one
         raise TextError(
             f"The text {_quote(text)} cannot be pronounced ({error}); write its numbers as words."
         ) from None
-    phonemes = "".join(symbol for symbol in spoken if symbol in _INDEX and symbol not in (PADDING, SILENCE))
+    known = (*SYMBOLS[2:], LENGTH) if british else SYMBOLS[2:]
+    phonemes = "".join(symbol for symbol in spoken if symbol in known)
     if not any(symbol in PHONES for symbol in phonemes):
         raise TextError(f"The text {_quote(text)} holds no speakable symbol; give at least one English word.")
     return f"{SILENCE}{phonemes.strip()}{SILENCE}"

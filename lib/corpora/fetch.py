@@ -171,12 +171,12 @@ def unpack(archive: Path, to: Path) -> Path:
     return to
 
 
-def unpack_tar(stream: BinaryIO, to: Path, name: str, limit: int) -> Path:
-    """Unpack an open tar stream of any compression like `unpack`; at most `limit` bytes."""
+def unpack_tar(stream: BinaryIO, to: Path, name: str, limit: int, links: bool = False) -> Path:
+    """Unpack an open tar stream of any compression like `unpack`; at most `limit` bytes; links: those inside may be."""
     gate = _Gate(name, limit)
 
     def admitted(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-        gate.admit(member.name, member.isfile() or member.isdir(), member.size)
+        gate.admit(member.name, member.isfile() or member.isdir() or (links and member.issym()), member.size)
         return tarfile.data_filter(member, folder)
 
     with _beside(to, name) as folder:

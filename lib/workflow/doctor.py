@@ -139,7 +139,7 @@ def _installed(package: str) -> str | None:
 
 def weights() -> Iterator[Finding]:
     """Pretrained weights and voices that are there, checked, and what is lost without those that are not."""
-    from lib.corpora.embedded import voices
+    from lib.corpora.embedded import parts
 
     own, _ = pins()
     for name, files in pretrained.WEIGHTS.items():
@@ -154,12 +154,15 @@ def weights() -> Iterator[Finding]:
         yield Finding("weights", "whisper-base.en", pretrained.whisper("base.en").source)
     except (pretrained.PretrainedError, OSError):
         yield Finding("weights", "whisper-base.en", "not here; only profile full needs it, and fetches it")
-    for name in voices.PACKAGES:
+    fetched = parts.fetched()
+    for name in [name for name in parts.PACKAGES if name not in fetched]:
         try:
-            found = ", ".join(f"{package} {version}" for package, version in list(voices.verify([name]).items())[:1])
+            found = ", ".join(f"{package} {version}" for package, version in list(parts.verify([name]).items())[:1])
             yield Finding("voices", name, found)
-        except (voices.VoiceError, OSError) as error:
+        except (parts.VoiceError, OSError) as error:
             yield _lacking("voices", name, str(error), "the embedded corpus cannot be made")
+    for name, there in fetched.items():
+        yield Finding("voices", name, "here" if there else "not here; only profile full needs it, and fetches it")
 
 
 def _lacking(area: str, name: str, told: str, cost: str) -> Finding:

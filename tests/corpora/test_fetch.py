@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.corpora import fetch, published
+from lib.corpora import debian, fetch, published
 from lib.corpora.atypical import mdvr_kcl
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded import asterisk
@@ -298,7 +298,7 @@ def test_a_debian_package_unpacks_without_its_tools(tmp_path):
     ):
         (tmp_path / "x.deb").write_bytes(damaged)
         with pytest.raises(CorpusError, match=words):
-            asterisk.unpack(tmp_path / "x.deb", tmp_path / "to")
+            debian.unpack(tmp_path / "x.deb", tmp_path / "to")
 
 
 @pytest.mark.parametrize("outside", ["../../out.g722"])
@@ -307,7 +307,7 @@ def test_a_hostile_debian_package_is_refused(tmp_path, outside):
 
     (tmp_path / "x.deb").write_bytes(standins.debian_package({outside: b"1"}))
     with pytest.raises(CorpusError, match="outside its folder"):
-        asterisk.unpack(tmp_path / "x.deb", tmp_path / "to")
+        debian.unpack(tmp_path / "x.deb", tmp_path / "to")
 
 
 def test_the_prompts_come_from_apt_or_say_how_to_get_them(tmp_path, monkeypatch):

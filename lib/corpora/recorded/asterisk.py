@@ -10,15 +10,10 @@ tiny.en; its recipe says so, and it must not serve as the reference of a word er
 Role: adaptation. Splits by sentence.
 """
 
-import io
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-from lib.corpora import fetch as fetching
+from lib.corpora import debian
 from lib.corpora.corpus import CorpusError
 from lib.corpora.recorded.clip import Clip, safe_name
 from lib.corpora.recorded.layout import About, hidden, some
@@ -37,61 +32,12 @@ SCRIPT = DATA / "asterisk_prompts.txt"
 WORDLESS = re.compile(r"silence/|tt-monkeys$|.*-2tone$|beep(err)?$")  # prompts without speech
 SHORTEST = 2.0  # seconds; shorter prompts are single words
 BYTES_PER_SECOND = 8000  # of G.722
-PATIENCE = 300  # seconds that apt-get may take
-UNPACKED = 1 << 28  # bytes the package may unpack to
 _VOICE = re.compile(r"[a-z]{2}(_[A-Z]{2})?(_|$)")  # en_US_f_Allison, en
 
 
 def fetch(to: Path) -> Path:
-    """Fetch and unpack the package; apt checks it against Debian's signed index; a .deb lying in `to` is used."""
-    packages = sorted(to.glob(f"{PACKAGE}_*.deb"))
-    if packages:
-        return unpack(packages[-1], to)
-    to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=to) as folder:
-        return unpack(_download(Path(folder)), to)
-
-
-def _download(folder: Path) -> Path:
-    if shutil.which("apt-get") is None:
-        raise CorpusError(f"{ABOUT.title}: there is no apt-get here. {ABOUT.access}")
-    command = ["apt-get", "download", PACKAGE]
-    try:
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        raise CorpusError(f"{ABOUT.title}: apt-get gave no package within {PATIENCE} s. {ABOUT.access}") from None
-    packages = sorted(folder.glob("*.deb"))
-    if result.returncode or not packages:
-        reason = (result.stderr.strip().splitlines() or ["no package came"])[-1]
-        raise CorpusError(f"{ABOUT.title}: apt-get cannot fetch {PACKAGE} ({reason}); run `sudo apt-get update` first.")
-    return packages[0]
-
-
-def unpack(package: Path, to: Path) -> Path:
-    """Unpack the data of a .deb file into `to`."""
-    content = package.read_bytes()
-    for name, start, size in members(content, package):
-        if name.startswith("data.tar"):
-            return fetching.unpack_tar(io.BytesIO(content[start : start + size]), to, package.name, UNPACKED)
-    raise CorpusError(f"{package}: holds no data.tar, so it is no Debian package; fetch it again.")
-
-
-def members(content: bytes, package: Path) -> list[tuple[str, int, int]]:
-    """(name, first byte, size) of the members of an ar archive, which a .deb file is."""
-    if not content.startswith(b"!<arch>\n"):
-        raise CorpusError(f"{package}: not a Debian package; fetch it again.")
-    found, position = [], 8
-    while position + 60 <= len(content):
-        header = content[position : position + 60]
-        size = header[48:58].strip()
-        if header[58:] != b"`\n" or not size.isdigit() or position + 60 + int(size) > len(content):
-            raise CorpusError(f"{package}: damaged or cut short; fetch it again.")
-        name = header[:16].decode("ascii", errors="replace").strip().rstrip("/")
-        found.append((name, position + 60, int(size)))
-        position += 60 + int(size) + int(size) % 2
-    return found
+    """Fetch and unpack the package; a .deb lying in `to` is used."""
+    return debian.fetch(PACKAGE, to, ABOUT.title, ABOUT.access)
 
 
 def clips(source: Path) -> list[Clip]:

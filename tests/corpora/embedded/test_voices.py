@@ -1,5 +1,3 @@
-import importlib.metadata
-
 import numpy as np
 import pytest
 
@@ -75,16 +73,26 @@ def test_wrong_voices_rates_and_mixtures_are_refused():
         ({"voice": "joe", "rate": 9}, "rate 9"),
         ({"voice": "kokoro", "timbre": {"stranger": 1.0}}, "stranger"),
         ({"voice": "kokoro", "timbre": {"jm_kumo": -1.0}}, "positive"),
+        ({"voice": "kokoro"}, "mixture"),
+        ({"voice": "flite", "speaker": "nobody"}, "kal, awb, rms, slt"),
     ):
         with pytest.raises(voices.VoiceError, match=words):
             voices.speak(PHONEMES, recipe, seed=0)
 
 
 def test_mixing_is_convex_and_separate_for_timbre_and_prosody():
-    styles = np.arange(5)[:, None] * np.ones((5, 256))
+    styles = {name: np.full(256, place) for place, name in enumerate(voices.JAPANESE)}
     style = voices.mix({"jf_alpha": 1, "jm_kumo": 1}, {"jf_gongitsune": 2}, styles)
     assert set(style[:128]) == {2.0}
     assert set(style[128:]) == {1.0}
+
+
+def test_british_speech_is_written_in_the_symbols_that_models_know():
+    spoken = voices.Speech(np.zeros(80), np.array([10, 10, 20, 10, 10, 10, 10]), "|hˈɑːQ|")
+    known = voices.in_known_symbols(spoken)
+    assert known.phonemes == "|hˈɑO|"
+    assert known.lengths.tolist() == [10, 10, 20, 20, 10, 10]
+    assert "ː" in text.phonemize("Start.", british=True) and "ː" not in text.phonemize("Start.")
 
 
 @pytest.mark.parametrize("lengths", [[8000, 8000, 4000, 4000], [8000, 15_000, 500, 500], [8000, 7600, 4400, 4000]])
@@ -96,30 +104,6 @@ def test_trimming_gives_the_final_silence_to_punctuation_and_leaves_the_phone_it
     assert lengths[0] == pytest.approx(kept, abs=160)
     assert 7600 <= lengths[1] <= 8160
     assert lengths[2] == pytest.approx(lengths[3], abs=1)
-
-
-def test_a_missing_or_damaged_package_file_names_the_package_to_reinstall(monkeypatch, tmp_path):
-    assert voices.verify(["hibari"]) == {"hibari-tts": importlib.metadata.version("hibari-tts")}
-    real = importlib.metadata.distribution("hibari-tts")
-    model = next(file for file in real.files if file.name == "hibari.onnx")
-
-    class Damaged:
-        version = "0.0"
-        files = [model]
-
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Damaged)
-    monkeypatch.setattr(type(model), "locate", lambda _: tmp_path / "hibari.onnx")
-    with pytest.raises(voices.VoiceError, match="hibari.onnx is missing.*--force-reinstall.*hibari-tts"):
-        voices.verify(["hibari"])
-    (tmp_path / "hibari.onnx").write_bytes(b"not a model")
-    with pytest.raises(voices.VoiceError, match="hibari.onnx is damaged.*--force-reinstall.*hibari-tts"):
-        voices.verify(["hibari"])
-
-
-def test_a_package_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setitem(voices.PACKAGES, "hibari", ("no-such-voice-package",))
-    with pytest.raises(voices.VoiceError, match="pip install no-such-voice-package"):
-        voices.verify(["hibari"])
 
 
 def test_a_warp_moves_a_spectral_peak_by_its_factor():
