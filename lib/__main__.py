@@ -180,10 +180,13 @@ def clean(options: argparse.Namespace) -> None:
 
 
 def estimate(options: argparse.Namespace) -> None:
+    from lib.corpora.embedded.recipe import size
     from lib.study import load_profile
     from lib.workflow import estimate
 
     profile, device = load_profile(options.profile), estimate.present(options.device)
+    if "cast" in profile["corpus"]:
+        print(f"The corpus of profile {options.profile}: {size(profile['corpus'])}.", flush=True)
     entries = estimate.estimate(profile, device, lambda line: print(line, file=sys.stderr))
     cli.print_table(entries, f"Trainings of profile {options.profile} on {device}")
     print(estimate.summary(entries, device))

