@@ -13,6 +13,7 @@ from lib.files import write_json
 from lib.study.claims import Bench, load_claims
 from lib.study.gates import Gate
 
+LISTENERS = "-listeners.csv"  # of evidence/: a paper's rows that `python -m lib listen read` wrote there
 JUDGED, PAGE = "judged_again.json", "judged_again.html"
 
 

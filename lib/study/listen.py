@@ -1,4 +1,4 @@
-"""Listening in a notebook: what scoring kept, and grids of players that need no other file than the page."""
+"""Speech to listen to: what scoring kept, packed for a page, and grids of players that need no other file than it."""
 
 import base64
 import io
@@ -7,9 +7,12 @@ from html import escape
 
 import numpy as np
 import soundfile
+import torch
 
 from lib import audio
 from lib.corpora.corpus import Corpus
+from lib.models import vocoder
+from lib.models.mel import log_mel
 from lib.study.palette import ROLES
 from lib.study.protocol import Study
 
@@ -44,10 +47,39 @@ def kept(study: Study, utterance: str, runs: dict[str, int]) -> dict[str, np.nda
     return {name: audio.read(file) for name, file in files.items() if file.exists()}
 
 
+def keep_recordings(study: Study) -> None:
+    """Write the recordings of the sentences that players play, and these through the vocoder, beside the systems'
+    speech, for a paper whose systems are not measured beside recordings (SP); what is there stays.
+    """
+    if "reference" in study.settings["systems"]:
+        return
+    wanted = study.players()
+    for each in (u for u in study.corpus.utterances if u.utterance in wanted):
+        plain, vocoded = (
+            study.root / "audio" / study.run_id(name, study.settings["seeds"][0]) / f"{each.utterance}.wav"
+            for name in ("reference", "reference_vocoded")
+        )
+        if not vocoded.exists():
+            wave = study.corpus.wave(each)
+            mel = log_mel(torch.from_numpy(wave)[None], study.mel).to(study.device)
+            speak = vocoder.load(study.profile["vocoder"], study.mel, study.device)
+            audio.write(plain, wave)
+            audio.write(vocoded, speak(mel, torch.tensor([mel.shape[1]], device=study.device))[0])
+
+
 def player(wave: np.ndarray, name: str) -> str:
-    """An HTML audio element with the 16 kHz wave inside, as FLAC."""
+    """An HTML audio element with the 16 kHz wave inside, as MP3."""
+    look, source = 'controls preload="none" style="width:14em"', mp3_data(wave)
+    return f'<audio {look} aria-label="{escape(name)}" src="{source}"></audio>'
+
+
+def mp3_data(wave: np.ndarray, rate: int = audio.RATE) -> str:
+    """Speech as the address of an MP3 that holds it, a sixth of the wave's size, which every browser plays."""
+    return f"data:audio/mpeg;base64,{base64.b64encode(packed(wave, rate, 'MP3', 'MPEG_LAYER_III')).decode()}"
+
+
+def packed(wave: np.ndarray, rate: int, kind: str = "OGG", codec: str = "OPUS") -> bytes:
+    """Speech in one of libsndfile's formats, by default Opus, which is about 30 kbit/s for speech at 16 kHz."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, wave, audio.RATE, format="FLAC", subtype="PCM_16")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    look = 'controls preload="none" style="width:14em"'
-    return f'<audio {look} aria-label="{escape(name)}" src="data:audio/flac;base64,{data}"></audio>'
+    soundfile.write(buffer, wave, rate, format=kind, subtype=codec)
+    return buffer.getvalue()

@@ -4,17 +4,19 @@ from lib.papers.sp.style import label
 from lib.papers.sp.systems import Systems
 from lib.study import listen
 
+SHOWN = 3
+
 
 def kept(study: Systems, shown: str | None = None, seed: int | None = None) -> listen.Grid:
-    """A row for each sentence whose audio was kept: first the reference that the systems heard.
+    """A row for each of the first `SHOWN` sentences whose audio was kept: first the reference that the systems heard.
 
     shown: a system beside the profile's, with its seed.
     """
     by_id = {u.utterance: u for u in study.corpus.utterances}
-    runs = dict.fromkeys(study.settings["players"]["systems"], study.settings["seeds"][0])
+    runs = dict.fromkeys(("reference_vocoded", *study.settings["players"]["systems"]), study.settings["seeds"][0])
     runs |= {shown: seed} if shown else {}
     rows = {}
-    for name, said in study.players().items():
+    for name, said in list(study.players().items())[:SHOWN]:
         spoken = by_id[name]
         reference = study.corpus.select(split="train", speaker=spoken.speaker)[0]
         waves = {"Reference (heard)": study.corpus.wave(reference), "Recording": study.corpus.wave(spoken)}

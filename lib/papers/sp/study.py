@@ -18,6 +18,7 @@ from lib.papers.sp.measure import (
     training_rows,
 )
 from lib.papers.sp.systems import COST, DENSE, Systems
+from lib.study.listen import keep_recordings
 from lib.study.protocol import Measured
 from lib.study.variant import Choice
 
@@ -60,6 +61,7 @@ class Study(Systems):
             tables += [reference_rows(self, model), other_rows(self, model)]
         if name == "baseline":
             tables.append(mismatch_rows(self))
+            keep_recordings(self)
         facts = {key: trained.get(key) for key in ("seconds_trained", "validation", "thresholds", "speed")}
         return Measured(pd.concat(tables, ignore_index=True), waves, facts | {"set_aside": set_aside})
 
@@ -73,10 +75,12 @@ class Study(Systems):
         return {"method": rule.method, "system": name, "seed": seed, "trainable": trained, "x": swept.get(rule.method)}
 
     def players(self) -> dict[str, str]:
-        """One test sentence of each of the first never-seen speakers."""
-        speakers = self.corpus.speakers("never_seen")[: self.settings["players"]["speakers"]]
-        first = [self.corpus.select(role="never_seen", split="test", speaker=s)[:1] for s in speakers]
-        return {u.utterance: u.text for each in first for u in each}
+        """The first test sentences of the first never-seen speakers, the first of each speaker before the second."""
+        wanted = self.settings["players"]
+        speakers = self.corpus.speakers("never_seen")[: wanted["speakers"]]
+        each = [self.corpus.select(role="never_seen", split="test", speaker=s) for s in speakers]
+        chosen = [own[i] for i in range(wanted.get("sentences", 1)) for own in each if i < len(own)]
+        return {u.utterance: u.text for u in chosen}
 
     def is_listened(self, name: str, seed: int) -> bool:
         listed = name in self.settings["players"]["systems"]

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from lib import cli, study
+from lib.files import replace_file
+from lib.study.again import LISTENERS
 from lib.study.listening import answers, plan, stimuli
 from lib.study.listening.make import COMPARED, KINDS, make, protocol
 from lib.study.listening.stimuli import REFERENCE, ListeningError
@@ -17,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made = verbs.add_parser("make", help="write a test: a page to serve or to send, and beside it its key and rules")
     made.add_argument("--profile", default="demo", help="whose runs' speech (demo)")
     made.add_argument("--paper", help="ht, sp or ld: that paper's test")
+    made.add_argument("--evidence", type=Path, help="a committed run's folder, whose clips are heard instead")
     made.add_argument("--from", dest="folder", type=Path, help="a folder with SYSTEM/SENTENCE.wav instead")
     made.add_argument("--reference", default=REFERENCE, help="the folder of the recordings in it (reference)")
     made.add_argument("--kinds", help=f"of {', '.join(KINDS)}; the paper's, or mos")
@@ -61,13 +64,19 @@ def _make(options: argparse.Namespace) -> None:
         raise ListeningError(f"--items {options.items}: a listener hears at least one sentence")
     given = {name: value for name, value in given.items() if value}
     if options.paper:
-        paper, profile = options.paper.lower(), study.load_profile(options.profile)
-        test = protocol(paper, profile) | given
+        paper, there, root = options.paper.lower(), None, options.evidence
+        if root:
+            profile, there = stimuli.from_evidence(root, paper)
+        else:
+            profile = study.load_profile(options.profile)
+        test = protocol(paper, profile, there) | given
         test["pairs"] = test["pairs"] if set(test["kinds"]) & set(COMPARED) else []
         systems = list(dict.fromkeys([*test["systems"], *(name for pair in test["pairs"] for name in pair)]))
-        clips = stimuli.from_profile(profile, paper, [name for name in systems if name != REFERENCE])
-        facts = {"profile": profile["name"], "paper": paper}
-        out = options.to or study.results_root(profile) / "listening" / paper
+        systems, fix = [name for name in systems if name != REFERENCE], "take a run that was committed with its clips"
+        clips = stimuli.kept(root, paper, systems, fix) if root else stimuli.from_profile(profile, paper, systems)
+        facts = {"profile": profile["name"], "paper": paper, "evidence": root and str(root.resolve())}
+        home = study.results_root(profile)
+        out = options.to or (home.parent if root else home) / "listening" / paper
     else:
         clips = stimuli.from_folder(options.folder)
         if options.reference in clips:
@@ -103,7 +112,13 @@ def _read(options: argparse.Namespace) -> None:
     print()
     cli.print_table(answers.scores(heard.rows, published), f"{heard.listeners} listeners")
     heard.rows.to_csv(folder / "scores.csv", index=False)
-    if key["paper"]:
+    if key.get("evidence"):
+        target = Path(key["evidence"]) / "evidence" / f"{key['paper'].upper()}{LISTENERS}"
+        target.parent.mkdir(exist_ok=True)
+        with replace_file(target) as temporary:
+            heard.rows.drop(columns="unit").assign(part="listeners").to_csv(temporary, index=False)
+        print(f"{target}: {len(heard.rows)} rows; python -m lib claims --evidence {key['evidence']} judges them")
+    elif key["paper"]:
         profile, run = study.load_profile(key["profile"]), f"{key['paper']}-listeners-s0"
         study.write_rows(heard.rows, run, profile)
         facts = {"listeners": heard.listeners, "left_out": [f for f in heard.files if f["counts"] == "no"]}

@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -24,15 +25,23 @@ LISTS = 4  # at least, so that sides of pairs change between listeners
 RANDOM = random.SystemRandom()
 
 
-def protocol(paper: str, profile: dict) -> dict:
-    """The paper's test with the systems that the profile has. Raises ListeningError for a paper without speech."""
-    found = yaml.safe_load(PROTOCOLS.read_text(encoding="utf-8"))
+def protocols() -> dict[str, dict]:
+    """The papers' own tests, by paper."""
+    return yaml.safe_load(PROTOCOLS.read_text(encoding="utf-8"))
+
+
+def protocol(paper: str, profile: dict, there: Collection[str] | None = None) -> dict:
+    """The paper's test with the systems that the profile keeps speech of, or with those `there`. Raises ListeningError
+    for a paper without speech.
+    """
+    found, settings = protocols(), profile.get(paper) or {}
     if paper not in found:
         raise ListeningError(f"{paper} has no listening test: choose one of {', '.join(found)}")
-    there, chosen = (profile.get(paper) or {}).get("systems") or {}, found[paper]
-    players = (profile.get(paper) or {}).get("players")
-    kept = players["systems"] if isinstance(players, dict) and "systems" in players else there
-    has = [name for name in chosen["systems"] if name in there and name in kept]
+    if there is None:
+        kept = (settings.get("players") or {}).get("systems", settings.get("systems") or {})
+        there = set(kept) & set(settings.get("systems") or {})
+    chosen = found[paper]
+    has = [name for name in chosen["systems"] if name in there]
     return chosen | {"systems": has, "pairs": [pair for pair in chosen["pairs"] if set(pair) <= {*has}]}
 
 

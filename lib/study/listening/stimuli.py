@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lib import audio, study
+from lib.study.listen import keep_recordings
 from lib.study.registry import paper as registered
 
 LOUDNESS = -23.0  # LUFS, BS.1770-4; less where a clip would clip
@@ -25,41 +26,67 @@ class ListeningError(ValueError):
 
 
 def from_folder(folder: Path) -> dict[str, dict[str, Path]]:
-    """SYSTEM/SENTENCE.wav (or .flac) as paths by system and sentence."""
+    """SYSTEM/SENTENCE.wav (or .flac, .opus) as paths by system and sentence."""
     if not folder.is_dir():
         raise ListeningError(f"{folder} is no folder: name one that holds SYSTEM/SENTENCE.wav")
-    found = {
-        each.name: {path.stem: path for path in sorted(each.iterdir()) if path.suffix in (".wav", ".flac")}
-        for each in sorted(folder.iterdir())
-        if each.is_dir()
+    found = {each.name: clips_in(each) for each in sorted(folder.iterdir()) if each.is_dir()}
+    return {system: spoken for system, spoken in found.items() if spoken}
+
+
+def from_profile(profile: dict, paper: str, systems: list[str]) -> dict[str, dict[str, Path]]:
+    """What a profile's runs kept of `systems`, with the recordings of the same sentences."""
+    return kept(with_recordings(profile, paper), paper, systems, f"run profile {profile['name']}")
+
+
+def with_recordings(profile: dict, paper: str) -> Path:
+    """The profile's results, where the recordings now are beside the speech that runs of a paper kept, if any did."""
+    root = study.results_root(profile)
+    if any((root / "audio").glob(f"{paper}-*-s*")) and not any((root / "audio").glob(f"{paper}-{REFERENCE}-s*")):
+        keep_recordings(registered(paper).room("study").Study(profile))
+    return root
+
+
+def from_evidence(folder: Path, paper: str) -> tuple[dict, set[str]]:
+    """The profile of a committed run, which results.json names, and the systems of a paper whose clips are with it."""
+    try:
+        facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))["facts"]
+        profile = study.load_profile(facts["profile"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ListeningError(
+            f"{folder} holds no committed run ({type(error).__name__} in results.json): give results/reference"
+        ) from error
+    return profile, {
+        path.name.split("-", 1)[1].rpartition("-s")[0] for path in (folder / "audio").glob(f"{paper}-*-s*")
     }
-    return {system: clips for system, clips in found.items() if clips}
 
 
-def from_profile(profile: dict, paper: str, systems: list[str]) -> dict[str, dict[str, Path | Callable]]:
-    """What a profile's runs kept of `systems`, with the recordings of the same sentences, from the corpus where no run
-    kept them.
+def kept(root: Path, paper: str, systems: list[str], fix: str) -> dict[str, dict[str, Path]]:
+    """The clips of a paper in root/audio, of `systems` and of the recordings where the same sentences were recorded.
+    Raises ListeningError with the `fix` for a system without any.
     """
-    root, found = study.results_root(profile) / "audio", {}
+    found = {}
     for system in [*systems, REFERENCE]:
-        folders = sorted(root.glob(f"{paper}-{system}-s*"))
-        found[system] = {path.stem: path for path in sorted(folders[0].glob("[!.]*.wav"))} if folders else {}
+        folders = sorted((root / "audio").glob(f"{paper}-{system}-s*"))
+        found[system] = clips_in(folders[0]) if folders else {}
         if not found[system] and system != REFERENCE:
             raise ListeningError(
-                f"{study.profile.short(root)} holds no speech of {system}: run profile {profile['name']}, "
-                "or name the systems there are with --systems"
+                f"{study.profile.short(root)}/audio holds no speech of {system}: {fix}, or name the systems there are "
+                "with --systems"
             )
-    if not found[REFERENCE]:
-        corpus = registered(paper).room("study").Study(profile).corpus
-        known = {each.utterance: each for each in corpus.utterances}
-        there = [name for name in found[systems[0]] if name in known]
-        found[REFERENCE] = {name: lambda each=known[name]: corpus.wave(each) for name in there}
+    if not systems:
+        raise ListeningError(f"{study.profile.short(root)}/audio holds no speech of {paper}'s listening test: {fix}")
     if not set(found[systems[0]]) <= set(found[REFERENCE]):  # made speech, which nobody recorded
         del found[REFERENCE]
     return found
 
 
-def matched(clips: dict[str, dict], systems: list[str]) -> list[str]:
+def clips_in(folder: Path) -> dict[str, Path]:
+    """The clips in a folder by their names."""
+    found = (path for path in folder.glob("[!.]*") if path.suffix in (".wav", ".flac", ".opus"))
+    return {path.stem: path for path in sorted(found)}
+
+
+def matched(clips: dict[str, dict[str, Path]], systems: list[str]) -> list[str]:
     """The sentences that all systems say. Raises ListeningError for a system, or one clip of it, that is missing."""
     for system in systems:
         if system not in clips:
@@ -72,15 +99,11 @@ def matched(clips: dict[str, dict], systems: list[str]) -> list[str]:
     return sentences
 
 
-def load(clips: dict[str, dict], systems: list[str], sentences: list[str]) -> tuple[dict, int]:
+def load(clips: dict[str, dict[str, Path]], systems: list[str], sentences: list[str]) -> tuple[dict, int]:
     """Waves by (system, sentence), all at the highest rate among the files, in Hz."""
     chosen = {(system, sentence): clips[system][sentence] for system in systems for sentence in sentences}
-    paths = [clip for clip in chosen.values() if isinstance(clip, Path)]
-    rate = max((_rate(path) for path in paths), default=audio.RATE)
-    return {
-        key: audio.read(clip, rate) if isinstance(clip, Path) else audio.resample(clip(), audio.RATE, rate)
-        for key, clip in chosen.items()
-    }, rate
+    rate = max((_rate(path) for path in chosen.values()), default=audio.RATE)
+    return {key: audio.read(path, rate) for key, path in chosen.items()}, rate
 
 
 def _rate(path: Path) -> int:

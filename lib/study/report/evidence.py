@@ -12,6 +12,7 @@ import soundfile
 from PIL import Image
 
 from lib.study import StudyError
+from lib.study.listen import mp3_data
 from lib.study.power import told
 from lib.study.registry import paper_of
 
@@ -94,18 +95,16 @@ def read_figures(root: Path, embed: bool = True) -> list[dict]:
 
 def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper: dict, budget: int) -> list[dict]:
     """Sentences that several systems of a paper speak: speaker, role, text, and one player per system, in the paper's
-    order: its label, its source and the WAV file that was measured.
+    order: its label, its source and the file of it: the WAV that was measured, or a copy's Opus.
 
-    At most `SENTENCES` of each role, one a speaker, those that most systems speak first. The source is the speech as
-    MP3 in the page; after `PLAYERS` of them and beyond `budget` bytes it is the WAV file.
+    Of WAV at most `SENTENCES` of each role, one a speaker, those that most systems speak first; their source is the
+    speech as MP3 in the page; after `PLAYERS` of them and beyond `budget` bytes it is the WAV file. Of a copy's Opus
+    all, which the page plays from beside it.
     """
     labels = {system: facts["label"] for system, facts in paper["systems"].items()}
     rows = rows[(rows["paper"] == name).fillna(False)]
-    heard: dict[str, dict[str, Path]] = {}
-    for path in sorted((root / "audio").glob(f"{name.lower()}-*/*.wav")):
-        named = re.fullmatch(r"[a-z]+-(.+)-s\d+", path.parent.name)
-        if named and named[1] in labels:
-            heard.setdefault(path.stem, {}).setdefault(named[1], path)
+    heard = kept_speech(root, name, paper)
+    few = any(path.suffix == ".wav" for systems in heard.values() for path in systems.values())
     known = rows.dropna(subset=["utterance"]).drop_duplicates("utterance").set_index("utterance")
     texts = {key: text for manifest in manifests.values() for key, text in (manifest.get("texts") or {}).items()}
     ranked = sorted((name for name in heard if name in known.index), key=lambda name: (-len(heard[name]), name))
@@ -113,20 +112,37 @@ def sentences(root: Path, rows: pd.DataFrame, manifests: dict, name: str, paper:
     chosen, speakers, left = [], set(), dict(SENTENCES)
     for name in ranked:
         speaker, role = (str(each) for each in known.loc[name, ["speaker", "role"]].fillna(""))
-        if speaker in speakers or not left.setdefault(role, OTHER_SENTENCES):
+        if few and (speaker in speakers or not left.setdefault(role, OTHER_SENTENCES)):
             continue
         speakers |= {speaker} if voices > 1 else set()
-        left[role] -= 1
+        left[role] = left.get(role, 0) - 1
         players = []
         for system in (system for system in labels if system in heard[name]):
             wave = str(heard[name][system].relative_to(root))
-            source = _compressed(heard[name][system]) if budget > 0 and len(players) < PLAYERS else wave
+            source = wave
+            if few and budget > 0 and len(players) < PLAYERS:
+                source = mp3_data(*soundfile.read(heard[name][system], dtype="float32"))
             budget -= len(source) if source != wave else 0
             players.append({"label": labels[system], "source": source, "wave": wave})
         chosen.append({"utterance": name, "speaker": speaker, "role": role, "text": texts.get(name)})
         chosen[-1]["players"] = players
     order = list(left)
     return sorted(chosen, key=lambda sentence: (order.index(sentence["role"]), sentence["speaker"]))
+
+
+def kept_speech(root: Path, name: str, paper: dict) -> dict[str, dict[str, Path]]:
+    """The speech that runs of a paper kept, by utterance and system, of the first seed there is.
+
+    Where a wave's name ends with a guidance scale (LD's "-x2"), that of the paper's table is the utterance's.
+    """
+    scales, found = paper["table"]["where"].get("x", []), {}
+    for path in sorted((root / "audio").glob(f"{name.lower()}-*/[!.]*")):
+        named = re.fullmatch(r"[a-z]+-(.+)-s\d+", path.parent.name)
+        said, scale = re.fullmatch(r"(.+?)(?:-x([\d.]+))?", path.stem).groups()
+        listed = named and named[1] in paper["systems"] and path.suffix in (".wav", ".opus")
+        if listed and (scale is None or float(scale) in scales):
+            found.setdefault(said, {}).setdefault(named[1], path)
+    return found
 
 
 def provenance(root: Path, manifests: dict[str, dict]) -> dict:
@@ -223,14 +239,6 @@ def _embedded(path: Path) -> str:
     buffer = io.BytesIO()
     Image.open(path).convert("RGB").save(buffer, format="WEBP", quality=85)
     return _data("image/webp", buffer.getvalue())
-
-
-def _compressed(path: Path) -> str:
-    """A recording as MP3, a sixth of its size, which every browser plays."""
-    wave, rate = soundfile.read(path, dtype="float32")
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave, rate, format="MP3", subtype="MPEG_LAYER_III")
-    return _data("audio/mpeg", buffer.getvalue())
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -3,11 +3,11 @@
     python -m lib report reference --profile demo
     python -m lib report benchmarks
 
-The first copies claims.json and the figures of a finished run, writes its results table beside them as results.json,
-its report as index.html and its tables as README.md, and puts the verdicts in numbers between the markers in the
-project's README.md; with --profile nonnative it takes that run in beside the other, in a folder of its own. The second
-puts the tables of the committed benchmarks (bench-<device>.json, written by `python -m lib bench`) into docs/speed.md.
-Nothing in those parts is written by hand.
+The first copies claims.json and the figures of a finished run and the speech it kept as Opus, writes its results
+table beside them as results.json, its report as index.html and its tables as README.md, and puts the verdicts in
+numbers between the markers in the project's README.md; with --profile nonnative it takes that run in beside the
+other, in a folder of its own. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
+`python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
 """
 
 import json
@@ -19,11 +19,12 @@ from matplotlib import rc_context
 from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import columns, tables
-from lib.study.again import JUDGED, PAGE
+from lib.study.again import JUDGED, LISTENERS, PAGE
 from lib.study.claim_compare import corpora
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import papers
+from lib.study.report import clips
 from lib.study.report.index import write_report
 from lib.study.report.verdict_figure import verdicts
 from lib.study.units import METRICS, short
@@ -41,6 +42,10 @@ AGAIN = (
     "last column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
     "",
 )
+CLIPS = (
+    "`audio/` has {} Opus clips of its speech, which `index.html` plays; `python -m lib listen make --paper sp "
+    "--evidence results/reference` makes a listening test of them."
+)
 OLD_RULES = (
     "<p><strong>The verdicts below are by the rules of the day of this run. Rules have changed since: by today's, "
     'nearly all of these claims are not tested (<a href="judged_again.html">judged again</a>).</strong></p>'
@@ -51,7 +56,7 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     """Copy what a reader needs of a finished run into `folder`, replacing what an earlier run left.
 
     Raises:
-        ValueError: the profile has no claims.json yet.
+        ValueError: the profile has no claims.json yet, or keeps more speech than is committed.
     """
     root = study.results_root(profile)
     if not (root / "claims.json").exists():
@@ -64,10 +69,13 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     facts["corpora"] = {name: corpora(manifests, name) for name in load_claims()["papers"]}
     table = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
     check = None if column else tables.corpus_check(rows, profile)
+    speech = {} if column else clips.encode(profile)
+    facts["clips"] = len(speech)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
-    for name in (JUDGED, PAGE):
-        (folder / name).unlink(missing_ok=True)
+    clips.write(speech, folder)
+    for path in (folder / JUDGED, folder / PAGE, *(folder / "evidence").glob(f"*{LISTENERS}")):
+        path.unlink(missing_ok=True)
     for name in ("claims.json", "gates.json"):
         if (root / name).exists():
             shutil.copy(root / name, folder / name)
@@ -129,6 +137,7 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
         f"vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
         "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
         "",
+        *([CLIPS.format(facts["clips"]), ""] if facts.get("clips") else []),
         *(AGAIN if again else []),
         "![Every verdict at a glance](figures/verdicts.png)",
     ]

@@ -159,7 +159,7 @@ def test_an_empty_study_says_what_is_missing(tmp_path, monkeypatch):
         "The claims are missing: HT1, HT2",
         "The results of HT are missing",
         "The figures are missing",
-        "The audio of HT is missing",
+        "The audio of HT, HA, SP, LD is missing",
         "The costs of HT are missing",
         "Provenance is missing",
     ):
