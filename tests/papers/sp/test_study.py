@@ -271,3 +271,20 @@ def test_an_episode_takes_the_style_from_another_utterance_of_the_speaker(tmp_pa
     torch.testing.assert_close(
         model(own | {"reference": own["mel"], "reference_lengths": own["frame_lengths"]})["mel"], model(own)["mel"]
     )
+
+
+def test_the_recordings_of_the_players_sentences_are_kept_beside_the_systems_plain_and_vocoded(finished):
+    made = finished[0]
+    kept = {path.parent.name: audio.read(path) for path in made.root.glob("audio/sp-*-s0/*.wav")}
+    name = next(iter(made.players()))
+    said = next(u for u in made.corpus.utterances if u.utterance == name)
+    plain, vocoded = kept["sp-reference-s0"], kept["sp-reference_vocoded-s0"]
+    np.testing.assert_allclose(plain, made.corpus.wave(said), atol=1e-4)
+    assert abs(len(vocoded) - len(plain)) < 0.05 * audio.RATE and not np.array_equal(vocoded[:4000], plain[:4000])
+
+
+def test_players_have_the_first_sentence_of_every_speaker_before_the_second_of_any(bench):
+    bench.settings["players"] |= {"speakers": 2, "sentences": 2}
+    by_id = {u.utterance: u.speaker for u in bench.corpus.utterances}
+    speakers = [by_id[name] for name in bench.players()]
+    assert len(set(speakers)) == 2 and speakers[: len(set(speakers))] == list(dict.fromkeys(speakers))

@@ -205,6 +205,15 @@ def test_speech_of_a_profile_comes_with_its_recordings_and_rows_go_to_its_runs(t
     assert page.count("16 answers of 4 listeners") == 3
 
 
+def test_a_committed_folder_without_clips_or_without_a_run_is_told_in_one_sentence(tmp_path):
+    wanted = ["listen", "make", "--paper", "sp", "--evidence", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"holds no committed run \(FileNotFoundError in results.json\): give"):
+        door.main(wanted)
+    (tmp_path / "results.json").write_text('{"facts": {"profile": "smoke"}}')
+    with pytest.raises(SystemExit, match="holds no speech of sp's listening test: take a run that was committed"):
+        door.main(wanted)
+
+
 def test_a_papers_protocol_has_the_systems_that_the_profile_keeps_speech_of():
     assert protocol("sp", study.load_profile("demo"))["kinds"] == ["mos", "smos"]
     assert set(protocol("sp", study.load_profile("smoke"))["systems"]) == {"baseline", "vp", "dp_r45"}

@@ -3,10 +3,14 @@
 import json
 import threading
 
+import numpy as np
 import pytest
 from browser import Browser, needs_browser
-from synthetic_listeners import QUALITY, make_test
+from synthetic_listeners import QUALITY, answer, make_test, signed, write_clips
 
+from lib import __main__ as door
+from lib import audio
+from lib.study.listen import packed
 from lib.study.listening import answers
 from lib.study.listening.receive import server
 
@@ -15,6 +19,7 @@ FAST = """
   HTMLMediaElement.prototype.play = function () { setTimeout(() => this.onended(), 0); return Promise.resolve(); };
   const now = performance.now.bind(performance); let late = 0; performance.now = () => now() + (late += 20000);
 """
+ARRIVED = "new Promise(r => { const look = () => state.received ? r(true) : setTimeout(look, 20); look(); })"
 CLICK = "document.querySelector('.next').click()"
 
 
@@ -92,8 +97,7 @@ def test_a_listener_who_stops_half_way_goes_on_and_the_receiver_gets_what_was_pr
         go_through(browser, key)
         assert not browser.complaints
         browser.evaluate(CLICK)
-        arrived = "new Promise(r => { const look = () => state.received ? r(true) : setTimeout(look, 20); look(); })"
-        assert browser.evaluate(arrived)
+        assert browser.evaluate(ARRIVED)
         assert "arrived" in browser.evaluate("document.querySelector('main').innerText")
         receiver.shutdown()
     assert [path.stem for path in (folder / "answers").iterdir()] == [listener]
@@ -103,6 +107,48 @@ def test_a_listener_who_stops_half_way_goes_on_and_the_receiver_gets_what_was_pr
     assert found["mos", "good_one"] == 4 and found["mos", "bad_one"] == 3
     assert found["xab", "good_one over bad_one"] == found["preference", "good_one over bad_one"] == 100
     assert found["mushra", "reference"] == 100 and found["mushra", "anchor"] == 40
+
+
+def test_a_test_of_a_committed_runs_clips_is_made_answered_and_judged_without_training(
+    browser, tmp_path, monkeypatch, capsys
+):
+    """What the README says of SP's test, in a committed folder with three sentences of four systems and no rows."""
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    systems = ("dp_r45", "vp", "baseline", "reference")
+    for name, quality in zip(systems, (3.9, 3.0, 2.2, 4.6), strict=True):
+        monkeypatch.setitem(QUALITY, name, quality)
+    committed = tmp_path / "committed"
+    for path in write_clips(tmp_path / "clips", 3, systems).glob("*/*.wav"):
+        clip = committed / "audio" / f"sp-{path.parent.name}-s0" / f"{path.stem}.opus"
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        clip.write_bytes(packed(audio.read(path), audio.RATE))
+    facts = {"facts": {"profile": "smoke"}, "table": [], "corpus_check": None}
+    (committed / "results.json").write_text(json.dumps(facts))
+    door.main(["listen", "make", "--paper", "sp", "--evidence", str(committed)])
+    folder = tmp_path / "results" / "listening" / "sp"
+    key = answers.load_key(folder)[0]
+    with server(folder, port=0) as receiver:
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        browser.open(f"http://127.0.0.1:{receiver.server_port}/")
+        browser.evaluate(FAST)
+        go_through(browser, key)
+        browser.evaluate(CLICK)
+        assert browser.evaluate(ARRIVED)
+        receiver.shutdown()
+    for number in range(3):
+        told = signed(answer(key, number, np.random.default_rng(number), QUALITY))
+        (folder / "answers" / f"{number}.json").write_bytes(told)
+    door.main(["listen", "read", str(folder / "answers")])
+    assert capsys.readouterr().out.count("\tyes\t") == 4
+    door.main(["claims", "--evidence", str(committed)])
+    parts = {
+        (claim["id"], part["name"]): part
+        for claim in json.loads((committed / "judged_again.json").read_text())["claims"]
+        for part in claim["parts"]
+    }
+    part = parts["SP2", "MOS by listeners, against StyleSpeech"]
+    assert (part["listeners"], part["n"]) == (4, 12) and part["value"] == pytest.approx(1.7, abs=0.6)
+    assert "12 answers of 4 listeners" in (committed / "judged_again.html").read_text(encoding="utf-8")
 
 
 def test_from_a_file_the_page_needs_no_mouse_and_hands_over_a_file(browser, made):
