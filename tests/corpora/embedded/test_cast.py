@@ -10,7 +10,10 @@ from lib.study import load_profile
 
 WOMEN = {"hibari", "flite slt"}  # of the voices whose names do not tell
 ONE_PERSON = {"hibari": "af_heart"}
-ALIKE = (("af_heart", "af_bella"), ("am_puck", "am_echo"), ("am_puck", "am_fenrir"))  # GE2E above 0.85
+ALIKE = (  # GE2E above 0.85, or nearly
+    *(("af_heart", "af_bella"), ("am_puck", "am_echo"), ("am_puck", "am_fenrir")),
+    *(("jf_nezumi", "jf_gongitsune"), ("jf_nezumi", "jf_tebukuro")),
+)
 
 
 @pytest.fixture(scope="module")
