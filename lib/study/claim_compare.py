@@ -84,6 +84,7 @@ def measure(part: Part, rows: pd.DataFrame, texts: dict[str, str], sentence: str
             several = [isinstance(name, list) for name in named] or [False]
             tables = [_units(table, spec, s, texts, sentence) for table, s in zip(tables, several, strict=True)]
         _compare(part, tables, rows, options)
+        part.by_seed = _by_seed(spec, tables, rows, options) if part.estimate is not None else {}
     except (StatisticsError, TypeError) as error:
         part.reason, part.estimate, part.value = str(error), None, None
 
@@ -133,6 +134,19 @@ def _estimate(spec: dict, tables: list[pd.DataFrame], rows: pd.DataFrame, option
     if kind == "worse_share":
         return _worse(*tables, on, **options)
     return interval(tables[0], **options)
+
+
+def _by_seed(spec: dict, tables: list[pd.DataFrame], rows: pd.DataFrame, options: dict) -> dict[str, float]:
+    """A part's value in each seed alone; systems that were not trained have one seed, and serve all. Empty for one."""
+    several = [table["seed"].nunique() > 1 for table in tables]
+    found, seeds = {}, sorted(set().union(*(set(table["seed"].dropna()) for table in tables)))
+    for seed in seeds if any(several) else ():
+        mine = [table[table["seed"].eq(seed)] if many else table for table, many in zip(tables, several, strict=True)]
+        try:
+            found[str(seed)] = _estimate(spec, mine, rows, options).value
+        except StatisticsError:  # a system that lacks this seed, or nothing gained in it
+            continue
+    return found
 
 
 def _worse(a: pd.DataFrame, b: pd.DataFrame, on: list[str], level: float) -> Estimate:

@@ -7,7 +7,7 @@ it. A claim is reproduced when every deciding part is: no correction is needed t
 margin (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lib.study.power import single
 from lib.study.statistics import Estimate
@@ -28,6 +28,7 @@ class Part:
     runs: tuple[str, ...] = ()
     floored: bool = False  # every system lies below what the metric can tell apart
     design: dict | None = None  # seeds, speakers and sentences that would decide it
+    by_seed: dict[str, float] = field(default_factory=dict)  # the value in each seed alone, where there are several
 
     @property
     def heard(self) -> bool:
@@ -151,7 +152,7 @@ def record(part: Part) -> dict:
         | numbers(part)
         | {"listeners": part.estimate.speakers if part.heard and part.estimate else None}
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
-        | {"terms": _terms(part.estimate)}
+        | {"terms": _terms(part.estimate), "by_seed": part.by_seed}
         | {"verdict": part.verdict, "reason": part.reason}
     )
 

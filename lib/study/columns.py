@@ -1,5 +1,7 @@
 """Claims on other speech than the study's own, in a column beside it: `columns` of notebooks/claims.yaml.
 
+Recordings that no column is about (`ha.corpus.source: torgo`) are judged by the rules as they are, and named.
+
 A column belongs to the profile whose corpus is its source. Its claims are the paper's, with its own cohorts in the
 place of the paper's and whatever it says anew; the rules beside it stay as they are.
 """
@@ -19,7 +21,14 @@ def of(content: dict, profile: dict) -> dict:
     for facts in (content.get("columns") or {}).values():
         if (profile.get(facts["paper"].lower()) or {}).get("corpus", {}).get("source") == facts["source"]:
             return _moved(content, facts)
-    return content
+    return content | {"papers": {k: _recorded(facts, profile.get(k.lower())) for k, facts in content["papers"].items()}}
+
+
+def _recorded(facts: dict, section: dict | None) -> dict:
+    """What a paper says of its speech, of recordings (`recorded`) where the profile's section names them."""
+    source = ((section or {}).get("corpus") or {}).get("source")
+    told = facts.get("recorded")
+    return facts | told | {"speech": told["speech"].format(Path(source).name)} if source and told else facts
 
 
 def beside(content: dict, root: Path) -> dict[str, list[dict]]:

@@ -55,7 +55,8 @@ def convergence(curves: dict[str, list[dict]], paper: str) -> Figure:
         axis.plot(100 * points[:, 0] / points[-1, 0], points[:, 1] / late, linewidth=1.1, **look)
     axis.set_ylim(0, min(4.0, axis.get_ylim()[1]))
     axis.set(xlabel="Training, %", ylabel="Loss, in shares of its mean over the last fifth")
-    axis.legend(frameon=False, fontsize=7, loc="upper center")
+    if named:
+        axis.legend(frameon=False, fontsize=7, loc="upper center")
     flat = sum(fall < gates.PLATEAU for fall in falls.values())
     caption = (
         f"{paper}: learning curves of the {len(falls)} trainings that claims rest on. A plateau is a fall of less than "

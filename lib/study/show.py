@@ -4,8 +4,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from lib import study
-from lib.study import columns, tables
-from lib.study.claims import load_claims
+from lib.study import claim_figure, columns, drawing, tables
+from lib.study.claims import load_claims, number
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; vertical-align: top"}]
 
@@ -23,9 +23,8 @@ def verdict(records: list[dict], claim: str) -> Styler:
     A claim that is not tested has no verdict of parts, but the reason. Where the claim was judged on other speech as
     well (`lib.study.columns`), those parts follow, and a column says which speech each is about.
     """
-    record = next(each for each in records if each["id"] == claim)
-    beside = columns.beside(load_claims(), study.results_root(record.get("profile") or ""))
-    found = [record, *(each for theirs in beside.values() for each in theirs if each["id"] == claim)]
+    found = _on_each_speech(records, claim)
+    record = found[0]
     shown = ("name", "value", "ci_low", "ci_high", "unit", "n", "published")
     shown += ("verdict",) if any(each["verdict"] != "not tested" for each in found) else ()
     shown = ("speech", *shown) if len(found) > 1 else shown
@@ -35,11 +34,43 @@ def verdict(records: list[dict], claim: str) -> Styler:
     return table(_numeric(parts, shown), f"{claim}, {'; '.join(told)}: {record['statement']}")
 
 
+def parts(records: list[dict], claim: str) -> drawing.Shown | None:
+    """The parts of one claim in a picture (`lib.study.claim_figure`), each speech it was judged on beside the other.
+
+    None where nothing was measured.
+    """
+    found = _on_each_speech(records, claim)
+    if not any(part["value"] is not None for record in found for part in record["parts"]):
+        return None
+    place = {"profile": {"name": found[0]["profile"]}, "notebook": found[0]["notebook"], "anchor": found[0]["anchor"]}
+    return drawing.save(claim_figure.parts(found), f"{claim.lower()}_parts", **place)
+
+
+def _on_each_speech(records: list[dict], claim: str) -> list[dict]:
+    """A claim's record, and its records in the columns that lie beside the profile's results."""
+    record = next(each for each in records if each["id"] == claim)
+    beside = columns.beside(load_claims(), study.results_root(record.get("profile") or ""))
+    return [record, *(each for theirs in beside.values() for each in theirs if each["id"] == claim)]
+
+
 def verdicts(records: list[dict], notebook: str | None = None) -> Styler:
-    """One line per claim, of one notebook or of all."""
-    columns = ("id", "statement", "value", "ci_low", "ci_high", "unit", "n", "verdict", "reason")
+    """One line per claim, of one notebook or of all; what came of it on other speech in a column beside the verdict."""
     chosen = [r for r in records if notebook in (None, r["notebook"])]
-    return table(_numeric([{column: r[column] for column in columns} for r in chosen], columns))
+    shown = ("id", "statement", "value", "ci_low", "ci_high", "unit", "n", "verdict")
+    lines = [{column: r[column] for column in (*shown, "reason")} for r in chosen]
+    beside = columns.beside(load_claims(), study.results_root(chosen[0].get("profile") or "")) if chosen else {}
+    for name, theirs in beside.items():
+        told = {record["id"]: _told(record) for record in theirs}
+        if said := [told.get(line["id"], "") for line in lines if any(told.get(each["id"]) for each in lines)]:
+            shown += (f"on {name}",)
+            lines = [line | {shown[-1]: text} for line, text in zip(lines, said, strict=True)]
+    return table(_numeric(lines, (*shown, "reason")))
+
+
+def _told(record: dict) -> str:
+    """A record's value, interval and verdict in a line."""
+    value, *ends = (number(record[key]) for key in ("value", "ci_low", "ci_high"))
+    return f"{value}{f' [{ends[0]}, {ends[1]}]' * bool(ends[0])}, {record['verdict']}".removeprefix(", ")
 
 
 def results(rows: pd.DataFrame, profile: dict) -> Styler:

@@ -35,6 +35,7 @@ PIP = f"{'.venv/bin/python' if Path(sys.prefix) == ROOT / '.venv' else 'python'}
 INSTALL = f"{PIP} -c constraints.txt -e ."
 USES = {
     "whisper-tiny.en": "WER and CER, no HA in smoke and demo",
+    "whisper-base": "HA's methods on a larger Whisper in full",
     "ge2e": "COS, no speaker embeddings for HT and SP",
     "cam++": "SECS",
     "distillmos": "predicted MOS, no embedded corpus",
@@ -146,14 +147,14 @@ def weights() -> Iterator[Finding]:
         try:
             yield Finding("weights", name, pretrained.resolve(name).source.removeprefix("pip package: "))
         except (pretrained.PretrainedError, OSError) as error:
-            if files.package not in own and not importlib.util.find_spec(files.module):
+            if files.package.split()[0] not in own and not importlib.util.find_spec(files.module):
                 yield Finding("weights", name, f"not here ({files.package}); {USES[name]} does without")
             else:
                 yield _lacking("weights", name, str(error), f"no {USES[name]}")
     try:
         yield Finding("weights", "whisper-base.en", pretrained.whisper("base.en").source)
     except (pretrained.PretrainedError, OSError):
-        yield Finding("weights", "whisper-base.en", "not here; only profile full needs it, and fetches it")
+        yield Finding("weights", "whisper-base.en", "not here; only profile paper needs it, and fetches it")
     fetched = parts.fetched()
     for name in [name for name in parts.PACKAGES if name not in fetched]:
         try:

@@ -26,14 +26,19 @@ def stages(profile: dict) -> Iterator[Stage]:
     section = profile["ha"]
     shared = {key: value for key, value in section["train"].items() if key != "rates"} | {"learning_rate": 1e-4}
 
-    def kind(name: str) -> tuple[bool, TrainConfig] | None:
+    def kind(name: str) -> tuple[bool, TrainConfig, str] | None:
         system = section["systems"][name]
         own = {key: system[key] for key in ("steps", "batch_size") if key in system}
-        return None if system["method"] == "none" else (through_encoder(system), TrainConfig.from_dict(shared | own))
+        whisper = (system.get("whisper") or section["whisper"]).get("name") or "base"
+        return (
+            None
+            if system["method"] == "none"
+            else (through_encoder(system), TrainConfig.from_dict(shared | own), whisper)
+        )
 
-    for (encoder, config), _, runs in kinds(profile, "HA", kind):
-        name = f"{'encoder and decoder' if encoder else 'decoder'}, batches of {config.batch_size}"
-        yield Stage("HA", name, runs, config, whisper_step(section, encoder))
+    for (encoder, config, whisper), _, runs in kinds(profile, "HA", kind):
+        name = f"{'encoder and decoder' if encoder else 'decoder'} of Whisper {whisper}, batches of {config.batch_size}"
+        yield Stage("HA", name, runs, config, whisper_step(whisper, section["context"], encoder))
 
 
 def through_encoder(system: dict) -> bool:
@@ -43,11 +48,11 @@ def through_encoder(system: dict) -> bool:
     return any(target.startswith("encoder") for target in system.get("targets", []))
 
 
-def whisper_step(section: dict, encoder: bool):
-    """A step of a Whisper of the profile's size with random weights."""
-    size = (section["whisper"].get("name") or "base").split("/")[-1].removeprefix("whisper-")
-    channels, layers, heads = WHISPER.get(size.split(".")[0].split("-")[0], WHISPER["base"])
-    positions = 50 * section["context"]
+def whisper_step(name: str, context: int, encoder: bool):
+    """A step of a Whisper of this name's size with random weights; context in seconds."""
+    size = name.split("/")[-1].removeprefix("whisper-").split(".")[0].split("-")[0]
+    channels, layers, heads = WHISPER.get(size, WHISPER["base"])
+    positions = 50 * context
 
     def make(device: str, batch: int):
         from transformers import WhisperConfig, WhisperForConditionalGeneration

@@ -10,9 +10,11 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.ha.measure_figures import angles, probes
+from lib.papers.ha.measure_figures import angles, columns, probes
+from lib.papers.ha.size_figures import sizes
 from lib.papers.ha.style import (
     COHORTS,
+    LARGER,
     colour,
     differences,
     dots,
@@ -152,7 +154,7 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     table = errors(rows, None, cohort=trained(rows))
     shares = table.dropna(subset=["x"]).groupby("system")["x"].mean()
     skipped = ("individual", "hyper_without")
-    names = [name for name, share in shares.items() if share > 0 and not name.startswith(skipped)]
+    names = [n for n, share in shares.items() if share > 0 and not n.startswith(skipped) and n not in LARGER.values()]
     if not names or "whisper_0" not in shares:
         raise PlotError("WER against budget needs whisper_0 and an adapted system: run them")
     base = estimate(errors(rows, ["whisper_0"], cohort=trained(rows)), profile)
@@ -220,8 +222,10 @@ def _beside(rows: pd.DataFrame, systems: list[str], bases: tuple[str, ...], titl
 FIGURES = {
     "ha_severity": Drawing(severity, "10_asr_adapt", "severity"),
     "ha_ceiling": Drawing(ceiling, "10_asr_adapt", "HA10"),
+    "ha_columns": Drawing(columns, "11_subspace_angles", "HA1"),
     "ha_angles": Drawing(angles, "11_subspace_angles", "HA1"),
     "ha_budget": Drawing(budget, "12_parameter_budget", "HA2"),
+    "ha_sizes": Drawing(sizes, "12_parameter_budget", "sizes"),
     "ha_targets": Drawing(targets, "12_parameter_budget", "HA8"),
     "ha_cohorts": Drawing(cohorts, "13_hypernet_zero_shot", "HA3"),
     "ha_unseen": Drawing(unseen, "13_hypernet_zero_shot", "HA4"),

@@ -150,6 +150,7 @@ def adapt(
     of the folder's name among the profile's results. Utterances that cannot be used are set aside and listed. Raises
     AsrError for a system that is no low-rank update, and for a folder without training or test utterances.
     """
+    profile = Systems(profile).study_of(system).profile
     spec = Systems(profile).system(system)
     if spec["method"] not in ("lora", "hyper") or spec["level"] != EVERYBODY:
         raise AsrError(

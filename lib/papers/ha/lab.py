@@ -51,7 +51,7 @@ def load(study: Systems, name: str, seed: int) -> Adaptations | None:
     """
     if reason := missing(study, name, seed):
         raise ExploreError(reason)
-    system = study.system(name)
+    system, study = study.system(name), study.study_of(name)
     if system["method"] == "none":
         return None
     model = study.build(system, study.training_groups(system))
@@ -105,7 +105,7 @@ def hear_atypical(
     B A of the adapted matrices; of a hypernetwork also what it made for this utterance alone. Raises ExploreError for
     a system that has not been trained or has no adaptation for this condition or speaker.
     """
-    model, source = load(study, system, seed), study.typical
+    model, source, study = load(study, system, seed), study.typical, study.study_of(system)
     wave, item = make(source, utterance, condition, severity, draw, study.settings["corpus"]["snr"])
     adaptation = None if model is None else part_for(model, item)
     example = prepare(study.model, item.utterance, wave, None, study.settings["context"])

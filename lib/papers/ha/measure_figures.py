@@ -13,6 +13,8 @@ from lib.study.palette import BLUE, ORANGE
 
 ORDER = ("self.q", "self.k", "self.v", "self.o", "cross.q", "cross.k", "cross.v", "cross.o", "W1", "W2")
 ORDER += ("bias", "layer_norm")
+TONES = {"decoder": BLUE, "encoder": ORANGE}
+PUBLISHED = "decoder.W1"  # has the largest angles in the paper's figure
 VARIANTS = {"leading": "Leading directions", "columns": "Whole column spaces", "rows": "Whole row spaces"}
 TARGETS = {"cohort": "Cohort", "severity": "Severity", "rate": "Rate", "f0": "F0", "pauses": "Pauses"}
 EMBEDDINGS = {"whisper": ("Whisper encoder", BLUE, "o"), "ge2e": ("GE2E", ORANGE, "s")}
@@ -55,6 +57,36 @@ def angles(rows: pd.DataFrame, profile: dict) -> Figure:
     return describe(figure, caption, "Heat maps of principal angles by parameter type and layer.", len(found))
 
 
+def columns(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Whole column spaces by parameter type, as in the paper's figure: means over layers and seeds, seeds as points."""
+    found = select(rows, {"metric": "angle_mean", "system": "full", "variant": "columns"})
+    found = found[found["target"].isin([f"{side}.{kind}" for side in TONES for kind in ORDER])]
+    if found.empty:
+        raise PlotError("the angles need a fine-tuned Whisper: run the system full")
+    seeds = found.groupby(["target", "seed"])["value"].mean()
+    means = seeds.groupby("target").mean().sort_values(ascending=False)
+    figure, axis = canvas(1, 7.5, 0.3 * len(means) + 1.4)
+    for place, target in enumerate(means.index):
+        tone = TONES[target.split(".")[0]]
+        axis.plot(seeds[target], [place] * len(seeds[target]), "o", color=tone, markersize=4, alpha=0.6)
+        axis.plot(means[target], place, "|", color=tone, markersize=13, markeredgewidth=2)
+    axis.set_yticks(range(len(means)), [name.replace(".", " ") for name in means.index])
+    if PUBLISHED in means:
+        axis.get_yticklabels()[list(means.index).index(PUBLISHED)].set_fontweight("bold")
+    axis.set(ylim=(len(means) - 0.5, -0.5), xlabel="Mean principal angle (°)")
+    axis.set_xlim(left=-0.04 * (axis.get_xlim()[1] or 1.0))
+    axis.grid(axis="y", visible=False)
+    legend(figure, {side.capitalize(): tone for side, tone in TONES.items()})
+    count = found["seed"].nunique()
+    first = list(means.index).index(PUBLISHED) + 1 if PUBLISHED in means else None
+    caption = (
+        f"Principal angles of whole column spaces after full fine-tuning on {speech(profile)}, means over layers: "
+        f"points are seeds (n = {count}), ticks their mean. The paper shows a picture, without numbers in its text: "
+        f"decoder W1 (bold) has its largest angles; here it is number {first} of {len(means)} types."
+    )
+    return describe(figure, caption, "Mean principal angles by parameter type, largest first.", len(found))
+
+
 def _numbers(axis, grid: np.ndarray, top: float) -> None:
     for place, value in np.ndenumerate(grid):
         if np.isfinite(value):
@@ -64,6 +96,7 @@ def _numbers(axis, grid: np.ndarray, top: float) -> None:
 
 def probes(rows: pd.DataFrame, profile: dict) -> Figure:
     """What can be read off the conditioning embeddings of never-seen speakers."""
+    rows = select(rows, {"system": "whisper_0"})
     accuracy = select(rows, {"metric": "probe_accuracy"})
     explained = select(rows, {"metric": "probe_r2"})
     if accuracy.empty or explained.empty:

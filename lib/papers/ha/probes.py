@@ -85,9 +85,7 @@ def probes(study: Recordings) -> pd.DataFrame:
     the mean is R^2). variant: the embedding. Only cohorts that both sets have take part, and only targets that are
     known of every utterance: rate and pauses need an alignment, severity the corpus's word. No rows without such.
     """
-    trained = study.select("adaptation", "train")
-    cohorts = {item.condition for item in trained}
-    tested = [item for item in study.select("never_seen", "test") if item.condition in cohorts]
+    trained, tested = _probed(study)
     facts = {name: [_facts(item, study) for item in items] for name, items in (("a", trained), ("b", tested))}
     targets = {name for name in TARGETS if all(name in fact for fact in facts["a"] + facts["b"])}
     targets -= {name for name in ("cohort", "severity") if len({fact.get(name) for fact in facts["a"]}) < 2}
@@ -103,6 +101,28 @@ def probes(study: Recordings) -> pd.DataFrame:
             answers = [fact[target] for fact in facts["a"]], [fact[target] for fact in facts["b"]]
             rows += _probe(study, one, other, *answers, tested, target, kind)
     return pd.DataFrame(rows)
+
+
+def _probed(study: Recordings) -> tuple[list[Utterance], list[Utterance]]:
+    """What probes learn from, and what they are tested on: never-seen speakers of the same cohorts."""
+    trained = study.select("adaptation", "train")
+    cohorts = {item.condition for item in trained}
+    return trained, [item for item in study.select("never_seen", "test") if item.condition in cohorts]
+
+
+def voices(study: Recordings) -> pd.DataFrame:
+    """How many voices the probes rest on. Simulated speakers share voices; a recorded speaker is a voice."""
+    trained, tested = _probed(study)
+    parts = {"training": trained, "never seen, tested": tested, "both": trained + tested}
+    return pd.DataFrame(
+        {
+            "utterances of": name,
+            "voices": len({item.recipe.get("voice", item.speaker) for item in items}),
+            "speakers": len({item.speaker for item in items}),
+            "utterances": len(items),
+        }
+        for name, items in parts.items()
+    )
 
 
 def _probe(study, one, other, known, wanted, tested: list[Utterance], target: str, kind: str) -> list[dict]:
@@ -178,9 +198,8 @@ def cohorts_by_prosody(study: Recordings) -> pd.DataFrame:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    trained = study.select("adaptation", "train")
+    trained, tested = _probed(study)
     cohorts = sorted({item.condition for item in trained})
-    tested = [item for item in study.select("never_seen", "test") if item.condition in cohorts]
     if len(cohorts) < 2:
         return pd.DataFrame({"cohort": cohorts, "utterances": len(tested)})
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

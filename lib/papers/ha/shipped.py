@@ -228,7 +228,7 @@ def _settings(path: Path) -> dict:
     """What the profile of results/<profile>/checkpoints/ha-<system>-s<seed>.safetensors says of it."""
     name = path.stem.removeprefix("ha-").rpartition("-s")[0]
     try:
-        systems = Systems(study.load_profile(path.absolute().parent.parent.name))
+        systems = Systems(study.load_profile(path.absolute().parent.parent.name)).study_of(name)
         entry = systems.system(name)
     except ValueError:
         raise AsrError(

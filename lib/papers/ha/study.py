@@ -50,7 +50,7 @@ class Study(Systems):
     }
 
     def shared(self) -> dict:
-        self.fill()
+        self.ready()
         return {
             "corpus": self.corpus.hash,
             "utterances": len(self.utterances),
@@ -63,6 +63,9 @@ class Study(Systems):
         if name == ROLE:
             rows, facts = other_corpus(self, RealVoice(self.profile, self.device, self.cores))
             return Measured(rows, facts=facts)
+        if (study := self.study_of(name)) is not self:
+            found = study.measure(name, seed)
+            return Measured(found.rows, facts=self.facts() | study.facts() | found.facts)
         system, run = self.system(name), self.run_id(name, seed)
         if (out := system.get("without")) and out not in {item.condition for item in self.utterances}:
             facts = {"missing": f"{self.corpus.name} has no speaker with {out}"}
@@ -101,7 +104,8 @@ class Study(Systems):
         return {item.utterance: item.text for item in measure.chosen_for_players(self)}
 
     def is_listened(self, name: str, seed: int) -> bool:
-        return name != ROLE and self.system(name)["method"] == "none" and super().is_listened(name, seed)
+        system = {} if name == ROLE else self.system(name)
+        return system.get("method") == "none" and "whisper" not in system and super().is_listened(name, seed)
 
     def facts(self) -> dict:
         return {"pretrained": {"whisper": self.model.pretrained.manifest()}, "set_aside": self.set_aside}

@@ -28,6 +28,8 @@ COHORTS = {
 }
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
+LARGER = {facts["of"]: name for name, facts in palette.listed("HA").items() if "of" in facts}  # on a larger Whisper
+
 colour = partial(palette.colour, "HA")
 
 
@@ -76,8 +78,13 @@ def usable(rows: pd.DataFrame, systems: Sequence[str]) -> list[str]:
 
 
 def differences(rows: pd.DataFrame, a: str, b: str, profile: dict, **where) -> Estimate | None:
-    """Mean of a - b in WER over the utterances both heard, and over seeds where both have several; None without any."""
-    first, second = errors(rows, [a], empty=True, **where), errors(rows, [b], empty=True, **where)
+    """`paired` of the WER of two systems."""
+    return paired(errors(rows, [a], empty=True, **where), errors(rows, [b], empty=True, **where), profile)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, profile: dict) -> Estimate | None:
+    """Mean of first - second over the utterances both heard, and over seeds where both have several; None without
+    any."""
     if not set(first["utterance"]) & set(second["utterance"]):
         return None
     shared = set(first["seed"]) & set(second["seed"])

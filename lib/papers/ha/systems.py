@@ -7,7 +7,8 @@
     lora      a learned low-rank update of some matrices
     hyper     a hypernetwork that makes such an update for each utterance from its embedding
 
-A system has one adaptation for everybody, or one for each cohort or speaker (`level`).
+A system has one adaptation for everybody, or one for each cohort or speaker (`level`), of the profile's Whisper or of
+one of its own (`whisper`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.corpora.corpus import Utterance
+from lib.files import fingerprint
 from lib.methods import hyperlora
 from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
 from lib.models.whisper.model import Encoded
@@ -37,7 +39,7 @@ OF_METHODS = {  # keys of a system's entry that only some methods have
     **dict.fromkeys(("budget", "rank"), ("lora", "hyper")),
     **dict.fromkeys(("conditioning", "embedding", "hidden"), ("hyper",)),
 }
-KEYS = {*OF_METHODS, "name", "method", "level", "without", "steps", "batch_size", "rate", "checkpoint_every"}
+KEYS = {*OF_METHODS, "name", "method", "level", "without", "steps", "batch_size", "rate", "checkpoint_every", "whisper"}
 LARGEST_RANK = 64
 EVERYBODY = "all"
 HEARD = 8  # utterances heard together
@@ -67,8 +69,26 @@ class Systems(Recordings):
             system = {"conditioning": "whisper", "embedding": "utterance", "hidden": None} | system
         return system
 
+    def study_of(self, name: str) -> Systems:
+        """The study that a system runs in: this one, or one like it with the Whisper that is the system's own."""
+        given = self.system(name).get("whisper") or self.settings["whisper"]
+        if given == self.settings["whisper"]:
+            return self
+        beside = self.__dict__.setdefault("_beside", {})
+        if (mark := fingerprint(given)) not in beside:
+            profile = self.profile | {"ha": self.settings | {"whisper": given}}
+            beside[mark] = other = type(self)(profile, self.device, self.cores, self.own)
+            other.changed, other.corpus = self.changed, self.corpus
+        return beside[mark]
+
+    def ready(self) -> None:
+        for study in {id(study): study for study in (self, *map(self.study_of, self.settings["systems"]))}.values():
+            study.fill()
+
     def part(self, name: str, seed: int) -> Part:
         """A system's adaptations. Raises AsrError for bad settings or data."""
+        if (study := self.study_of(name)) is not self:
+            return study.part(name, seed)
         system = self.system(name)
         groups, config = self.training_groups(system), self.train_config(system, seed)
         depends = self.identity, system, vars(config), self.device.split(":")[0], sorted(groups)

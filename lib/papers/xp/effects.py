@@ -19,7 +19,7 @@ from lib.papers.sp.style import against
 from lib.study.claims import interval_options, select
 from lib.study.contrasts import share_of_gain
 from lib.study.drawing import PlotError
-from lib.study.palette import label
+from lib.study.palette import label, listed
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference
 
 ON = ("speaker", "utterance")
@@ -111,9 +111,10 @@ def shares(rows: pd.DataFrame, profile: dict, scale: Scale) -> list[Gain]:
             raise PlotError(f"{scale.paper} has no {scale.where['metric']} rows of {needed} in this profile yet")
     base, ceiling = (table[table["system"].eq(name)] for name in (scale.base, scale.ceiling))
     sizes, found = weights(mine), []
+    other_sizes = [name for name, facts in listed(scale.paper).items() if "of" in facts]
     for system, group in table.groupby("system"):
         trained = sizes["trained"].get(system, 0.0)
-        if system == scale.ceiling or not trained > 0 or str(system).startswith(SKIPPED):
+        if system == scale.ceiling or not trained > 0 or str(system).startswith(SKIPPED) or system in other_sizes:
             continue
         estimate = share_of_gain(group, base, ceiling, ON, scale.better, **interval_options(profile))
         method, less = str(group["method"].iloc[0]), sizes["generated"].get(system)

@@ -9,6 +9,7 @@ import pytest
 from lib import audio, study
 from lib.files import write_json
 from lib.papers.ha import figures as asr_plots
+from lib.papers.ha import size_figures
 from lib.papers.ha import tables as asr_tables
 from lib.papers.ha import transcripts as asr_show
 from lib.papers.ha.style import COHORTS, TRAINED, colour, differences
@@ -18,6 +19,7 @@ SHARES = {
     **{"whisper_0": 0.0, "full": 100.0, "lora_w1": 0.03, "lora_w1_b01": 0.1, "cohort_lora": 0.1, "cohort_ft": 80.0},
     **{"individual": 0.1, "hyper": 0.1, "hyper_mlp": 0.1, "hyper_ge2e": 0.1, "hyper_b0001": 0.001},
     **{"lora_self": 0.03, "lora_cross": 0.03, "lora_encoder": 0.03, "hyper_without_dysarthria": 0.1},
+    **{"whisper_0_base": 0.0, "lora_w1_base": 0.03, "hyper_base": 0.1},
 }
 
 
@@ -76,7 +78,7 @@ def profile() -> dict:
     return {
         "name": "smoke",
         "statistics": {},
-        "ha": {"evaluate": {"angles": {"rank": 16}}, "seeds": [0]},
+        "ha": {"evaluate": {"angles": {"rank": 16}}, "seeds": [0], "whisper": {"name": "tiny.en"}},
     }
 
 
@@ -157,3 +159,26 @@ def test_transcripts_are_shown_with_their_audio(profile, monkeypatch, tmp_path):
     audio.write(tmp_path / "smoke" / "audio" / "ha-whisper_0-s0" / "clip.wav", wave)
     page = asr_show.kept(profile, ("whisper_0", "full"), "hyper")._repr_html_()
     assert page.count("<audio") == 1 and "Mixed, severe" in page and "WER 0.33" in page and "WER 0.00" in page
+
+
+def test_the_order_of_methods_on_two_whispers_is_told_for_each_pair(profile):
+    """LoRA beats the hypernetwork on one Whisper, and is beaten on the other; full fine-tuning beats both on both."""
+    levels = {"full": (0.1, 0.05), "lora_w1": (0.2, 0.3), "hyper": (0.3, 0.2), "whisper_0": (0.5, 0.4)}
+    tables = [
+        errors().query("system == 'hyper'").assign(seed=seed, system=name + "_base" * size, value=level + 0.001 * seed)
+        for name, both in levels.items() for size, level in enumerate(both) for seed in (0, 1)
+    ]  # fmt: skip
+    rows = pd.concat(tables, ignore_index=True)
+    rows["value"] += np.random.default_rng(0).normal(0, 0.002, len(rows))
+    found = size_figures.orders(rows, profile).set_index(["WER of", "minus that of"])["order"]
+    assert len(found) == 6 and (found == "the same").sum() == 5
+    assert found["LoRA W1, 0.03 %", "Hypernetwork"] == "reversed"
+    shown = asr_plots.sizes(rows, profile)
+    assert "5 the same, 1 reversed, 0 open" in shown.description["caption"]
+    with pytest.raises(PlotError, match="a method on both Whispers"):
+        asr_plots.sizes(rows[~rows["system"].str.endswith("_base")], profile)
+
+
+def test_methods_on_a_larger_whisper_are_no_points_of_the_profiles_own(rows, profile):
+    named = [text.get_text() for text in asr_plots.budget(rows, profile).legends[0].get_texts()]
+    assert named and not [name for name in named if "base" in name]

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import chapters
 import pytest
 import standins
 
@@ -14,17 +15,21 @@ from lib.papers.ha import figures, probes
 from lib.papers.ha import source as sources
 from lib.papers.ha.source import AsrError
 from lib.papers.ha.study import Study
+from lib.study import claims, registry
 from lib.study import profile as profiles
+from lib.study.report import index
 
 PROMPTS = [f"Number {word} is here." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
 TORGO = ("F01", "F03", "F04", "M01", "M04", "FC01", "FC02", "FC03")
-UASPEECH = ("M04", "M05", "F05", "M11", "CM04", "CM12")
-SYSTEMS = {
-    "whisper_0": {"method": "none"},
-    "lora_w1": {"method": "lora", "targets": ["decoder.W1"], "rank": 1},
-    "hyper": {"method": "hyper", "targets": ["decoder.W1"], "rank": 1},
-    "hyper_without_stuttering": {"method": "hyper", "targets": ["decoder.W1"], "rank": 1, "without": "stuttering"},
-}
+UASPEECH = ("M04", "M05", "F05", "M11", "CM04", "CM05", "CM12")
+SETTINGS = """
+ha:
+  corpus: {{source: {}}}
+  train: {{steps: 1}}
+  systems:
+    full: {{steps: 1}}
+    hyper_without_stuttering: {{method: hyper, targets: [decoder.W1], rank: 1, without: stuttering}}
+"""
 
 
 def torgo(root: Path) -> Path:
@@ -56,15 +61,14 @@ def prepared(request, tmp_path_factory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def heard(prepared, tmp_path_factory):
-    """The study on the corpus, three systems run."""
+    """The study on the corpus, which one line of the profile names, all systems of the smoke profile run."""
     place, patch = tmp_path_factory.mktemp("study"), pytest.MonkeyPatch()
     patch.setenv("STUDY_RESULTS", str(place / "results"))
     patch.setenv("STUDY_CACHE", str(place / "cache"))
-    changes = {"corpus": {"source": str(prepared.root)}, "train": {"steps": 1}}
-    profile = study.load_profile("smoke", {"ha": changes})
-    profile["ha"]["systems"] = SYSTEMS
-    made = Study(profile, "cpu", 1).ensure()
-    yield made
+    shutil.copytree(profiles.PROFILES, place / "profiles")
+    (place / "profiles" / "smoke.yaml").write_text(SETTINGS.format(prepared.root))
+    patch.setattr(profiles, "PROFILES", place / "profiles")
+    yield Study(study.load_profile("smoke"), "cpu", 1).ensure()
     patch.undo()
 
 
@@ -81,7 +85,8 @@ def test_the_corpus_says_what_cohorts_and_severities_there_are(heard):
     assert set(rows["cohort"].dropna()) == {"dysarthria", "typical"}
     assert set(rows["severity"].dropna()) == {u.recipe["severity"] for u in heard.utterances if "severity" in u.recipe}
     assert set(rows["role"].dropna()) == {"adaptation", "never_seen"}
-    assert set(rows.loc[rows["metric"] == "wer", "system"]) == {"whisper_0", "lora_w1", "hyper"}
+    systems = {"whisper_0", "full", "lora_w1", "cohort_lora", "hyper", "hyper_ge2e"}
+    assert set(rows.loc[rows["metric"] == "wer", "system"]) == systems
 
 
 def test_a_condition_that_the_corpus_has_not_leaves_a_row_that_says_so(heard):
@@ -96,6 +101,28 @@ def test_a_condition_that_the_corpus_has_not_leaves_a_row_that_says_so(heard):
 def test_figures_are_drawn_and_name_the_corpus(heard, prepared, name):
     shown = figures.draw(name, study.read_rows(heard.profile, "HA"), heard.profile)
     assert prepared.root.name in shown.caption and "simulated" not in shown.caption
+
+
+def test_claims_are_judged_on_the_corpus_and_name_it(heard, prepared):
+    records = {record["id"]: record for record in claims.write_claims(heard.profile) if record["paper"] == "HA"}
+    assert {record["speech"] for record in records.values()} == {f"recordings of {prepared.root.name}"}
+    wer = next(part for part in records["HA3"]["parts"] if part["name"].endswith("dysarthria"))
+    assert wer["value"] is not None and wer["n"] == len(
+        [u for u in heard.select(split="test") if u.condition == "dysarthria"]
+    )
+    assert records["HA1"]["value"] is not None and records["HA11"]["value"] is not None
+
+
+@pytest.mark.parametrize("chapter", registry.papers()["ha"].chapters)
+def test_every_chapter_is_rendered_on_the_corpus(heard, prepared, chapter, tmp_path):
+    shown = chapters.page(chapter, tmp_path, profile="smoke", device="cpu")
+    assert prepared.root.name in shown and "What we learn" in shown and "</html>" in shown
+
+
+def test_the_report_is_about_the_corpus(heard, prepared):
+    claims.write_claims(heard.profile)
+    page = index.write_report(heard.profile).read_text()
+    assert prepared.root.name in page and "All atypical speech is simulated" not in page
 
 
 def test_prosody_tells_the_corpuss_cohorts_apart(heard):

@@ -377,3 +377,22 @@ def test_an_unknown_system_is_refused(asr):
 
 def test_whisper_itself_is_not_loaded_twice(asr):
     assert whisper.load("tiny.en", "cpu", None, False) is asr.model
+
+
+def test_a_system_with_a_whisper_of_its_own_is_trained_and_measured_on_it_beside_the_others(asr, tmp_path):
+    own = {"name": "mine", "path": str(save_whisper(tmp_path / "mine", MULTILINGUAL, multilingual=True))}
+    larger = {f"{name}_base": SYSTEMS[name] | {"whisper": own} for name in ("whisper_0", "lora_w1", "hyper")}
+    larger["lora_w1_base"] = larger["lora_w1_base"] | {"rank": 1}
+    del larger["lora_w1_base"]["budget"]
+    mine = altered(asr, systems=SYSTEMS | larger)
+    mine.prepare()
+    other = mine.study_of("hyper_base")
+    assert other is mine.study_of("lora_w1_base") is not mine.study_of("hyper") and mine.study_of("hyper") is mine
+    assert all(other.cache.path(example).exists() for example in other.examples.values())
+    rows = {name: mine.run(name, 0) for name in larger}
+    for name, table in rows.items():
+        manifest = study.read_manifests(mine.profile, "HA")[f"ha-{name}-s0"]
+        assert manifest["pretrained"]["whisper"]["source"].startswith("local path")
+        assert set(table["system"]) == {name} and (table["metric"] == "wer").any()
+    assert mine.restore("hyper_base", 0).of("all").network is not mine.restore("hyper", 0).of("all")
+    assert not (mine.root / "audio" / "ha-whisper_0_base-s0").exists()
