@@ -146,3 +146,18 @@ def test_the_power_of_a_column_is_that_of_its_recordings_as_they_were_run(judged
     assert not {"HT1", "HA6", "HA9"} & {line["claim"] for line in found}
     told = {line["claim"]: line["reason"] for line in found}
     assert told["HA7"] == "one seed decides nothing about training"
+
+
+def test_a_part_has_its_value_in_each_seed_alone(judged):
+    part = judged["HA4"]["parts"][0]
+    assert list(part["by_seed"]) == [str(seed) for seed in range(5)]
+    assert sum(part["by_seed"].values()) / 5 == pytest.approx(part["value"])
+    assert set(judged["HA3"]["parts"][0]["by_seed"]) == set(part["by_seed"])  # Whisper's one seed serves all
+
+
+def test_recordings_that_no_column_is_about_are_named_and_keep_the_rules():
+    torgo = study.load_profile("demo", {"ha": {"corpus": {"source": "/data/torgo-0123"}}})
+    content = of(torgo)
+    assert content["papers"]["HA"]["speech"] == "recordings of torgo-0123" and "column" not in content
+    assert content["claims"] == of(SIMULATED)["claims"]
+    assert of(SIMULATED)["papers"]["HA"]["speech"] == "simulated atypical speech"

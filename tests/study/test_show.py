@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pandas as pd
 
+from lib.study import claim_figure, show
 from lib.study import listen as players
-from lib.study import show
 
 RECORD = {
     "id": "HT1",
@@ -42,6 +42,34 @@ def test_a_verdict_on_other_speech_stands_beside_with_its_speech_named(monkeypat
     assert "HA2, reproduced; on people&#x27;s speech not reproduced" in page or "on people's speech not repro" in page
     assert page.count("people's speech</td>") + page.count("people&#39;s speech</td>") == 2
     assert page.count("simulated speech</td>") == 2
+
+
+def judged(speech: str, profile: str, value: float | None) -> dict:
+    part = {"name": "WER", "value": value, "ci_low": value, "ci_high": value, "unit": "ratio", "n": 12, "primary": True}
+    part |= {"threshold": 0.0, "published": 0.3, "verdict": "reproduced", "by_seed": {"0": 0.1, "1": 0.2}}
+    facts = {"id": "HA2", "speech": speech, "profile": profile, "notebook": "12_parameter_budget", "anchor": "HA2"}
+    return RECORD | facts | {"value": value, "parts": [part, part | {"name": "CER", "primary": False}]}
+
+
+def test_the_parts_of_a_claim_are_drawn_for_each_speech_and_kept_for_the_report(monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    (tmp_path / "nonnative").mkdir()
+    (tmp_path / "nonnative" / "claims.json").write_text(json.dumps([judged("people's speech", "nonnative", 0.2)]))
+    shown = show.parts([judged("simulated speech", "demo", 0.1)], "HA2")
+    assert "simulated speech: reproduced; people's speech: reproduced" in shown.caption
+    assert json.loads((tmp_path / "demo" / "figures" / "ha2_parts.json").read_text())["anchor"] == "HA2"
+    figure = claim_figure.parts([judged("simulated speech", "demo", 0.1), judged("people's speech", "nonnative", None)])
+    both, without = ([line.get_marker() for line in axis.lines] for axis in figure.axes)
+    assert both.count(".") == both.count("o") == both.count("D") == 2 and without.count("o") == 0
+    assert show.parts([judged("simulated speech", "smoke", None) | {"id": "HA3"}], "HA3") is None
+
+
+def test_verdicts_on_other_speech_have_a_column(monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    (tmp_path / "nonnative").mkdir()
+    (tmp_path / "nonnative" / "claims.json").write_text(json.dumps([judged("people's speech", "nonnative", 0.25)]))
+    page = show.verdicts([judged("simulated speech", "demo", 0.1), RECORD | {"profile": "demo"}]).to_html()
+    assert "on non-native and children" in page and "0.25 [0.5, 2.5], reproduced" in page
 
 
 def test_verdicts_are_those_of_one_notebook():

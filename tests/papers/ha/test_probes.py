@@ -91,3 +91,14 @@ def test_f0_is_read_in_semitones():
     time = np.arange(16000) / 16000
     tone = sum(np.sin(2 * np.pi * 200 * k * time) / k for k in range(1, 8)).astype(np.float32)
     assert probes.f0_level(tone) == pytest.approx(12, abs=0.3)
+
+
+def test_simulated_speakers_share_voices_and_recorded_ones_are_a_voice_each():
+    def heard(speaker: str, role: str, split: str, **recipe) -> SimpleNamespace:
+        return SimpleNamespace(speaker=speaker, role=role, split=split, condition="stuttering", recipe=recipe)
+
+    items = [heard(f"s{index}", "adaptation", "train", voice=f"v{index % 2}") for index in range(4)]
+    items += [heard(f"r{index}", "never_seen", "test") for index in range(3)]
+    study = SimpleNamespace(select=lambda role, split: [i for i in items if (i.role, i.split) == (role, split)])
+    found = probes.voices(study).set_index("utterances of")
+    assert found["voices"].tolist() == [2, 3, 5] and found["speakers"].tolist() == [4, 3, 7]

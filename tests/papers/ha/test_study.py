@@ -394,5 +394,6 @@ def test_a_system_with_a_whisper_of_its_own_is_trained_and_measured_on_it_beside
         manifest = study.read_manifests(mine.profile, "HA")[f"ha-{name}-s0"]
         assert manifest["pretrained"]["whisper"]["source"].startswith("local path")
         assert set(table["system"]) == {name} and (table["metric"] == "wer").any()
-    assert mine.restore("hyper_base", 0).of("all").network is not mine.restore("hyper", 0).of("all")
+    widths = [len(mine.restore(name, 0).of("all").mean) for name in ("hyper_base", "hyper")]
+    assert widths == [each.model.network.config.d_model for each in (other, mine)] and widths[0] != widths[1]
     assert not (mine.root / "audio" / "ha-whisper_0_base-s0").exists()
