@@ -18,6 +18,8 @@ def of(content: dict, profile: dict) -> dict:
 
     `column` in it is the column's paper. Applied twice it changes nothing.
     """
+    if "column" in content:
+        return content
     for facts in (content.get("columns") or {}).values():
         if (profile.get(facts["paper"].lower()) or {}).get("corpus", {}).get("source") == facts["source"]:
             return _moved(content, facts)

@@ -53,6 +53,52 @@ def uaspeech(root: Path) -> Path:
     return root
 
 
+def nemours(root: Path) -> Path:
+    for speaker in ("BB", "BK", "SC"):
+        for number, prompt in enumerate(PROMPTS):
+            standins.note(root / speaker / "TEXT" / f"{speaker}{number}.TXT", prompt)
+            standins.sound(root / speaker / "WAV" / f"{speaker}{number}.WAV", 0.4 + 0.05 * number)
+            if speaker == "BB":
+                standins.sound(root / speaker / "WAV" / f"JP{speaker}{number}.WAV", 0.4 + 0.05 * number)
+    return root
+
+
+def fluencybank(root: Path) -> Path:
+    for speaker in range(8):
+        stamps = (f"\x15{500 * number}_{500 * number + 450}\x15" for number, _ in enumerate(PROMPTS))
+        said = "".join(f"*PAR:\t{text[:-1]} . {at}\n" for text, at in zip(PROMPTS, stamps, strict=True))
+        standins.note(root / f"{speaker}.cha", f"@UTF8\n@Begin\n{said}@End\n")
+        standins.sound(root / f"{speaker}.wav", 0.5 * len(PROMPTS))
+    return root
+
+
+def speechocean762(root: Path) -> Path:
+    rows = ["path,speaker,text,split,age"]
+    for number, (part, age) in enumerate(
+        [("train", 8), ("train", 9), ("train", 30), ("train", 40), ("test", 8), ("test", 30)]
+    ):
+        for take, prompt in enumerate(PROMPTS):
+            standins.sound(root / f"{number}_{take}.wav", 0.4 + 0.05 * take)
+            rows.append(f"{number}_{take}.wav,{number},{prompt.upper()},{part},{age}")
+    standins.note(root / "metadata.csv", "\n".join(rows) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("corpus", "cohorts"),
+    [(nemours, {"dysarthria", "typical"}), (fluencybank, {"stuttering"}), (speechocean762, {"adults", "children"})],
+)
+def test_every_other_corpus_with_transcripts_feeds_the_study_by_cohort(corpus, cohorts, tmp_path, monkeypatch):
+    built = published.prepare(corpus.__name__, corpus(tmp_path / "source"), tmp_path / "built", cores=1)
+    asr = Study(study.load_profile("smoke", {"ha": {"corpus": {"source": str(built.root)}}}), "cpu", 1)
+    tested = {item.condition: item.speaker for item in asr.select("never_seen", "test")}
+    groups = {item.condition for item in asr.select("adaptation", "train")}
+    assert groups == cohorts and set(tested) and set(tested) <= cohorts and not asr.set_aside
+    trained = {item.speaker for item in asr.select("adaptation", "train")}
+    assert trained.isdisjoint(tested.values())
+    assert len(asr.training_groups(asr.system("hyper"))["all"]) == len(asr.select("adaptation", "train"))
+
+
 @pytest.fixture(scope="module", params=[torgo, uaspeech], ids=["torgo", "uaspeech"])
 def prepared(request, tmp_path_factory) -> Corpus:
     place = tmp_path_factory.mktemp(request.param.__name__)
