@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.pretrained import resolve
+from lib.workers import map_in_threads
 
 RATE = 16000
 HOP = 160
@@ -21,9 +22,8 @@ PARTIAL = 160
 PARTIALS_PER_SECOND = 1.3
 LEAST_COVERAGE = 0.75
 LEVEL = -30.0
-PORTION = 256  # waves whose partial utterances are packed together
-CPU_WAVES, CPU_PARTIALS = 8, 24  # at once: more leave the cache, and cost up to four times as long
-GPU_PARTIALS = 2048
+CPU_WAVES, CPU_PARTIALS = 8, 24  # of a thread at once: more leave the cache, and cost up to four times as long
+GPU_WAVES, GPU_PARTIALS = 256, 2048
 
 
 class SpeakerError(ValueError):
@@ -53,7 +53,6 @@ def load(device: str = "cpu") -> SpeakerEncoder:
     return encoder.to(device).eval().requires_grad_(False)
 
 
-@torch.inference_mode()
 def embed(waves: list[np.ndarray], device: str = "cpu", batch_size: int | None = None) -> np.ndarray:
     """GE2E embeddings (batch, 256), float32 and of unit norm, of mono 16 kHz `waves`.
 
@@ -61,24 +60,29 @@ def embed(waves: list[np.ndarray], device: str = "cpu", batch_size: int | None =
     utterances of 1.6 s start every 0.77 s, the last one is kept if sound covers 75 % of it, and the mean of
     their embeddings is normalised. Of Resemblyzer's `preprocess_wav` this keeps the level but not the voice
     activity detection, which drops pauses longer than 0.2 s and would make the embedding depend on a
-    detector. The partial utterances of all waves are packed; `batch_size` is how many of them the network sees at once.
+    detector. Partial utterances are packed; `batch_size` is how many of them the network sees at once. On a CPU each of
+    torch's threads takes some waves of its own.
     Raises SpeakerError for audio that is not finite mono, empty or silent.
     """
     if not waves:
         return np.zeros((0, SIZE), dtype=np.float32)
-    encoder = load(str(device))
+    encoder, on_cpu = load(str(device)), torch.device(device).type == "cpu"
     levelled = [normalise_level(wave, index) for index, wave in enumerate(waves)]
     starts = [partial_starts(len(wave)) for wave in levelled]
-    embedded = torch.zeros(len(waves), SIZE, device=device)
-    order, on_cpu = sorted(range(len(waves)), key=lambda index: len(waves[index])), torch.device(device).type == "cpu"
-    batch_size, together = batch_size or (CPU_PARTIALS if on_cpu else GPU_PARTIALS), CPU_WAVES if on_cpu else PORTION
-    for first in range(0, len(order), PORTION):
-        portion = order[first : first + PORTION]
-        groups = [portion[start : start + together] for start in range(0, len(portion), together)]
-        mel = torch.cat([mel_power([levelled[i] for i in group], starts, group, device) for group in groups])
-        owner = torch.tensor([i for i in portion for _ in starts[i]], device=device)
-        embedded.index_add_(0, owner, torch.cat([encoder(part) for part in mel.split(batch_size)]))
-    return nn.functional.normalize(embedded, dim=1).cpu().numpy()
+    order = sorted(range(len(waves)), key=lambda index: len(waves[index]))
+    together = min(CPU_WAVES, -(-len(waves) // torch.get_num_threads())) if on_cpu else GPU_WAVES
+    groups = [order[start : start + together] for start in range(0, len(order), together)]
+
+    @torch.inference_mode()
+    def work(group: list[int]) -> Tensor:
+        mel = mel_power([levelled[i] for i in group], starts, group, device)
+        owner = torch.tensor([place for place, i in enumerate(group) for _ in starts[i]], device=device)
+        parts = mel.split(batch_size or (CPU_PARTIALS if on_cpu else GPU_PARTIALS))
+        summed = torch.zeros(len(group), SIZE, device=device)
+        return summed.index_add_(0, owner, torch.cat([encoder(part) for part in parts]))
+
+    embedded = torch.cat(map_in_threads(work, groups) if on_cpu else list(map(work, groups)))
+    return nn.functional.normalize(embedded[np.argsort(order)], dim=1).cpu().numpy()
 
 
 def normalise_level(wave: np.ndarray, index: int = 0) -> np.ndarray:
