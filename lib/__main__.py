@@ -228,6 +228,16 @@ def bench(options: argparse.Namespace) -> None:
     report(options.device, options.size, options.seconds, options.output)
 
 
+def words(options: argparse.Namespace) -> None:
+    from lib.papers.ld.words import words
+    from lib.study.protocol import resolve_device
+
+    _threads(options)
+    device = resolve_device(options.device)
+    lines = words(options.profile, options.choices, options.steps, options.sampling, device)
+    cli.print_table(lines, "CER of sampled latents, without a condition")
+
+
 def doctor(options: argparse.Namespace) -> None:
     from lib.workflow import doctor
 
@@ -419,6 +429,19 @@ VERBS = {
             ("--recordings", {"type": Path, "help": "F0 trackers and vocoders on this folder with a metadata.csv"}),
             ("--seconds", {"type": float, "default": 3.0, "help": "of timing each side of a row"}),
             ("--output", {"type": Path, "default": Path("results/reference"), "help": "folder of bench-<device>.json"}),
+        ),
+    ),
+    "words": Verb(
+        words,
+        "Which choices of a latent sampler keep the words: small trainings of process:pairs:prediction, each measured.",
+        "python -m lib words palette:sampled:x0 palette:aligned:x0 --sampling 12 1",
+        (
+            ("choices", {"nargs": "+", "help": "such as palette:aligned:x0"}),
+            PROFILE,
+            DEVICE,
+            ("--steps", {"type": int, "default": 600, "help": "of training"}),
+            ("--sampling", {"type": int, "nargs": "+", "default": [12], "help": "steps of sampling"}),
+            ("--threads", {**THREADS, "default": 1}),
         ),
     ),
     "doctor": Verb(

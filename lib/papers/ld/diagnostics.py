@@ -1,4 +1,4 @@
-"""Why z_text and z_audio do not match (claim LD4), and whether what is read from z can be set by it.
+"""Why z_text and z_audio do not match (claim LD4), whether what is read from z can be set by it, what words survive.
 
 Steering: a ridge regression w reads F0 or energy from the frames of the voice's own z. Of all changes of z that raise
 what it reads by one, the likeliest under a Gaussian with z's covariance S is u = S w / (w' S w). k u is added to every
@@ -7,10 +7,13 @@ frame of a test sentence, the decoder speaks, and the change heard is compared w
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 
 from lib.corpora.styled.styles import intonation
+from lib.metrics import wer
 from lib.metrics.dtw import warp
 from lib.papers.ld.data import Sentence, heard
+from lib.papers.ld.measure import decode
 from lib.papers.ld.probes import ALPHA, prosody_of_frames, row
 from lib.papers.ld.systems import Systems
 
@@ -18,6 +21,7 @@ COMPONENTS = 20  # principal components of a canonical correlation analysis
 DRAWS = 16  # durations drawn per sentence for the length statistics
 ASKED = {"f0": (-4.0, -2.0, 2.0, 4.0), "energy": (-8.0, -4.0, 4.0, 8.0)}
 UNITS = {"f0": "semitones", "energy": "dB"}
+WORN = {"noise": (0.5, 1.0, 2.0), "mean": (5, 9, 17)}  # standard deviations; frames
 
 
 def misalignment(study: Systems) -> list[dict]:
@@ -139,3 +143,26 @@ def steered(study: Systems) -> list[dict]:
                 if np.isfinite(change):
                     found.append(row(name, sentence.name, "steered", change, UNITS[name], x=amount))
     return found
+
+
+@torch.no_grad()
+def worn(study: Systems) -> list[dict]:
+    """Rows cer_worn by test sentence: CER of z_text with noise of x standard deviations, or its mean over x frames.
+
+    How far a sampled z may be from a right one before words are lost: a sampler that errs less and loses words does not
+    follow its text.
+    """
+    sentences, random = study.corpus.sentences("test"), np.random.default_rng(0)
+    latents = [study.corpus.spoken(s)["sampled_0"] for s in sentences]
+    deviation = np.concatenate(latents, 1).std(1, keepdims=True)
+    rows, waves = [], []
+    for sentence, z in zip(sentences, latents, strict=True):
+        for variant, amounts in WORN.items():
+            for x in amounts:
+                noisy = z + x * deviation * random.standard_normal(z.shape)
+                made = torch.from_numpy(noisy if variant == "noise" else uniform_filter1d(z, x, axis=1)).float()
+                waves += decode(study, made[None].to(study.device), torch.tensor([z.shape[1]]))
+                rows.append((variant, sentence.name, x))
+    words = [s.text for s in sentences for _ in range(len(waves) // len(sentences))]
+    rates = wer.score(waves, words, device=study.device)["cer"]
+    return [row(v, name, "cer_worn", cer, "CER", x=x) for (v, name, x), cer in zip(rows, rates, strict=True)]

@@ -83,8 +83,8 @@ class Study(Systems):
             rows = [probe(*tables), retrieval(tables[1], self.clap), *acted.clap_rows(self)]
             rows = pd.concat(rows, ignore_index=True)
         elif method == "probes":
-            found = probes.variance_and_probes(self) + diagnostics.misalignment(self) + diagnostics.steered(self)
-            rows = pd.DataFrame(found + acted.latent_rows(self))
+            parts = (probes.variance_and_probes, diagnostics.misalignment, diagnostics.steered, diagnostics.worn)
+            rows = pd.DataFrame([row for part in (*parts, acted.latent_rows) for row in part(self)])
         else:
             rows, waves = evaluate(self, name, seed)
         cost = self._cost(name, seed)

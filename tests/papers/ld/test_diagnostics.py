@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.papers.ld.diagnostics import cca, cka, direction, misalignment, steered
+from lib.papers.ld.diagnostics import WORN, cca, cka, direction, misalignment, steered, worn
 
 
 def test_cka_is_one_for_a_rotation_and_about_zero_for_unrelated():
@@ -45,3 +45,14 @@ def test_steering_measures_what_is_heard_for_what_was_asked(prepared):
     assert set(table["metric"]) == {"steered"} and set(table["variant"]) <= {"f0", "energy"}
     energy = table[table["variant"] == "energy"]
     assert sorted(energy["x"]) == [-8.0, -4.0, 4.0, 8.0] and np.isfinite(energy["value"]).all()
+
+
+def test_words_of_a_worn_latent_are_counted_for_every_sentence_and_amount(prepared):
+    table = pd.DataFrame(worn(prepared))
+    sentences = [s.name for s in prepared.corpus.sentences("test")]
+    assert list(zip(table["variant"], table["x"], strict=True)) == len(sentences) * [
+        (variant, x) for variant, amounts in WORN.items() for x in amounts
+    ]
+    assert table["utterance"].unique().tolist() == sentences and (table["value"] >= 0).all()
+    cer = table.groupby(["variant", "x"])["value"].mean()
+    assert cer["noise", 0.5] < 0.3 and cer["mean", 5] < 0.3 < cer["mean", 17]
