@@ -21,12 +21,12 @@ count is over valid queries and keys.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.methods.attention_weights import entmax15, top_k
 from lib.models import fastspeech2, stylespeech
 from lib.models.fft_block import FFTBlock, SelfAttention, Sizes, length_mask
+from lib.models.layers import attention_scores, dropout
 
 METHODS = {
     "dense": "nothing is pruned",
@@ -173,7 +173,7 @@ class Rule:
         if s.method == "dense":
             return dense
         if s.method == "dropout":
-            return F.dropout(dense, s.dropout, training)
+            return dropout(dense, s.dropout, training)
         if s.method == "learned" and self.phase == 1:
             soft = soft_mask(dense, valid, self.threshold(), s.temperature)
             self.mean = mean_mask(soft, valid)
@@ -207,18 +207,6 @@ class SparseSelfAttention(SelfAttention):
             dense = torch.softmax(scores, -1)
             self.rule.observed.append((dense, weights, self.rule.mask(dense, mask)))
         return self.out(torch.matmul(weights.to(v.dtype), v).transpose(1, 2).flatten(2))
-
-
-def attention_scores(q: Tensor, k: Tensor, valid: Tensor) -> Tensor:
-    """Q K^T / sqrt(d), minus infinity at padded keys, in one product.
-
-    q and k `(batch, heads, length, d)`, valid `(batch, length)`; returns `(batch, heads, length, length)`.
-    """
-    batch, heads, length, d = q.shape
-    padding = torch.zeros(valid.shape, dtype=q.dtype, device=q.device).masked_fill_(~valid, -torch.inf)
-    bias = padding[:, None, None].expand(-1, heads, -1, -1).reshape(batch * heads, 1, length)
-    scores = torch.baddbmm(bias, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=d**-0.5)
-    return scores.view(batch, heads, length, length)
 
 
 class Pruned(nn.Module):

@@ -5,6 +5,7 @@ utterance gives the same output alone and in a batch.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from lib.models.fft_block import (
     length_mask,
     sinusoidal_positions,
 )
+from lib.models.layers import BatchNorm1d, Conv1d, Linear, dropout
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,19 @@ class VariancePredictor(nn.Module):
     def __init__(self, channels: int, filter_channels: int, kernel: int, dropout: float):
         super().__init__()
         sizes = [channels, filter_channels, filter_channels]
-        self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(Conv1d(a, b, kernel) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(nn.LayerNorm(filter_channels) for _ in self.convs)
         self.out = nn.Linear(filter_channels, 1)
         self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor, site: str, hooks: Hooks = NO_HOOKS) -> Tensor:
         """x `(batch, symbols, channels)` to `(batch, symbols)`, 0 on padding."""
-        keep = mask.unsqueeze(-1)
+        keep = mask.unsqueeze(-1).to(x.dtype)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            h = conv((x * keep).transpose(1, 2)).transpose(1, 2)
+            h = conv(x * keep)
             if f"{site}{i}" in hooks.after_conv:
                 h = hooks.after_conv[f"{site}{i}"](h)
-            x = F.dropout(norm(F.relu(h)), self.dropout, self.training)
+            x = dropout(norm(F.relu(h)), self.dropout, self.training)
         return self.out(x).squeeze(-1) * mask
 
 
@@ -78,20 +78,17 @@ class Postnet(nn.Module):
     def __init__(self, n_mels: int, channels: int, layers: int, dropout: float, kernel: int = 5):
         super().__init__()
         sizes = [n_mels] + [channels] * (layers - 1) + [n_mels]
-        self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in sizes[1:])
+        self.convs = nn.ModuleList(Conv1d(a, b, kernel) for a, b in pairwise(sizes))
+        self.norms = nn.ModuleList(BatchNorm1d(b) for b in sizes[1:])
         self.dropout = dropout
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
-        keep = mask.unsqueeze(1)
-        h = mel.transpose(1, 2)
+        keep, h = mask.unsqueeze(-1).to(mel.dtype), mel
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             h = norm(conv(h * keep))
             h = torch.tanh(h) if i < len(self.convs) - 1 else h
-            h = F.dropout(h, self.dropout, self.training)
-        return (mel + h.transpose(1, 2)) * mask.unsqueeze(-1)
+            h = dropout(h, self.dropout, self.training)
+        return (mel + h) * keep
 
 
 def expand(h: Tensor, durations: Tensor, longest: int | None = None) -> Tensor:
@@ -123,7 +120,7 @@ class FastSpeech2(nn.Module):
         block = (d.hidden, d.heads, d.filter, d.kernels, d.dropout)
         self.encoder = nn.ModuleList(FFTBlock(*block) for _ in range(d.encoder_layers))
         self.decoder = nn.ModuleList(FFTBlock(*block) for _ in range(d.decoder_layers))
-        self.speaker = nn.Linear(d.speaker, d.hidden)
+        self.speaker = Linear(d.speaker, d.hidden)
         predictor = (d.hidden, d.predictor_filter)
         self.duration = VariancePredictor(*predictor, d.duration_kernel, d.predictor_dropout)
         self.pitch = VariancePredictor(*predictor, d.pitch_kernel, d.predictor_dropout)
@@ -131,7 +128,7 @@ class FastSpeech2(nn.Module):
         self.register_buffer("bin_edges", torch.linspace(-4, 4, d.bins - 1), persistent=False)
         self.pitch_embedding = nn.Embedding(d.bins, d.hidden)
         self.energy_embedding = nn.Embedding(d.bins, d.hidden)
-        self.to_mel = nn.Linear(d.hidden, d.n_mels)
+        self.to_mel = Linear(d.hidden, d.n_mels)
         self.postnet = Postnet(d.n_mels, d.postnet_channels, d.postnet_layers, d.postnet_dropout)
 
     def sites(self, modules: str) -> dict[str, int]:

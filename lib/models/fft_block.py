@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.layers import Conv1d, Linear, attention, dropout
+
 
 class Sizes:
     """What the dataclasses of models and methods share: from a profile's section, and back to plain values."""
@@ -81,10 +83,10 @@ class SelfAttention(nn.Module):
         if channels % heads:
             raise ValueError(f"{channels} channels cannot be split over {heads} heads")
         self.heads = heads
-        self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels)
-        self.value = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
+        self.query = Linear(channels, channels)
+        self.key = Linear(channels, channels)
+        self.value = Linear(channels, channels)
+        self.out = Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """x `(batch, length, channels)`, mask `(batch, length)` True where valid; returns x's shape."""
@@ -93,8 +95,7 @@ class SelfAttention(nn.Module):
             key, value = torch.cat([prefix[0], key], 1), torch.cat([prefix[1], value], 1)
             keep = torch.cat([mask.new_ones(len(mask), prefix[0].shape[1]), mask], 1)
         q, k, v = (self._split(t) for t in (self.query(x), key, value))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :])
-        return self.out(out.transpose(1, 2).flatten(2))
+        return self.out(attention(q, k, v, keep).transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -107,21 +108,21 @@ class FFTBlock(nn.Module):
         super().__init__()
         self.attention = SelfAttention(channels, heads)
         self.attention_norm = nn.LayerNorm(channels)
-        self.conv1 = nn.Conv1d(channels, filter_channels, kernels[0], padding=kernels[0] // 2)
-        self.conv2 = nn.Conv1d(filter_channels, channels, kernels[1], padding=kernels[1] // 2)
+        self.conv1 = Conv1d(channels, filter_channels, kernels[0])
+        self.conv2 = Conv1d(filter_channels, channels, kernels[1])
         self.conv_norm = nn.LayerNorm(channels)
         self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor, site: str = "", hooks: Hooks = NO_HOOKS) -> Tensor:
         """x `(batch, length, channels)`, mask `(batch, length)` True where valid; returns x's shape, 0 where not."""
-        keep = mask.unsqueeze(-1)
+        keep = mask.unsqueeze(-1).to(x.dtype)
         h = self.attention(x, mask, hooks.prefix.get(site))
-        h = F.dropout(h, self.dropout, self.training)
+        h = dropout(h, self.dropout, self.training)
         x = _norm(self.attention_norm, x + h, hooks.norm.get(f"{site}.attention")) * keep
-        h = self.conv2(F.relu(self.conv1(x.transpose(1, 2)))).transpose(1, 2)
+        h = self.conv2(F.relu(self.conv1(x)))
         if site in hooks.after_conv:
             h = hooks.after_conv[site](h)
-        h = F.dropout(h, self.dropout, self.training)
+        h = dropout(h, self.dropout, self.training)
         return _norm(self.conv_norm, x + h, hooks.norm.get(f"{site}.conv")) * keep
 
 

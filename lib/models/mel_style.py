@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.fft_block import Hooks, SelfAttention, length_mask
+from lib.models.layers import Conv1d, Dropout, Linear, dropout
 
 LEVEL, SPREAD = -5.0, 2.5  # of speech in natural-log mel magnitudes: what the style encoder sees is near z-scores
 SILENCE = math.log(1e-4)  # log-mel magnitude, ten times the floor: a reference that never exceeds it is silent
@@ -22,13 +23,13 @@ class GatedConv(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dropout: float):
         super().__init__()
-        self.conv = nn.Conv1d(channels, 2 * channels, kernel, padding=kernel // 2)
+        self.conv = Conv1d(channels, 2 * channels, kernel)
         self.dropout = dropout
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """x `(batch, frames, channels)` and keep `(batch, frames, 1)` to x's shape, 0 on padding."""
-        h = F.glu(self.conv(x.transpose(1, 2)), dim=1).transpose(1, 2)
-        return (x + F.dropout(h, self.dropout, self.training)) * keep
+        h = F.glu(self.conv(x), dim=-1)
+        return (x + dropout(h, self.dropout, self.training)) * keep
 
 
 class MelStyleEncoder(nn.Module):
@@ -37,12 +38,12 @@ class MelStyleEncoder(nn.Module):
     def __init__(self, n_mels: int, width: int, heads: int, kernel: int, style: int, dropout: float):
         super().__init__()
         self.spectral = nn.Sequential(
-            nn.Linear(n_mels, width), nn.Mish(), nn.Dropout(dropout),
-            nn.Linear(width, width), nn.Mish(), nn.Dropout(dropout),
+            Linear(n_mels, width), nn.Mish(), Dropout(dropout),
+            Linear(width, width), nn.Mish(), Dropout(dropout),
         )  # fmt: skip
         self.temporal = nn.ModuleList(GatedConv(width, kernel, dropout) for _ in range(2))
         self.attention = SelfAttention(width, heads)
-        self.out = nn.Linear(width, style)
+        self.out = Linear(width, style)
         self.dropout = dropout
 
     def forward(self, mel: Tensor, mask: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class MelStyleEncoder(nn.Module):
         x = self.spectral((mel - LEVEL) / SPREAD) * keep
         for conv in self.temporal:
             x = conv(x, keep)
-        x = x + F.dropout(self.attention(x, mask), self.dropout, self.training)
+        x = x + dropout(self.attention(x, mask), self.dropout, self.training)
         return (self.out(x) * keep).sum(1) / keep.sum(1).clamp_min(1)
 
 
@@ -67,7 +68,7 @@ class StyleAdaptiveLayerNorms(nn.Module):
     def __init__(self, sites: list[str], channels: int, style: int):
         super().__init__()
         self.places = [f"{site}.{norm}" for site in sites for norm in self.NORMS]
-        self.affine = nn.Linear(style, 2 * channels * len(self.places))
+        self.affine = Linear(style, 2 * channels * len(self.places))
         with torch.no_grad():
             self.affine.weight.mul_(0.1)
             self.affine.bias.view(len(self.places), 2, channels).copy_(torch.tensor([[1.0], [0.0]]))

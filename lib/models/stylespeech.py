@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lib.models.fastspeech2 import VariancePredictor, expand
 from lib.models.fft_block import FFTBlock, Hooks, Sizes, check_positions, length_mask, sinusoidal_positions
+from lib.models.layers import Conv1d, Dropout, Linear, dropout
 from lib.models.mel_style import MelStyleEncoder, StyleAdaptiveLayerNorms, check_reference
 
 LONGEST_SYMBOL = 60  # frames that synthesis gives one symbol at most
@@ -66,15 +67,15 @@ class EncoderPrenet(nn.Module):
 
     def __init__(self, channels: int, dropout: float, kernel: int = 3):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
-        self.out = nn.Linear(channels, channels)
+        self.convs = nn.ModuleList(Conv1d(channels, channels, kernel) for _ in range(2))
+        self.out = Linear(channels, channels)
         self.dropout = dropout
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """x `(batch, symbols, channels)`, 0 on padding, to the same."""
         h = x
         for conv in self.convs:
-            h = F.dropout(F.mish(conv(h.transpose(1, 2)).transpose(1, 2)), self.dropout, self.training) * keep
+            h = dropout(F.mish(conv(h)), self.dropout, self.training) * keep
         return (x + self.out(h)) * keep
 
 
@@ -83,16 +84,17 @@ class VarianceEmbedding(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dropout: float):
         super().__init__()
-        self.conv1 = nn.Conv1d(1, channels, kernel, padding=kernel // 2)
-        self.conv2 = nn.Conv1d(channels, channels, kernel, padding=kernel // 2)
-        self.out = nn.Linear(channels, channels)
+        self.conv1 = Conv1d(1, channels, kernel)
+        self.conv2 = Conv1d(channels, channels, kernel)
+        self.out = Linear(channels, channels)
         self.dropout = dropout
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """values `(batch, symbols)`, mask `(batch, symbols)`; returns `(batch, symbols, channels)`."""
-        h = F.dropout(F.relu(self.conv1((values * mask).unsqueeze(1))), self.dropout, self.training)
-        h = F.dropout(F.relu(self.conv2(h * mask.unsqueeze(1))), self.dropout, self.training)
-        return F.dropout(self.out(h.transpose(1, 2)), self.dropout, self.training)
+        keep = mask.unsqueeze(-1).to(values.dtype)
+        h = dropout(F.relu(self.conv1(values.unsqueeze(-1) * keep)), self.dropout, self.training)
+        h = dropout(F.relu(self.conv2(h * keep)), self.dropout, self.training)
+        return dropout(self.out(h), self.dropout, self.training)
 
 
 def positions_in_symbol(durations: Tensor, longest: int) -> Tensor:
@@ -119,9 +121,9 @@ class StyleSpeech(nn.Module):
         block = (d.hidden, d.heads, d.filter, d.kernels, d.dropout)
         self.encoder_prenet = EncoderPrenet(d.hidden, d.dropout)
         self.encoder = nn.ModuleList(StyleFFTBlock(*block) for _ in range(d.encoder_layers))
-        self.encoder_out = nn.Linear(d.hidden, d.hidden)
+        self.encoder_out = Linear(d.hidden, d.hidden)
         self.decoder_prenet = nn.Sequential(
-            nn.Linear(d.hidden, d.hidden // 2), nn.Mish(), nn.Dropout(d.dropout), nn.Linear(d.hidden // 2, d.hidden)
+            Linear(d.hidden, d.hidden // 2), nn.Mish(), Dropout(d.dropout), Linear(d.hidden // 2, d.hidden)
         )
         self.decoder = nn.ModuleList(StyleFFTBlock(*block) for _ in range(d.decoder_layers))
         sites = [f"e{i}" for i in range(d.encoder_layers)] + [f"d{i}" for i in range(d.decoder_layers)]
@@ -133,7 +135,7 @@ class StyleSpeech(nn.Module):
         self.variance_norm = nn.LayerNorm(d.hidden)
         self.pitch_embedding = VarianceEmbedding(d.hidden, d.predictor_kernel, d.predictor_dropout)
         self.energy_embedding = VarianceEmbedding(d.hidden, d.predictor_kernel, d.predictor_dropout)
-        self.to_mel = nn.Linear(d.hidden, d.n_mels)
+        self.to_mel = Linear(d.hidden, d.n_mels)
 
     def style(self, mel: Tensor, lengths: Tensor) -> Tensor:
         """Style vectors `(batch, style)` of reference mels `(batch, frames, n_mels)` with frame counts `(batch,)`."""

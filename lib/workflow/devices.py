@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from lib.metrics import cos, ffe, filterbank_mcd, mcd, mos, per, prosody, secs, wer
+from lib.models import layers
 from lib.study.provenance import peak_memory, portable
 from lib.training.loading import each
 from lib.workflow.bench import described
@@ -60,10 +61,7 @@ class SameDraws(TorchFunctionMode):
 
 
 def _dropped(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    if not training or p == 0:
-        return values
-    kept = torch.bernoulli(torch.full(values.shape, 1 - p)).to(values)
-    return values * kept / (1 - p)
+    return values * layers.dropout(torch.ones(values.shape), p, training).to(values)
 
 
 def compare(

@@ -13,7 +13,6 @@ from lib.methods.sparse_attention import (
     METHODS,
     PrunedTTS,
     SparseSettings,
-    attention_scores,
     count_kept,
     hard_mask,
     mean_mask,
@@ -24,6 +23,7 @@ from lib.methods.sparse_attention import (
 )
 from lib.models import fastspeech2
 from lib.models.fft_block import length_mask
+from lib.models.layers import attention_scores
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.training.loop import TrainConfig, fit
 

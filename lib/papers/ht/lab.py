@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from lib import text
 from lib.corpora.corpus import Utterance
 from lib.methods.hypertts import HyperAdapters, StaticAdapters
-from lib.methods.sparse_attention import attention_scores
 from lib.metrics import is_silent
 from lib.metrics.cos import SHORTEST, against
 from lib.models import vocoder
 from lib.models.fastspeech2 import FastSpeech2
+from lib.models.layers import attention_scores
 from lib.papers.ht.speech import enrolment
 from lib.papers.ht.style import label
 from lib.papers.ht.systems import BACKBONE, RECORDED, Adapted, Systems, assemble
