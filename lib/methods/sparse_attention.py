@@ -201,7 +201,7 @@ class SparseSelfAttention(SelfAttention):
         if self.rule.settings.method == "dense" and self.rule.observed is None:
             return super().forward(x, mask)
         q, k, v = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
-        scores = attention_scores(q, k, mask)
+        scores = attention_scores(q, k, mask).float()  # masks compare what bfloat16 would round
         weights = self.rule.weights(scores, mask, self.training)
         if self.rule.observed is not None:
             dense = torch.softmax(scores, -1)

@@ -30,6 +30,8 @@ from lib.training import parallel
 from lib.training.loading import Meter, loaded
 from lib.training.weights import saved_state
 
+BFLOAT16_ON_CPU = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # else emulated
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -47,7 +49,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
     accumulate: int = 1  # micro-batches per step
-    precision: str = "float32"  # "float32" or "bfloat16" (autocast)
+    precision: str = "float32"  # "float32" or "bfloat16" (see `autocast`)
     checkpoint_every: int = 200  # steps
     seed: int = 0
     compile: bool = False  # torch.compile; pays on a GPU and over thousands of steps, and changes the last digits
@@ -176,7 +178,7 @@ def fit(
         for micro in range(config.accumulate):
             batch = next(batches)
             with _last(objective, micro + 1 == config.accumulate):
-                with _autocast(config, device):
+                with autocast(config.precision, device):
                     losses = objective(batch)
                 (losses["total"] / config.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(trainable, config.clip)
@@ -225,8 +227,11 @@ def _last(objective: nn.Module, last: bool) -> AbstractContextManager:
     return objective.no_sync() if isinstance(objective, DistributedDataParallel) and not last else nullcontext()
 
 
-def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager:
-    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bfloat16" else nullcontext()
+def autocast(precision: str, device: torch.device | str) -> AbstractContextManager:
+    """A forward pass in bfloat16 where a profile asks for it; in float32 on a CPU without products of bfloat16."""
+    kind = torch.device(device).type
+    slow = kind == "cpu" and not BFLOAT16_ON_CPU
+    return torch.autocast(kind, torch.bfloat16) if precision == "bfloat16" and not slow else nullcontext()
 
 
 def record(step: int, losses: dict[str, Tensor], rate: float, seconds: float, label: str) -> dict[str, float]:

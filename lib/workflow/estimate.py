@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from statistics import median
 
 import torch
@@ -23,6 +22,7 @@ from torch import nn
 from lib.study.cost import Stage
 from lib.study.provenance import device_name
 from lib.study.registry import papers
+from lib.training.loop import autocast
 
 ON_A_CPU = 2  # utterances of a batch
 STEPS, LONGEST = 3, 6.0  # timed steps, and the seconds after which no further one is taken
@@ -81,11 +81,10 @@ def seconds_per_step(stage: Stage, device: str) -> float:
     model, loss = stage.build(device, batch)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, config.learning_rate, config.betas, config.eps, fused=True)
-    half = config.precision == "bfloat16"
     taken: list[float] = []
     while len(taken) <= STEPS and sum(taken) < LONGEST:
         began = time.perf_counter()
-        with torch.autocast(device.split(":")[0], torch.bfloat16) if half else nullcontext():
+        with autocast(config.precision, device):
             total = loss()
         total.backward()
         nn.utils.clip_grad_norm_(trained, config.clip)
