@@ -6,6 +6,7 @@ which take no time, and the symbol where two differ in notation only (T and t, �
 there, or a comma.
 """
 
+import itertools
 import re
 import tempfile
 from pathlib import Path
@@ -21,10 +22,8 @@ PAUSE = "pau"
 PHONES = {label.lower(): symbols for label, symbols in ARPABET.items()} | {
     **{"ax": "ə", "axr": "əɹ", "er": "əɹ", "dx": "T", "el": "ᵊl", "em": "əm", "en": "ᵊn", "hv": "h", "nx": "n"}
 }
-SAME = ("Tt", "ᵊə", "ᵻə", "ᵻɪ", "ɐə", "ɐʌ", "ɜə", "ʌə")  # (the study's, flite's) that are the same sound
-KINDS = (text.VOWELS, text.VOICED_CONSONANTS + text.VOICELESS_CONSONANTS)
-SKIP, OTHER, OTHER_KIND = 1.0, 0.8, 2.5  # costs of leaving a phone out, of another one, of one of the other kind
-FURTHEST = 0.3  # cost per phone above which flite has read something else
+ALIKE = str.maketrans("Tᵊᵻɐɜʌ", "təəəəə")  # symbols that differ in notation more than in sound
+FURTHEST = 0.3  # phone error rate above which flite has read something else
 
 
 def say(sentence: str, speaker: str, rate: float) -> tuple[str, np.ndarray, np.ndarray, int]:
@@ -60,7 +59,7 @@ def lay(expected: str, phones: list[tuple[str, float]]) -> tuple[str, list[float
         before = end
     units = re.findall(rf"([^{text.PHONES}]*)([{text.PHONES}])", expected)
     tail = expected[sum(len(marks) + 1 for marks, _ in units) :]
-    pairs = align([phone for _, phone in units], [symbol for symbol, _ in said])
+    pairs = align("".join(phone for _, phone in units), "".join(symbol for symbol, _ in said))
     laid: list[tuple[str, float]] = []
     reached, owed = 0.0, ""
     for place, heard in pairs:
@@ -70,7 +69,7 @@ def lay(expected: str, phones: list[tuple[str, float]]) -> tuple[str, list[float
             continue
         laid += _between(owed + marks, reached, pauses.get(heard, reached))
         symbol, reached = said[heard]
-        laid.append((phone if phone + symbol in SAME else symbol, reached))
+        laid.append((phone if phone.translate(ALIKE) == symbol.translate(ALIKE) else symbol, reached))
         owed = ""
     laid += _between(owed + tail, reached, phones[-1][1])
     return "".join(symbol for symbol, _ in laid), [end for _, end in laid]
@@ -84,35 +83,19 @@ def _between(marks: str, start: float, end: float) -> list[tuple[str, float]]:
     return [(mark, end if pausing is not None and i >= pausing else start) for i, mark in enumerate(marks)]
 
 
-def align(expected: list[str], said: list[str]) -> list[tuple[int | None, int | None]]:
-    """Pairs of places of two phone sequences, None where one lacks the other's, at the least cost.
+def align(expected: str, said: str) -> list[tuple[int | None, int | None]]:
+    """Pairs of places of two phone strings by the fewest edits, None where one lacks the other's phone.
 
     Raises `VoiceError` where the two are too far apart to be one sentence.
     """
-    costs = np.zeros((len(expected) + 1, len(said) + 1))
-    costs[:, 0], costs[0] = SKIP * np.arange(len(expected) + 1), SKIP * np.arange(len(said) + 1)
-    for i, phone in enumerate(expected):
-        for j, symbol in enumerate(said):
-            costs[i + 1, j + 1] = min(
-                costs[i, j] + _cost(phone, symbol), costs[i, j + 1] + SKIP, costs[i + 1, j] + SKIP
-            )
-    if not said or costs[-1, -1] > FURTHEST * len(expected):
+    import jiwer
+
+    found = jiwer.process_characters(expected.translate(ALIKE), said.translate(ALIKE))
+    if found.cer > FURTHEST:
         raise VoiceError("flite reads the sentence with other words than the study does.")
-    i, j, pairs = len(expected), len(said), []
-    while i or j:
-        if i and j and np.isclose(costs[i, j], costs[i - 1, j - 1] + _cost(expected[i - 1], said[j - 1])):
-            i, j = i - 1, j - 1
-            pairs.append((i, j))
-        elif i and np.isclose(costs[i, j], costs[i - 1, j] + SKIP):
-            i -= 1
-            pairs.append((i, None))
-        else:
-            j -= 1
-            pairs.append((None, j))
-    return pairs[::-1]
-
-
-def _cost(phone: str, symbol: str) -> float:
-    if phone == symbol or phone + symbol in SAME:
-        return 0.0
-    return OTHER if any(phone in kind and symbol in kind for kind in KINDS) else OTHER_KIND
+    pairs: list[tuple[int | None, int | None]] = []
+    for chunk in found.alignments[0]:
+        ours = range(chunk.ref_start_idx, chunk.ref_end_idx)
+        theirs = range(chunk.hyp_start_idx, chunk.hyp_end_idx)
+        pairs += itertools.zip_longest(ours, theirs)
+    return pairs
