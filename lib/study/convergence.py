@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 from lib.study import gates
 from lib.study.claims import load_claims
 from lib.study.drawing import PlotError, Shown, canvas, describe, save
-
-NAMED = 8  # curves that get a name of their own, those that still fall most
+from lib.study.palette import colour, label
 
 
 def draw_all(profile: dict) -> list[Shown]:
@@ -40,27 +39,27 @@ def convergence(curves: dict[str, list[dict]], paper: str) -> Figure:
     falls = {run: fall for run, curve in mine.items() if (fall := gates.fall(curve)) is not None}
     if not falls:
         raise PlotError(f"no training of {paper} left a learning curve that is long enough to read")
-    figure, axis = canvas(1, 8.0, 4.2)
+    named = {run: run[len(key) :].rpartition("-s")[0] for run in falls}
+    places = {name: place for place, name in enumerate(dict.fromkeys(sorted(named.values())))}
+    figure, (axis, right) = canvas(2, 11.0, max(4.2, 0.22 * len(places) + 1.2), width_ratios=[3, 2])
     axis.axvspan(100 * (1 - gates.LAST), 100, color="0.93")
-    named = [run for run in sorted(falls, key=falls.get, reverse=True) if falls[run] >= gates.PLATEAU][:NAMED]
-    for run in sorted(falls, key=lambda run: run in named):
+    for run in sorted(falls, key=falls.get):
         name = "validation" if any("validation" in record for record in mine[run]) else "total"
         points = np.array([(record["step"], record[name]) for record in mine[run] if name in record], dtype=float)
         late = points[points[:, 0] >= (1 - gates.LAST) * points[-1, 0], 1].mean()
-        look = (
-            {"label": f"{run[len(key) :]}, falls by {falls[run]:.1f} %"}
-            if run in named
-            else {"color": "0.6", "alpha": 0.6}
-        )
-        axis.plot(100 * points[:, 0] / points[-1, 0], points[:, 1] / late, linewidth=1.1, **look)
+        tone = colour(paper, named[run]) if falls[run] >= gates.PLATEAU else "0.6"
+        axis.plot(100 * points[:, 0] / points[-1, 0], points[:, 1] / late, linewidth=1.1, color=tone, alpha=0.7)
+        right.plot(falls[run], places[named[run]], "o", color=tone, markersize=5, alpha=0.7)
     axis.set_ylim(0, min(4.0, axis.get_ylim()[1]))
     axis.set(xlabel="Training, %", ylabel="Loss, in shares of its mean over the last fifth")
-    if named:
-        axis.legend(frameon=False, fontsize=7, loc="upper center")
+    right.axvline(gates.PLATEAU, color="0.4", lw=1.2, ls="--")
+    right.set_yticks(range(len(places)), [label(paper, name) for name in places], fontsize=8)
+    right.set(ylim=(len(places) - 0.5, -0.5), xlabel="Fall over the last fifth, %")
     flat = sum(fall < gates.PLATEAU for fall in falls.values())
     caption = (
         f"{paper}: learning curves of the {len(falls)} trainings that claims rest on. A plateau is a fall of less than "
-        f"{gates.PLATEAU:g} % over the last fifth (shaded): {flat} have reached it (grey)."
+        f"{gates.PLATEAU:g} % over the last fifth (shaded; dashed on the right, a dot for each seed): {flat} have "
+        "reached it (grey)."
     )
     return describe(
         figure, caption, f"Losses of {len(falls)} trainings over their length; {flat} are level at the end.", len(falls)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
@@ -26,6 +27,12 @@ from lib.study.statistics import Estimate, interval, paired_difference
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
 RC |= {"font.size": 10.8, "axes.labelsize": 10.8, "legend.fontsize": 9.9, "xtick.labelsize": 9.9}
 RC |= {"ytick.labelsize": 9.9, "savefig.bbox": "tight", "savefig.pad_inches": 0.08}
+
+
+POINTS = {
+    "speaker": {"marker": "o", "linestyle": "", "markersize": 4, "alpha": 0.4, "markeredgewidth": 0, "zorder": 1.8},
+    "seed": {"marker": "_", "linestyle": "", "markersize": 7, "alpha": 0.9, "markeredgewidth": 1.3, "zorder": 1.9},
+}
 
 
 class PlotError(ValueError):
@@ -119,7 +126,8 @@ def count(table: pd.DataFrame) -> int:
 
 
 def whiskers(profile: dict) -> str:
-    return f"bars are {100 * interval_options(profile)['level']:g} % intervals over seeds, speakers and sentences"
+    level = f"{100 * interval_options(profile)['level']:g} %"
+    return f"bars are {level} intervals over seeds, speakers and sentences, pale dots the speakers and ticks the seeds"
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,18 @@ def gain(mine: pd.DataFrame, other: pd.DataFrame, profile: dict, **pairing) -> E
     return paired_difference(mine, other, **pairing, **interval_options(profile)) if len(mine) and len(other) else None
 
 
-def mark(axis: Axes, x: float, estimate: Estimate, tone: str, vertical: bool = True, **style) -> None:
-    """A point with its interval; `vertical` means the value is on the y axis."""
+def mark(
+    axis: Axes, x: float, estimate: Estimate, tone: str, vertical: bool = True, aside: float = 0.0, **style
+) -> None:
+    """A point with its interval; `vertical` means the value is on the y axis. The means of speakers are pale dots and
+    those of seeds ticks, `aside` from the interval.
+    """
+    for name, look in POINTS.items():
+        if name in estimate.means:
+            means = estimate.means[name]
+            places = np.full(len(means), x + aside)
+            marker = look["marker"] if vertical or look["marker"] != "_" else "|"
+            axis.plot(*((places, means) if vertical else (means, places)), color=tone, **look | {"marker": marker})
     if estimate.ci_low is None:
         errors = None
     else:
@@ -170,10 +188,11 @@ def intervals(
         (axis.axhline if vertical else axis.axvline)(0, color="0.4", lw=1.2, ls="--")
     for place, line in enumerate(lines):
         beside = line if isinstance(line, list) else [line]
+        aside = 0.4 * step if len(beside) > 1 else 0.22
         for number, dot in enumerate(beside):
             if dot.estimate is not None:
                 at = place + step * (number - (len(beside) - 1) / 2)
-                mark(axis, at, dot.estimate, dot.colour, vertical, **dot.look)
+                mark(axis, at, dot.estimate, dot.colour, vertical, aside, **dot.look)
         if hollow and hollow[place] is not None:
             axis.plot(hollow[place], place, "D", color=beside[0].colour, markerfacecolor="none", markersize=6)
     if vertical:

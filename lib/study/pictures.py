@@ -67,11 +67,13 @@ def f0_track(wave: np.ndarray, dims: MelDims) -> np.ndarray:
     return np.where(track > 0, track, np.nan)
 
 
-def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: str) -> Figure:
-    """One sentence by several systems, waves `(samples,)` by their names for people: log-mels, F0 drawn over them."""
+def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, who: str) -> Figure:
+    """One sentence by several systems, waves `(samples,)` by their names for people: log-mels, F0 drawn over them. who:
+    the speaker, or the style.
+    """
     mels = {system: log_mel(torch.from_numpy(wave)[None], dims)[0].numpy() for system, wave in waves.items()}
     f0 = {system: f0_track(wave, dims) for system, wave in waves.items()}
-    figure, axes = canvas(1, 9.0, 1.55 * len(mels) + 0.8, rows=len(mels), sharex=True, squeeze=False)
+    figure, axes = canvas(1, 9.0, 1.25 * len(mels) + 0.8, rows=len(mels), sharex=True, squeeze=False)
     top = 1.6 * np.nanpercentile(np.concatenate([*f0.values(), [150.0]]), 95)
     for axis, (system, mel) in zip(axes[:, 0], mels.items(), strict=True):
         show_mel(axis, mel, dims)
@@ -87,7 +89,7 @@ def sentence(waves: dict[str, np.ndarray], dims: MelDims, text: str, speaker: st
     axes[-1, 0].set(xlabel="Time (s)", xlim=(0, longest))
     figure.supylabel("Frequency (kHz, left)  ·  F0 (Hz, right, blue line)", fontsize="small")
     caption = (
-        f"“{text}” in the voice of {speaker}: log-mel and F0 of the recording and of each system; no line is drawn "
+        f"“{text}” ({who.replace('_', ' ')}): log-mel and F0 of the recording and of each system; no line is drawn "
         "where the tracker hears no voicing. n = 1."
     )
     return describe(figure, caption, f"Spectrograms and F0 of one sentence by {len(mels)} systems.", 1)

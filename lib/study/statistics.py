@@ -11,7 +11,7 @@ then bounded by Clopper and Pearson's exact limits of the share that differs (Bi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,8 @@ class Estimate:
     two pairs or no spread); `fixed` names the factors with one level. `ci_low`, `ci_high`, `se` and `df` are None
     when every factor is fixed. `terms` is what each factor and interaction adds to the squared standard error.
     `exact`, where the interval is exact: in how many sentences the value is below 0 and above 0, of how many, and how
-    large it can be; `share`, of a share of events in percent: how many of how many.
+    large it can be; `share`, of a share of events in percent: how many of how many. `means`, of a mean: those of each
+    seed and of each speaker, where there are several.
     """
 
     value: float
@@ -54,6 +55,7 @@ class Estimate:
     terms: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False, compare=False)
     exact: tuple[int, int, int, float] | None = None
     share: tuple[int, int] | None = None
+    means: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, level: float) -> tuple[float, float]:
         """The interval at another level, such as one corrected for a family of comparisons."""
@@ -98,9 +100,12 @@ def interval(
     """
     table = levelled(table)
     values = table["value"].to_numpy()
-    return estimate(
+    found = estimate(
         table, values.mean(), (values - values.mean()) / len(values), values, level, largest, crossed=crossed
     )
+    codes = {name: pd.factorize(table[name])[0] for name in ("seed", "speaker") if name not in found.fixed}
+    means = {name: np.bincount(code, values) / np.bincount(code) for name, code in codes.items()}
+    return replace(found, means=means)
 
 
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame, on: Sequence[str] = FACTORS, **options: float) -> Estimate:

@@ -3,13 +3,14 @@ import pytest
 
 from lib.study import convergence
 from lib.study.drawing import PlotError
+from lib.study.palette import colour
 
 
 def curve(losses):
     return [{"step": 10 * (i + 1), "total": float(loss)} for i, loss in enumerate(losses)]
 
 
-def test_trainings_that_still_fall_are_named_and_those_that_no_claim_needs_are_left_out():
+def test_trainings_that_still_fall_are_beyond_the_line_of_the_gate_and_those_that_no_claim_needs_are_left_out():
     curves = {
         "sp-dense-s0": curve(np.full(100, 2.0)),
         "sp-dp_r45-s0": curve(np.linspace(3, 1, 100)),
@@ -17,8 +18,11 @@ def test_trainings_that_still_fall_are_named_and_those_that_no_claim_needs_are_l
         "ht-tts_ft-s0": curve(np.linspace(3, 1, 100)),
     }
     figure = convergence.convergence(curves, "SP")
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert len(names) == 1 and names[0].startswith("dp_r45-s0, falls by ")
+    left, falls = figure.axes
+    assert [text.get_text() for text in falls.get_yticklabels()] == ["dense", "DP R=0.45"]
+    grey, fallen = (falls.lines[place].get_color() for place in (0, 1))
+    assert grey == "0.6" and fallen == colour("SP", "dp_r45") and len(left.lines) == 2
+    assert falls.lines[1].get_xdata()[0] > 2 and list(falls.lines[2].get_xdata()) == [2.0, 2.0]  # the gate
     assert figure.description["n"] == 2 and "1 have reached it" in figure.description["caption"]
     with pytest.raises(PlotError, match="no training of LD left a learning curve"):
         convergence.convergence(curves, "LD")

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from lib.study import drawing
 from lib.study.drawing import Dot
-from lib.study.statistics import Estimate
+from lib.study.statistics import Estimate, interval
 
 
 def level(value, half=0.5):
@@ -30,6 +30,32 @@ def test_several_intervals_of_a_name_stand_beside_each_other_and_what_was_not_me
     _, axis = drawing.canvas()
     drawing.intervals(axis, ["a"], [[Dot(level(v) if v else None, "k") for v in (1.0, 0.0, 3.0)]], "COS", step=0.2)
     assert drawn(axis) == [(1.0, pytest.approx(-0.2)), (3.0, pytest.approx(0.2))]
+
+
+@pytest.mark.parametrize("vertical", [False, True])
+def test_speakers_are_pale_dots_and_seeds_ticks_beside_the_interval_of_their_mean(vertical):
+    rows = [
+        {"seed": seed, "speaker": speaker, "utterance": f"{speaker}{i}", "value": 10.0 * seed + len(speaker) + i}
+        for seed in range(2)
+        for speaker in ("a", "bb", "ccc")
+        for i in range(2)
+    ]
+    _, axis = drawing.canvas()
+    found = interval(pd.DataFrame(rows))
+    drawing.intervals(axis, ["system"], [Dot(found, "k")], "COS", vertical=vertical)
+    dots, ticks = (
+        next(line.get_xydata()[:, :: -1 if vertical else 1] for line in axis.lines if line.get_marker() == marker)
+        for marker in ("o", "_" if vertical else "|")
+    )
+    assert dots[:, 0].tolist() == [6.5, 7.5, 8.5] and ticks[:, 0].tolist() == [2.5, 12.5]
+    assert set(dots[:, 1]) == set(ticks[:, 1]) == {0.22} and found.value == 7.5
+
+
+def test_one_seed_and_one_speaker_add_no_points_to_their_mean():
+    _, axis = drawing.canvas()
+    rows = [{"seed": 0, "speaker": "a", "utterance": str(i), "value": float(i)} for i in range(4)]
+    drawing.intervals(axis, ["system"], [Dot(interval(pd.DataFrame(rows)), "k")], "COS")
+    assert len(axis.lines) == 1  # the mean itself
 
 
 def test_published_values_are_hollow_and_differences_have_a_line_at_zero():

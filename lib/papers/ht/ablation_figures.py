@@ -37,15 +37,11 @@ def ablations(rows: pd.DataFrame, profile: dict) -> Figure:
             "the layer embedding needs a system with and without it: score hypertts_d and hypertts_d_nolayer"
         )
     figure, axis = canvas(1, 7.5, 1.0 + 1.1 * len(pairs))
-    for place, (with_it, without) in enumerate(pairs):
-        for speaker in tested(rows, "cos", [without])["speaker"].unique():
-            mine = difference(rows[(rows["speaker"] == speaker).fillna(False)], with_it, without, profile)
-            axis.plot(mine.value, place + 0.22, "o", color=colour(with_it), alpha=0.4, markersize=4)
     lines = [Dot(difference(rows, *pair, profile), colour(pair[0]), {"markersize": 8}) for pair in pairs]
     title = "COS with the layer embedding minus COS without (points)"
     intervals(axis, [label(with_it) for with_it, _ in pairs], lines, title, zero=True)
     table = tested(rows, "cos", [without for _, without in pairs])
-    caption = f"The layer embedding: {sample(table)}; small dots are speakers, {whiskers(profile)}."
+    caption = f"The layer embedding: {sample(table)}; {whiskers(profile)}."
     return describe(figure, caption, "COS gained by the layer embedding, by module.", count(table))
 
 

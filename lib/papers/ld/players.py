@@ -1,9 +1,12 @@
 """Listening in the chapters on latent diffusion: what the runs kept, beside each other."""
 
+from matplotlib.figure import Figure
+
 from lib import audio
 from lib.papers.ld.measure import guidances, player
 from lib.papers.ld.style import label
 from lib.papers.ld.systems import Systems
+from lib.study import pictures
 from lib.study.listen import Grid
 
 
@@ -24,6 +27,13 @@ def systems(study: Systems, runs: dict[str, int], guidance: float | None = None)
                 waves |= {label(name): audio.read(file) for file in files if file.is_file()}
             rows[f"{style.replace('_', ' ')}: {sentence.text}"] = waves
     return Grid(rows)
+
+
+def sentence(study: Systems, runs: dict[str, int], guidance: float | None = None) -> Figure:
+    """Log-mels and F0 of the first row of `systems`."""
+    heading, waves = next(iter(systems(study, runs, guidance).rows.items()))
+    style, _, said = heading.partition(": ")
+    return pictures.sentence(waves, study.mel, said, style)
 
 
 def styles(study: Systems) -> Grid:

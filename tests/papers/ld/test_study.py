@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lib import study
+from lib.papers.ld import players
 from lib.papers.ld import study as ld
 from lib.papers.ld.study import Study
 from lib.study import variant as variants
@@ -53,6 +54,8 @@ def test_same_seed_gives_the_same_rows_when_trained_again(prepared, profile):
     assert set(manifest["pretrained"]) == {"whisper-tiny.en", "ge2e", "vits", "clap"}
     kept = {file.stem for file in prepared.root.glob("audio/ld-i2sb-s0/*.wav")}
     assert kept == set(manifest["texts"]) == {"test_000-high_lively-x2"}
+    picture = players.sentence(prepared, {"i2sb": 0, "posterior": 0})
+    assert [axis.get_title(loc="left") for axis in picture.axes if axis.get_title(loc="left")] == ["I2SB"]
 
 
 @pytest.mark.parametrize("system", ["palette_content_removed", "posterior", "clap_probe"])

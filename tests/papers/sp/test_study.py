@@ -11,6 +11,7 @@ from lib import audio, study
 from lib.models.mel_style import ReferenceSpeechError
 from lib.papers.sp import figures as zero_shot_plots
 from lib.papers.sp import measure as zero_shot_rows
+from lib.papers.sp import players
 from lib.papers.sp.measure import against_recordings, attention_rows, mismatch, training_rows, usable
 from lib.papers.sp.speech import checked, joined, recordings_of, reference_mel, sentences, speak
 from lib.papers.sp.systems import DENSE, Batches, ZeroShotError, parameter_counts
@@ -280,6 +281,10 @@ def test_the_recordings_of_the_players_sentences_are_kept_beside_the_systems_pla
     said = next(u for u in made.corpus.utterances if u.utterance == name)
     plain, vocoded = kept["sp-reference-s0"], kept["sp-reference_vocoded-s0"]
     np.testing.assert_allclose(plain, made.corpus.wave(said), atol=1e-4)
+    picture = players.sentence(made)
+    titles = [axis.get_title(loc="left") for axis in picture.axes if axis.get_title(loc="left")]
+    assert titles == ["Recording", "Reference (vocoded)", "DP R=0.45"]
+    assert picture.description["caption"].startswith(f"“{said.text}” (new c)")
     assert abs(len(vocoded) - len(plain)) < 0.05 * audio.RATE and not np.array_equal(vocoded[:4000], plain[:4000])
 
 
