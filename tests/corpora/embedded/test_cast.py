@@ -84,5 +84,5 @@ def test_no_utterance_of_a_split_is_asked_for_beyond_its_sentences(full):
 
 
 def test_the_size_of_a_recipe_is_told_before_it_is_made():
-    assert recipe.size(load_profile("full")["corpus"]) == "64 speakers, 5,064 utterances, about 4.2 hours"
+    assert recipe.size(load_profile("full")["corpus"]) == "64 speakers, 5,208 utterances, about 4.3 hours"
     assert recipe.size(load_profile("smoke")["corpus"]).startswith("6 speakers, 20 utterances, about 0.0")
