@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.training import loop
 from lib.training.loading import ahead
 from lib.training.loop import BucketedBatches, TrainConfig, fit, seed_everything
 
@@ -175,3 +176,13 @@ def test_compiling_without_a_gpu_is_refused_before_the_first_step(tmp_path):
 def test_compiling_belongs_to_the_settings_that_decide_the_weights_only_where_it_is_on():
     assert CONFIG.compile is False and "compile" not in vars(CONFIG)
     assert vars(TrainConfig(1, 1, 0.1, compile=True))["compile"] is True
+
+
+def test_bfloat16_is_left_to_processors_that_multiply_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "BFLOAT16_ON_CPU", True)
+    low = run(tmp_path / "low", replace(CONFIG, precision="bfloat16"))
+    assert run(tmp_path / "again", replace(CONFIG, precision="bfloat16")) == low
+    exact = run(tmp_path / "exact", CONFIG)
+    assert low != exact and np.allclose(low, exact, atol=0.1)
+    monkeypatch.setattr(loop, "BFLOAT16_ON_CPU", False)
+    assert run(tmp_path / "elsewhere", replace(CONFIG, precision="bfloat16")) == exact

@@ -1,8 +1,8 @@
 """Layers of the TTS models on `(batch, length, channels)`: torch's own, arranged to be fast on a CPU.
 
 Each computes what torch's layer of the same name does, with the same parameters. What bounded a training step on a CPU:
-products of float32 matrices by MKL, which leaves half of an AMD processor idle where oneDNN does not; convolutions of
-one tap on a path without either, and layouts copied around the others; and one random number for each dropout decision.
+products of float32 matrices by MKL, which takes twice as long as oneDNN on an AMD processor with AVX-512; convolutions
+of one tap on a path without either, and layouts copied around the others; one random number for each dropout decision.
 """
 
 import torch
