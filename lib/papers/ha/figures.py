@@ -15,6 +15,7 @@ from lib.papers.ha.size_figures import sizes
 from lib.papers.ha.style import (
     COHORTS,
     LARGER,
+    METHODS,
     colour,
     differences,
     dots,
@@ -43,10 +44,6 @@ from lib.study.drawing import (
 )
 from lib.study.palette import listed
 
-METHODS = (
-    *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora", "individual"),
-    *("hyper", "hyper_mlp", "hyper_ge2e", "hyper_speaker"),
-)
 AT_ONE_BUDGET = ("whisper_0", "lora_w1", "lora_self", "lora_cross", "lora_encoder")
 UNSEEN = ("lora_w1_b01", "lora_w1", "cohort_lora", "cohort_ft", "cohort_full", "full")
 CONDITIONED = ("hyper", "hyper_ge2e", "hyper_speaker", "hyper_mlp")

@@ -26,6 +26,10 @@ COHORTS = {
     "adults": "Non-native adults",
     "typical": "Typical",
 }
+METHODS = (
+    *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora", "individual"),
+    *("hyper", "hyper_mlp", "hyper_ge2e", "hyper_speaker"),
+)
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
 LARGER = {facts["of"]: name for name, facts in palette.listed("HA").items() if "of" in facts}  # on a larger Whisper

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.papers.ha.style import COHORTS, errors, label, usable
+from lib.papers.ha.style import COHORTS, METHODS, errors, label, usable
 from lib.study.claims import select
 from lib.study.drawing import PlotError, estimate
 from lib.study.statistics import Estimate
-
-METHODS = (
-    *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora"),
-    *("hyper", "hyper_mlp", "hyper_ge2e", "hyper_speaker"),
-)
 
 
 def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd.DataFrame:
@@ -22,7 +17,7 @@ def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd
     which the claims use. The median over utterances (each averaged over its seeds) tells what the others are like.
     """
     table = []
-    for system in usable(rows, METHODS):
+    for system in usable(rows, [name for name in METHODS if name != "individual"]):
         line = {"method": label(system)}
         for cohort, name in COHORTS.items():
             mine = errors(rows, [system], role=role, cohort=cohort, empty=True)

@@ -32,8 +32,9 @@ def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tab
     `players` holds the sentences of each paper, `tables` the file of rows of each claim (`claim_rows.write`).
     """
     links = []
-    if record["figure"] in {figure["name"] for figure in figures}:
-        links.append({"href": f"#figure-{record['figure']}", "text": "figure"})
+    for name, text in ((record["figure"], "figure"), (f"{record['id'].lower()}_parts", "all parts")):
+        if name in {figure["name"] for figure in figures}:
+            links.append({"href": f"#figure-{name}", "text": text})
     notebook = root / "notebooks" / f"{record['notebook']}.html"
     if notebook.exists():
         anchored = f'id="{record["anchor"]}"' in notebook.read_text(encoding="utf-8")
