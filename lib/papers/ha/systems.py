@@ -74,11 +74,13 @@ class Systems(Recordings):
         given = self.system(name).get("whisper") or self.settings["whisper"]
         if given == self.settings["whisper"]:
             return self
-        beside = self.__dict__.setdefault("_beside", {})
+        beside = vars(self).setdefault("_beside", {})
         if (mark := fingerprint(given)) not in beside:
             profile = self.profile | {"ha": self.settings | {"whisper": given}}
             beside[mark] = other = type(self)(profile, self.device, self.cores, self.own)
-            other.changed, other.corpus = self.changed, self.corpus
+            other.changed = self.changed
+            if "corpus" in vars(self):  # what is not open yet is opened where it is needed
+                other.corpus = self.corpus
         return beside[mark]
 
     def ready(self) -> None:

@@ -15,7 +15,7 @@ from lib.papers.ha import figures, probes
 from lib.papers.ha import source as sources
 from lib.papers.ha.source import AsrError
 from lib.papers.ha.study import Study
-from lib.study import claims, registry
+from lib.study import claims, registry, show
 from lib.study import profile as profiles
 from lib.study.report import index
 
@@ -167,7 +167,7 @@ def test_every_chapter_is_rendered_on_the_corpus(heard, prepared, chapter, tmp_p
 
 
 def test_the_report_is_about_the_corpus(heard, prepared):
-    claims.write_claims(heard.profile)
+    show.parts(claims.write_claims(heard.profile), "HA3")
     page = index.write_report(heard.profile).read_text()
     assert 'href="#figure-ha3_parts"' in page
     assert prepared.root.name in page and "All atypical speech is simulated" not in page
