@@ -154,7 +154,7 @@ class Systems(Styled):
             return pairs, lambda batch: parallel.mean(model.loss, batch, batch["frames"].float())
 
         shared = {k: system.get(k) for k in TRAINED}
-        described = (s["processes"], s["denoiser"], s["drop_condition"], section)
+        described = (s["processes"][system["method"]], s["denoiser"], s["drop_condition"], section)
         encoder = self.mark(self.part(POSTERIOR, 0))
         depends = (encoder, self.clap_hash, shared, described, s["content_directions"], seed)
         return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start)
