@@ -30,17 +30,15 @@ def both(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
 
 
 def sizes(rows: pd.DataFrame, profile: dict) -> Figure:
-    """WER of each method on both Whispers, the means of the seeds as small points."""
-    tables, step = both(rows), NEAR
+    """WER of each method on both Whispers."""
+    tables = both(rows)
     figure, axis = canvas(1, 7.5, 5.0)
     for number, (name, pair) in enumerate(tables.items()):
-        places = [size + step * (number - (len(tables) - 1) / 2) for size in (0, 1)]
+        places = [size + NEAR * (number - (len(tables) - 1) / 2) for size in (0, 1)]
         levels = [estimate(table, profile) for table in pair]
         axis.plot(places, [level.value for level in levels], color=colour(name), lw=1, alpha=0.6)
-        for place, level, table in zip(places, levels, pair, strict=True):
-            mark(axis, place, level, colour(name), fmt="s" if name.startswith("hyper") else "o")
-            seeds = table.groupby("seed")["value"].mean()
-            axis.plot([place + 0.02] * len(seeds), seeds, ".", color=colour(name), markersize=4, alpha=0.6)
+        for place, level in zip(places, levels, strict=True):
+            mark(axis, place, level, colour(name), aside=NEAR / 3, fmt="s" if name.startswith("hyper") else "o")
     axis.set_xticks((0, 1), (f"Whisper {profile['ha']['whisper']['name']}", label(LARGER["whisper_0"])))
     axis.set(ylabel="WER, capped at 1", xlim=(-0.5, 1.5))
     axis.set_ylim(bottom=0)
@@ -50,8 +48,8 @@ def sizes(rows: pd.DataFrame, profile: dict) -> Figure:
     told = ", ".join(f"{said.get(kind, 0)} {kind}" for kind in ("the same", "reversed", "open"))
     larger = pd.concat([pair[1] for pair in tables.values()])
     caption = (
-        f"Each method on two Whispers, trained cohorts, all speakers: {sample(larger, profile)}; {whiskers(profile)}, "
-        f"small points the seeds. Order of each two methods: {told}. Exploratory: no claim is registered for it."
+        f"Each method on two Whispers, trained cohorts, all speakers: {sample(larger, profile)}; {whiskers(profile)}. "
+        f"Order of each two methods: {told}. Exploratory: no claim is registered for it."
     )
     return describe(figure, caption, "WER of each method on two sizes of Whisper.", count(larger))
 
