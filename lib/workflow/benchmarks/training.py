@@ -49,7 +49,7 @@ SYMBOLS_A_SECOND = 12
 LATENT, CONDITION, LATENT_FRAMES, LATENT_RATE = 192, 64, 96, 22050 / 256
 CONTEXT, RANK = 5.0, 4
 RATE_OF_LEARNING = 1e-3
-MASKS = 0.2  # of a last loss, at most, by dropout masks alone
+MASKS = 0.3  # of a last loss, at most, by dropout masks alone
 
 
 @dataclass
