@@ -4,13 +4,14 @@ import operator
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 
 import pytest
 import torch
 
 from lib.files import ROOT
-from lib.workers import WorkerError, map_in_processes
+from lib.workers import WorkerError, map_in_processes, map_in_threads
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -20,6 +21,27 @@ def test_results_come_in_the_order_of_the_items(cores):
 
 def test_every_process_has_the_threads_that_are_asked_for():
     assert list(map_in_processes(operator.call, [torch.get_num_threads] * 2, 2, threads=1)) == [1, 1]
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_give_results_in_order_with_one_of_torchs_threads_each_and_leave_its_number(three_threads):
+    met = threading.Barrier(3, timeout=60)
+    found = map_in_threads(lambda a, b: (met.wait() >= 0, a + b, torch.get_num_threads()), [1, 2, 3], [10, 20, 30])
+    assert found == [(True, 11, 1), (True, 22, 1), (True, 33, 1)]
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_in_a_thread_is_raised_and_leaves_torchs_threads(three_threads):
+    with pytest.raises(ZeroDivisionError):
+        map_in_threads(lambda divisor: 1 / divisor, [1, 0, 2])
+    assert torch.get_num_threads() == 3
 
 
 def test_a_killed_process_is_told_in_a_sentence():

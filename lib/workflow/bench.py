@@ -5,7 +5,8 @@
 
 Ours and the peer run in one process on the same audio, timed by torch.utils.benchmark: a warm-up each, then as often
 as it takes to fill `--seconds`; what is reported are medians. A ratio is the peer's time over ours. The part of ours
-that no arrangement avoids is timed alone, and the bound says what it is and how much of our time it takes. With
+that no arrangement avoids is timed alone, and the bound says what it is and how much of our time it takes. Peers that
+need seconds for each utterance are timed on `benchmarks.SAMPLE` of them, and their time is scaled to all speech. With
 --device cuda, peers that know no GPU run on the CPU. The answers are compared too, and a row whose two answers
 differ by more than its limit is named at the end. Writes <output>/bench-<device>.json.
 """
@@ -17,6 +18,7 @@ import math
 import platform
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +63,7 @@ def compare(build: Callable[[Speech, str], Comparison], speech: Speech, device: 
     peer_s, difference, missing = None, None, ""
     try:
         peer_s, expected = timed(row.theirs, seconds)
+        peer_s /= row.share
         difference = row.difference(answer, expected)
     except ImportError as error:
         missing = f" (not installed: {error.name})"
@@ -158,10 +161,12 @@ def report(device: str, size: int | None, seconds: float, output: Path) -> None:
     size = size if size is not None else 64 if device == "cpu" else 256
     output = output if output.is_absolute() else ROOT / output
     check(size, seconds, output)
+    began = time.monotonic()
     entries = run(embedded_speech(size), device, seconds, tell=lambda line: print(f"… {line}", file=sys.stderr))
     path = save(entries, output, device)
     print_table(lines(entries), f"{described(device)}, medians of {seconds:g} s each")
-    print(f"Written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", file=sys.stderr)
+    shown, taken = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path, time.monotonic() - began
+    print(f"Written: {shown}, after {taken:.0f} s", file=sys.stderr)
     apart = [
         f"{e['name']} ({e['peer']})"
         for e in entries

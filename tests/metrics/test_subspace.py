@@ -175,6 +175,21 @@ def test_chunks_do_not_change_the_angles(monkeypatch):
         assert np.allclose(angles, whole[name], atol=1e-13)
 
 
+@pytest.mark.parametrize("rank", [None, 4])
+def test_weights_compared_side_by_side_have_the_same_angles_in_the_same_order(rank):
+    before = {str(index): random(rows, 24, seed=index) for index, rows in enumerate((24, 96, 24, 60, 12))}
+    after = {name: weight + 0.1 * random(*weight.shape, seed=7) for name, weight in before.items()}
+    alone, threads = subspace.compare(before, after, rank=rank), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = subspace.compare(before, after, rank=rank)
+    finally:
+        torch.set_num_threads(threads)
+    assert list(found) == list(before)
+    for name, angles in found.items():
+        assert np.allclose(angles, alone[name], atol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "sentence"),
     [

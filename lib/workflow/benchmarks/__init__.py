@@ -16,8 +16,10 @@ from lib.audio import RATE
 from lib.corpora.embedded import build as kokoro
 from lib.papers.common import audit
 from lib.study import load_profile
+from lib.workers import map_in_threads
 
 SECONDS = (2.0, 2.5, 3.0, 3.5, 4.0)
+SAMPLE = 32  # utterances that peers are timed on which take them one by one and seconds for each
 CHANGES = ("tempo_1.25", "pitch_4", None)  # None: another utterance
 
 
@@ -36,8 +38,17 @@ class Speech:
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return list(zip(self.heard, self.waves, strict=True))
 
+    @property
+    def seconds(self) -> float:
+        return sum(map(len, self.waves)) / RATE
+
+    def sample(self) -> tuple[Speech, np.ndarray]:
+        """`SAMPLE` utterances, evenly spread, and their places."""
+        places = np.unique(np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).round().astype(int))
+        return Speech(*([each[i] for i in places] for each in (self.waves, self.heard, self.texts))), places
+
     def describe(self, count: str = "utterances") -> str:
-        return f"{len(self)} {count}, {sum(map(len, self.waves)) / RATE:.0f} s"
+        return f"{len(self)} {count}, {self.seconds:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,8 @@ class Comparison:
     """One row: the same work done by us and by a peer, and how far the two answers are apart.
 
     difference(ours, theirs) is in `unit` and at most `limit` where the two give the same answer; `packages` are the
-    peer's, by the names pip knows; `bound` is what ours cannot do without; `keep` is whatever must live as long as
-    the row.
+    peer's, by the names pip knows; `bound` is what ours cannot do without; `share` is how much of the work theirs does,
+    where it does the same for one utterance after the other; `keep` is whatever must live as long as the row.
     """
 
     name: str
@@ -68,6 +79,7 @@ class Comparison:
     unit: str
     bound: Bound
     keep: object = None
+    share: float = 1.0
 
 
 def embedded_speech(size: int) -> Speech:
@@ -78,13 +90,14 @@ def embedded_speech(size: int) -> Speech:
     corpus = kokoro.build(load_profile("smoke")["corpus"])
     recorded = [(corpus.wave(item), item.text) for item in corpus.utterances]
     waves = [_cut(recorded[i % len(recorded)][0], i // len(recorded), SECONDS[i % len(SECONDS)]) for i in range(size)]
-    heard = []
-    for index, wave in enumerate(waves):
+
+    def hear(index: int) -> np.ndarray:
         change = CHANGES[index % len(CHANGES)]
-        other = _cut(recorded[(index + 7) % len(recorded)][0], 0, SECONDS[(index + 1) % len(SECONDS)])
-        heard.append(
-            other if change is None else audit.distort(wave, audit.BY_NAME[change], analysis=audit.analyse(wave))
-        )
+        if change is None:
+            return _cut(recorded[(index + 7) % len(recorded)][0], 0, SECONDS[(index + 1) % len(SECONDS)])
+        return audit.distort(waves[index], audit.BY_NAME[change], analysis=audit.analyse(waves[index]))
+
+    heard = map_in_threads(hear, range(size))
     return Speech(waves, heard, [recorded[i % len(recorded)][1] for i in range(size)])
 
 

@@ -13,6 +13,7 @@ import torch
 
 from lib.audio import RATE
 from lib.metrics import ffe, filterbank_mcd, mcd, subspace
+from lib.metrics.dtw import warp
 from lib.models import speaker
 from lib.models.whisper import sizes as whisper
 from lib.papers.common import audit
@@ -29,7 +30,7 @@ def batch_of(device: str) -> int:
 
 def mcd_pymcd(speech: Speech, device: str) -> Comparison:
     """pymcd takes 13 cepstra of the squared power at 22.05 kHz: its values are only correlated with ours."""
-    folder = tempfile.TemporaryDirectory()
+    folder, (few, places) = tempfile.TemporaryDirectory(), speech.sample()
 
     def theirs() -> np.ndarray:
         import soundfile
@@ -39,7 +40,7 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
             from pymcd.mcd import Calculate_MCD
         meter, files = Calculate_MCD("dtw"), [str(Path(folder.name) / f"{side}.wav") for side in ("heard", "reference")]
         values = []
-        for pair in speech.pairs:
+        for pair in few.pairs:
             for file, wave in zip(files, pair, strict=True):
                 soundfile.write(file, wave, RATE, subtype="FLOAT")
             values.append(meter.calculate_mcd(files[1], files[0]))
@@ -49,7 +50,7 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
         return mcd.score(speech.heard, speech.waves, device=device, released=False)["mcd"]
 
     def difference(a: np.ndarray, b: np.ndarray) -> float:
-        return float(1 - np.corrcoef(a, b)[0, 1])
+        return float(1 - np.corrcoef(a[places], b)[0, 1])
 
     packages = ("pymcd", "pyworld", "pysptk", "fastdtw")
     names = ("MCD along the DTW path", "pymcd", speech.describe("pairs"), packages)
@@ -61,6 +62,7 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
         0.3,
         "(1 - correlation)",
         Bound("WORLD's envelopes", lambda: map_in_threads(mcd.mel_cepstra, speech.heard + speech.waves)),
+        share=few.seconds / speech.seconds,
     )
 
 
@@ -77,11 +79,30 @@ def mcd_librosa(speech: Speech, device: str) -> Comparison:
 
     names = (
         "MCD by a filter bank along the DTW path",
-        "librosa.sequence.dtw",
+        "librosa's STFT, mel and DTW",
         speech.describe("pairs"),
         ("librosa", "numba"),
     )
     return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB", _cepstra(speech, device))
+
+
+def dtw_librosa(speech: Speech, device: str) -> Comparison:
+    """Paths of the filter bank's cepstra, which are there already: totals of the pairs, and lengths of their paths."""
+    sides = [[librosa_cepstra(wave) for wave in side] for side in (speech.waves, speech.heard)]
+
+    def theirs() -> np.ndarray:
+        import librosa
+
+        found = (librosa.sequence.dtw(one.T, other.T) for one, other in zip(*sides, strict=True))
+        return np.array([(accumulated[-1, -1], len(path)) for accumulated, path in found])
+
+    def ours() -> np.ndarray:
+        return np.array([(path.total, len(path.rows)) for path in warp(*sides)])
+
+    narrow = [[frames[:, :1] for frames in side] for side in sides]
+    bound = Bound("costs and paths of frames of one coefficient", lambda: warp(*narrow))
+    names = ("DTW paths", "librosa.sequence.dtw", speech.describe("pairs"), ("librosa", "numba"))
+    return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 1e-6, "of cost or steps", bound)
 
 
 def _cepstra(speech: Speech, device: str) -> Bound:
@@ -124,18 +145,22 @@ def f0_harvest(speech: Speech, device: str) -> Comparison:
 
 
 def _f0(speech: Speech, device: str, peer: str, packages: tuple[str, ...]) -> Comparison:
+    few, places = speech.sample()
+
     def ours() -> list[np.ndarray]:
         return ffe.f0(speech.waves, device, batch_of(device))
 
     def theirs() -> list[np.ndarray]:
-        return [audit.TRACKERS[peer](wave) for wave in speech.waves]
+        return [audit.TRACKERS[peer](wave) for wave in few.waves]
 
     def difference(a: list[np.ndarray], b: list[np.ndarray]) -> float:
-        return 100 - float(np.mean([audit.agreement(x, y)["f0_20_percent"] for x, y in zip(a, b, strict=True)]))
+        pairs = zip((a[i] for i in places), b, strict=True)
+        return 100 - float(np.mean([audit.agreement(x, y)["f0_20_percent"] for x, y in pairs]))
 
     names = ("F0", audit.NAMES[peer], speech.describe(), packages)
     bound = Bound("Fourier transforms of the frames", _transforms(speech, device))
-    return Comparison(*names, ours, theirs, difference, 15.0, "% of voiced frames off by more than 20 %", bound)
+    unit, share = "% of voiced frames off by more than 20 %", few.seconds / speech.seconds
+    return Comparison(*names, ours, theirs, difference, 15.0, unit, bound, share=share)
 
 
 def _transforms(speech: Speech, device: str) -> Callable[[], list[torch.Tensor]]:
@@ -152,10 +177,11 @@ def _transforms(speech: Speech, device: str) -> Callable[[], list[torch.Tensor]]
 
 def ffe_librosa(speech: Speech, device: str) -> Comparison:
     """F0 by pYIN on both sides, the path by librosa.sequence.dtw, errors counted as ours are."""
+    few, places = speech.sample()
 
     def theirs() -> np.ndarray:
         values = []
-        for heard, reference in speech.pairs:
+        for heard, reference in few.pairs:
             _, path = librosa_mcd(librosa_cepstra(heard), librosa_cepstra(reference))
             errors = ffe.errors(audit.pyin_track(heard)[path[:, 1]], audit.pyin_track(reference)[path[:, 0]])
             values.append(errors["ffe"])
@@ -171,11 +197,12 @@ def ffe_librosa(speech: Speech, device: str) -> Comparison:
         return [ffe.f0(waves, device, batch, released) for waves in sides for released in (False, True)]
 
     def difference(a: np.ndarray, b: np.ndarray) -> float:
-        return abs(float(np.mean(a - b)))
+        return abs(float(np.mean(a[places] - b)))
 
     names = ("FFE along the DTW path", "librosa pYIN and DTW", speech.describe("pairs"), ("librosa", "numba"))
     bound = Bound("F0 of both sides, with the released frames", f0_of_all)
-    return Comparison(*names, ours, theirs, difference, 10.0, "points between the mean FFE", bound)
+    unit, share = "points between the mean FFE", few.seconds / speech.seconds
+    return Comparison(*names, ours, theirs, difference, 10.0, unit, bound, share=share)
 
 
 def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
@@ -194,31 +221,12 @@ def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
         return list(speaker.embed(speech.waves, device))
 
     names = ("GE2E speaker embeddings", "Resemblyzer", speech.describe(), ("Resemblyzer", "librosa"))
-    bound = Bound("the LSTM's matrix products", _lstm_products(speech, device))
+    encoder, on_cpu = speaker.load(device), device == "cpu"
+    count = sum(len(speaker.partial_starts(len(wave))) for wave in speech.waves)
+    partials = torch.rand(count, speaker.PARTIAL, speaker.CHANNELS)
+    parts = partials.to(device).split(speaker.CPU_PARTIALS if on_cpu else speaker.GPU_PARTIALS)
+    bound = Bound("the LSTM", lambda: map_in_threads(encoder, parts) if on_cpu else list(map(encoder, parts)))
     return Comparison(*names, ours, theirs, largest, 1e-4, "of any entry", bound)
-
-
-def _lstm_products(speech: Speech, device: str) -> Callable[[], None]:
-    """The products of the three layers over all partial utterances: inputs at once, states frame by frame."""
-    partials, most = sum(len(speaker.partial_starts(len(wave))) for wave in speech.waves), _partials(device)
-    widths = (speaker.CHANNELS, speaker.SIZE, speaker.SIZE)
-    weights = [torch.randn(width, 4 * speaker.SIZE, device=device) for width in (*widths, speaker.SIZE)]
-    sizes = [min(most, partials - start) for start in range(0, partials, most)]
-    inputs = [torch.randn(max(sizes) * speaker.PARTIAL, width, device=device) for width in (*widths, speaker.SIZE)]
-
-    def work() -> None:
-        for size in sizes:
-            for layer in range(3):
-                inputs[layer][: size * speaker.PARTIAL] @ weights[layer]
-                for _ in range(speaker.PARTIAL):
-                    inputs[3][:size] @ weights[3]
-
-    return work
-
-
-def _partials(device: str) -> int:
-    """Partial utterances at once."""
-    return speaker.CPU_PARTIALS if device == "cpu" else speaker.GPU_PARTIALS
 
 
 def angles_scipy(speech: Speech, device: str) -> Comparison:
@@ -282,6 +290,6 @@ def whisper_matrices(most: int) -> dict[str, torch.Tensor]:
 
 
 ROWS = (
-    *(mcd_pymcd, mcd_librosa, f0_pyin, f0_harvest, ffe_librosa, ge2e_resemblyzer),
+    *(mcd_pymcd, mcd_librosa, dtw_librosa, f0_pyin, f0_harvest, ffe_librosa, ge2e_resemblyzer),
     *(angles_scipy, leading_angles_scipy),
 )
