@@ -225,7 +225,8 @@ def ge2e_resemblyzer(speech: Speech, device: str) -> Comparison:
     count = sum(len(speaker.partial_starts(len(wave))) for wave in speech.waves)
     partials = torch.rand(count, speaker.PARTIAL, speaker.CHANNELS)
     parts = partials.to(device).split(speaker.CPU_PARTIALS if on_cpu else speaker.GPU_PARTIALS)
-    bound = Bound("the LSTM", lambda: map_in_threads(encoder, parts) if on_cpu else list(map(encoder, parts)))
+    lstm = torch.inference_mode()(lambda part: encoder(part))
+    bound = Bound("the LSTM", lambda: map_in_threads(lstm, parts) if on_cpu else list(map(lstm, parts)))
     return Comparison(*names, ours, theirs, largest, 1e-4, "of any entry", bound)
 
 
