@@ -4,7 +4,7 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from lib.study.drawing import canvas, describe, legend
+from lib.study.drawing import POINTS, canvas, describe, legend
 from lib.study.palette import BLUE, GREY
 
 WIDTH = 34  # characters of a part's name in a line
@@ -35,8 +35,8 @@ def parts(records: list[dict]) -> Figure:
     legend(figure, {"deciding part": BLUE, "reported beside it": GREY, "one seed": ("0.3", ".")}, hollow=True)
     told = "; ".join(f"{_speech(record)}: {record['verdict']}" for record in records)
     caption = (
-        f"{records[0]['id']}, {told}. Values with 95 % intervals, small points the seeds alone, vertical ticks the "
-        "thresholds. Where there is no mark, nothing was measured."
+        f"{records[0]['id']}, {told}. Values with 95 % intervals, small points the seeds alone, pale ones the "
+        "speakers, vertical ticks the thresholds. Where there is no mark, nothing was measured."
     )
     n = max((part["n"] or 0 for record in records for part in record["parts"]), default=0)
     return describe(figure, caption, f"Parts of claim {records[0]['id']} with intervals.", n)
@@ -50,6 +50,8 @@ def _part(axis, place: int, part: dict | None) -> None:
         axis.plot(part["threshold"], place, "|", color="0.2", markersize=14, markeredgewidth=1.2)
     if part["published"] is not None:
         axis.plot(part["published"], place, "D", color="0.3", markerfacecolor="none", markersize=6)
+    speakers = part.get("by_speaker", [])
+    axis.plot(speakers, [place + 0.25] * len(speakers), color=tone, **POINTS["speaker"])
     seeds = list(part.get("by_seed", {}).values())
     axis.plot(seeds, [place + 0.25] * len(seeds), ".", color="0.3", markersize=4)
     if part["value"] is not None:

@@ -153,6 +153,11 @@ def record(part: Part) -> dict:
         | {"listeners": part.estimate.speakers if part.heard and part.estimate else None}
         | {"fixed": list(part.estimate.fixed) if part.estimate else []}
         | {"terms": _terms(part.estimate), "by_seed": part.by_seed}
+        | {
+            "by_speaker": [float(f"{mean:.4g}") for mean in part.estimate.means.get("speaker", [])]
+            if part.estimate
+            else []
+        }
         | {"verdict": part.verdict, "reason": part.reason}
     )
 

@@ -46,7 +46,13 @@ def test_a_verdict_on_other_speech_stands_beside_with_its_speech_named(monkeypat
 
 def judged(speech: str, profile: str, value: float | None) -> dict:
     part = {"name": "WER", "value": value, "ci_low": value, "ci_high": value, "unit": "ratio", "n": 12, "primary": True}
-    part |= {"threshold": 0.0, "published": 0.3, "verdict": "reproduced", "by_seed": {"0": 0.1, "1": 0.2}}
+    part |= {
+        "threshold": 0.0,
+        "published": 0.3,
+        "verdict": "reproduced",
+        "by_seed": {"0": 0.1, "1": 0.2},
+        "by_speaker": [0.1, 0.2, 0.3],
+    }
     facts = {"id": "HA2", "speech": speech, "profile": profile, "notebook": "12_parameter_budget", "anchor": "HA2"}
     return RECORD | facts | {"value": value, "parts": [part, part | {"name": "CER", "primary": False}]}
 
@@ -60,7 +66,7 @@ def test_the_parts_of_a_claim_are_drawn_for_each_speech_and_kept_for_the_report(
     assert json.loads((tmp_path / "demo" / "figures" / "ha2_parts.json").read_text())["anchor"] == "HA2"
     figure = claim_figure.parts([judged("simulated speech", "demo", 0.1), judged("people's speech", "nonnative", None)])
     both, without = ([line.get_marker() for line in axis.lines] for axis in figure.axes)
-    assert both.count(".") == both.count("o") == both.count("D") == 2 and without.count("o") == 0
+    assert both.count(".") == both.count("D") == 2 and both.count("o") == 4 and without.count("o") == 2  # of speakers
     assert show.parts([judged("simulated speech", "smoke", None) | {"id": "HA3"}], "HA3") is None
 
 

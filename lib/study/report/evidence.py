@@ -51,12 +51,14 @@ def claim_parts(record: dict) -> dict:
     return record | {
         "needed": [line for part in record["parts"] if part["primary"] for line in [told(part)] if line],
         "amended": record.get("amended"),
-        "strip": strip(record, (record["published"] or {}).get("value")),
+        "strip": strip(record, (record["published"] or {}).get("value"), record["parts"][0]),
     }
 
 
-def strip(numbers: dict, published: float | None) -> dict | None:
-    """Positions in percent of threshold, interval, value and published value; None without an interval."""
+def strip(numbers: dict, published: float | None, part: dict) -> dict | None:
+    """Positions in percent of threshold, interval, value and published value, and of each seed and speaker of the part;
+    None without an interval.
+    """
     if numbers["ci_low"] is None:
         return None
     marks = {
@@ -66,9 +68,14 @@ def strip(numbers: dict, published: float | None) -> dict | None:
         "value": numbers["value"],
     }
     marks |= {"published": published} if published is not None else {}
-    low, high = min(marks.values()), max(marks.values())
-    span = (high - low) or 1.0
-    return {name: round(6 + 88 * (mark - low) / span, 2) for name, mark in marks.items()}
+    each = {"seeds": list(part.get("by_seed", {}).values()), "speakers": part.get("by_speaker", [])}
+    every = [*marks.values(), *each["seeds"], *each["speakers"]]
+    low, span = min(every), (max(every) - min(every)) or 1.0
+
+    def place(mark: float) -> float:
+        return round(6 + 88 * (mark - low) / span, 2)
+
+    return {name: place(mark) for name, mark in marks.items()} | {n: [*map(place, all_)] for n, all_ in each.items()}
 
 
 def read_figures(root: Path, embed: bool = True) -> list[dict]:

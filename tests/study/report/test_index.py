@@ -127,6 +127,14 @@ def test_claims_come_first_with_verdict_in_words(page):
     assert "this profile's rows lack role other_corpus" in text.replace("This profile", "this profile")
 
 
+def test_strips_show_each_seed_and_each_speaker_of_the_first_part_where_there_are_several(complete):
+    text = (complete / "index.html").read_text()
+    strip = text[text.index('<tbody id="HT1"') :].split('<svg class="strip"')[1].split("</svg>")[0]
+    assert strip.count('class="seed"') == 4 and strip.count('class="speaker"') == 6
+    marks = evidence.strip({"threshold": 0.0, "ci_low": 1.0, "ci_high": 3.0, "value": 2.0}, None, {})
+    assert marks == {"threshold": 6, "low": 35.33, "high": 94, "value": 64.67, "seeds": [], "speakers": []}
+
+
 def test_images_have_alternatives_and_players_names(page):
     assert page.images and all(image.get("alt") for image in page.images)
     assert len(page.audio) == 12
