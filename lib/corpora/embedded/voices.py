@@ -1,7 +1,7 @@
 """The voices behind one function: a sentence in, 16 kHz speech with its phonemes and their exact durations out.
 
 hibari (Apache-2.0, American female), joe (Piper VITS, CC0, American male), Kokoro (Apache-2.0, convex mixtures of the
-style vectors of 33 voices) and flite (four people; `lib.corpora.embedded.flite`). The first three predict the duration
+style vectors of 36 voices) and flite (four people; `lib.corpora.embedded.flite`). The first three predict the duration
 of every symbol they speak; the numbers are read from an inner tensor of their ONNX graph, so the alignment is the one
 the audio was made with. British voices read British phonemes, which the study writes in its own symbols.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from lib import audio, text
 from lib.corpora.embedded import flite
-from lib.corpora.embedded.parts import ENGLISH, FLITE, JAPANESE, PACKAGES, STYLES, VoiceError, english_styles
+from lib.corpora.embedded.parts import FLITE, FROM_NPM, JAPANESE, PACKAGES, STYLES, VoiceError, npm_styles
 from lib.models.vits.weights import VitsError, spell
 from lib.text import PUNCTUATION, SILENCE
 
@@ -83,9 +83,9 @@ def check(recipe: dict) -> None:
         raise VoiceError(f"The speaker {recipe.get('speaker')!r} of flite is not one of {', '.join(FLITE)}.")
     for part in ("timbre", "prosody") if voice == "kokoro" else ():
         weights = recipe.get(part, recipe.get("timbre")) or {}
-        unknown = set(weights) - {*JAPANESE, *ENGLISH}
+        unknown = set(weights) - {*JAPANESE, *FROM_NPM}
         if unknown or not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-            raise VoiceError(f"{weights} is not a mixture of {', '.join(JAPANESE + ENGLISH)} with positive weights.")
+            raise VoiceError(f"{weights} is not a mixture of {', '.join(JAPANESE + FROM_NPM)} with positive weights.")
 
 
 def _finished(wave: np.ndarray, lengths: np.ndarray, rate: int, voice: str, phonemes: str) -> Speech:
@@ -215,8 +215,8 @@ def _speak_kokoro(phonemes: str, rate: float, timbre: dict, prosody: dict) -> tu
     ids = [vocabulary.get(symbol, 0) for symbol in phonemes]
     if len(ids) - 2 > STYLES[0]:
         raise VoiceError(f"The utterance has {len(ids)} symbols, Kokoro speaks at most {STYLES[0]}.")
-    english = {*timbre, *prosody} & set(ENGLISH)
-    styles = styles | {name: english_styles()[name] for name in english}
+    fetched = {*timbre, *prosody} & set(FROM_NPM)
+    styles = styles | {name: npm_styles()[name] for name in fetched}
     style = mix(timbre, prosody, {name: rows[len(ids) - 3] for name, rows in styles.items()})
     wave, units = session.run(
         None,

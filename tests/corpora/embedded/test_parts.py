@@ -12,10 +12,10 @@ def nowhere(monkeypatch, tmp_path):
     """No voice has been fetched yet, and there is no program on the PATH."""
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
-    for remembered in (parts.english_styles, parts.flite):
+    for remembered in (parts.npm_styles, parts.flite):
         remembered.cache_clear()
     yield tmp_path / "voices"
-    for remembered in (parts.english_styles, parts.flite):
+    for remembered in (parts.npm_styles, parts.flite):
         remembered.cache_clear()
 
 
