@@ -92,5 +92,5 @@ def test_a_missing_corpus_check_is_an_empty_table():
 def test_players_are_named_and_hold_their_sound():
     wave = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
     page = players.Grid({"“A” & B": {"Reference": wave, "TTS-0": wave}})._repr_html_()
-    assert page.count("<audio") == 2 and page.count("data:audio/flac;base64,") == 2
+    assert page.count("<audio") == 2 and page.count("data:audio/mpeg;base64,") == 2
     assert 'aria-label="TTS-0: “A” &amp; B"' in page
