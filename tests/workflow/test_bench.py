@@ -3,13 +3,14 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.workflow import bench
-from lib.workflow.benchmarks import Bound, Comparison, embedded_speech, largest, metrics
+from lib.workflow.benchmarks import SAMPLE, Bound, Comparison, Speech, embedded_speech, largest, metrics
 
 ROWS = {build.__name__: build for build in bench.ROWS}
 
@@ -66,6 +67,21 @@ def test_what_is_reported_are_the_times_of_both_sides_and_the_bound(speech, monk
     entry = bench.compare(lambda speech, device: constant(np.ones(2), np.ones(2)), speech, "cpu", 3)
     assert (entry["ours_s"], entry["peer_s"], entry["ratio"]) == (2.0, 8.0, 4.0)
     assert entry["bound"] == "nothing: 50 % of ours"
+
+
+def test_a_peers_time_for_a_share_of_the_work_is_scaled_to_all_of_it(speech, monkeypatch):
+    monkeypatch.setattr(bench, "timed", lambda work, least: (2.0, work()))
+    row = replace(constant(np.ones(2), np.ones(2)), share=0.25)
+    assert bench.compare(lambda speech, device: row, speech, "cpu", 3)["peer_s"] == 8.0
+
+
+def test_a_sample_is_spread_over_the_speech_and_keeps_what_belongs_together():
+    waves = [np.full(16000, index, np.float32) for index in range(100)]
+    few, places = Speech(waves, waves[::-1], [str(index) for index in range(100)]).sample()
+    assert len(few) == SAMPLE and places[0] == 0 and places[-1] == 99
+    assert few.texts == [str(place) for place in places]
+    assert all(heard[0] == 99 - wave[0] for heard, wave in few.pairs)
+    assert few.seconds == SAMPLE
 
 
 def test_a_time_is_that_of_one_call_after_a_warm_up_with_what_it_returned():
