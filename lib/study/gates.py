@@ -81,14 +81,25 @@ def fall(curve: list[dict]) -> float | None:
 
 
 def read_curves(profile: dict | str) -> dict[str, list[dict]]:
-    """Learning curves by run or shared training ("ht-backbone-s0"): of manifests, else of R/checkpoints/*.json."""
-    root, curves = study.results_root(profile), {}
+    """Learning curves by run or shared training ("ht-backbone-s0"): of manifests, else of R/checkpoints/*.json.
+
+    That of a training which went on from another begins with the other's: what is asked is the plateau of both.
+    """
+    root, curves, started = study.results_root(profile), {}, {}
     kept = sorted((root / "checkpoints").glob("[!.]*-s*.json"))
     for path in [*kept, *sorted((root / "manifests").glob("[!.]*.json"))]:
-        history = _history(path)
-        if history:
-            curves[path.stem] = history
-    return curves
+        facts = _facts(path)
+        if facts.get("history"):
+            curves[path.stem] = facts["history"]
+        if facts.get("after"):
+            started[path.stem] = facts["after"]
+    return {run: _joined(curves.get(started.get(run), []), curve) for run, curve in curves.items()}
+
+
+def _joined(before: list[dict], curve: list[dict]) -> list[dict]:
+    """A training's curve after that of the one that it went on from."""
+    steps = before[-1]["step"] if before else 0
+    return before + [record | {"step": record["step"] + steps} for record in curve]
 
 
 def unequal(systems: list[str], profile: dict, paper: str) -> str:
@@ -139,9 +150,8 @@ def _where(rows: pd.DataFrame, where: dict) -> pd.DataFrame:
     return rows
 
 
-def _history(path: Path) -> list[dict]:
+def _facts(path: Path) -> dict:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise study.StudyError(f"{path.name} is damaged ({type(error).__name__}); delete it and run again") from error
-    return facts.get("history") or []

@@ -34,8 +34,9 @@ from lib.models.mel import MelDims
 from lib.pretrained import resolve
 from lib.study.profile import StudyError, expected_runs, results_root
 from lib.study.rows import read_manifests, write_manifest, write_rows
+from lib.study.watch import Watch
 from lib.training import parallel
-from lib.training.loop import History, TrainConfig, fit, seed_everything
+from lib.training.loop import TrainConfig, fit, seed_everything
 from lib.training.weights import is_kept, keep, load_weights, metadata, saved_state
 
 JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
@@ -48,8 +49,8 @@ class Part:
     build: makes the untrained model, in the mode that it trains in, after the seed is set. start(model): the batches,
     a function of the micro-batch, and the losses of one, of which "total" is minimised. depends: everything that the
     weights depend on; its fingerprint is theirs. at_step(model): called before each step, and once more with the number
-    of steps; where it returns True, training ends. saved(model): what of it is
-    in the file. details(model): what else its .json says, after training.
+    of steps; where it returns True, training ends. unseen(model, losses): the loss on unseen sentences now, watched
+    for the plateau. saved(model): what of it is in the file. details(model): what else its .json says, after training.
     """
 
     config: TrainConfig
@@ -59,7 +60,7 @@ class Part:
     at_step: Callable[[nn.Module], Callable[[int], bool | None]] = lambda model: lambda step: None
     saved: Callable[[nn.Module], nn.Module] = lambda model: model
     details: Callable[[nn.Module], dict] = lambda model: {}
-    fit: Callable[..., History] = fit
+    unseen: Callable[[nn.Module, Callable], Callable[[], float] | None] = lambda model, losses: None
 
 
 @dataclass
@@ -190,7 +191,9 @@ class Study:
             began = time.time()
             resume = path.with_suffix(".resume.pt")
             at_step = part.at_step(model)
-            history = part.fit(model, loss, batch_at, part.config, resume, mark, self.device, path.stem, at_step)
+            watch = Watch(part.config.steps, part.unseen(model, loss))
+            given = resume, mark, self.device, path.stem, at_step
+            history = fit(model, loss, batch_at, part.config, *given, watch=watch)
             at_step(part.config.steps)
             facts = {
                 "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -28,9 +28,10 @@ from lib.models.whisper.model import Encoded
 from lib.models.whisper.states import Example
 from lib.models.whisper.training import loss
 from lib.papers.ha.data import AsrError, Recordings
+from lib.study import watch
 from lib.study.protocol import Part
 from lib.training import parallel
-from lib.training.loop import BucketedBatches, History, TrainConfig, fit
+from lib.training.loop import BucketedBatches, TrainConfig
 
 METHODS = ("none", "full", "matrices", "bias", "lora", "hyper")
 LEVELS = ("all", "cohort", "speaker")
@@ -43,8 +44,6 @@ KEYS = {*OF_METHODS, "name", "method", "level", "without", "steps", "batch_size"
 LARGEST_RANK = 64
 EVERYBODY = "all"
 HEARD = 8  # utterances heard together
-WATCHED = 64  # most utterances of which a validation loss is the mean
-DUE = (0.2, 0.4, 0.6, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0)  # of a training, when it is measured
 SEVEREST = {"severe": 0, "moderate": 1, "mild": 2}  # an order of utterances by the severity in their recipe
 
 
@@ -99,10 +98,15 @@ class Systems(Recordings):
             batches = Batches(self, model, groups, config)
             return batches, batches.losses
 
-        def watched(model: Adaptations, *given) -> History:
-            return fit(model, *given, watch=Watch(self, model, config))
+        def unseen(model: Adaptations, losses: Callable) -> Callable[[], float] | None:
+            heard = self.select("adaptation", "validation") or self.select("adaptation", "test")
+            found: dict[str, list[Utterance]] = {}
+            for item in watch.some(heard):
+                if (group := group_of(system, item)) in model.names:
+                    found.setdefault(group, []).append(item)
+            return Batches(self, model, found, config).mean if found else None
 
-        return Part(config, depends, lambda: self.build(system, groups).train(), start, fit=watched)
+        return Part(config, depends, lambda: self.build(system, groups).train(), start, unseen=unseen)
 
     def train_config(self, system: dict, seed: int) -> TrainConfig:
         """The profile's training settings with what the system sets itself; the rate is its own or its method's."""
@@ -259,29 +263,6 @@ class Batches:
         total = sum(float(self.losses(chunk)["total"]) * len(chunk["examples"]) for chunk in chunks)
         self.model.train()
         return total / sum(map(len, self.examples.values()))
-
-
-class Watch:
-    """The loss on unseen sentences of the training speakers, now and then and more often in the last fifth.
-
-    They are of the validation split, of the test split where a corpus has no such; training does not depend on them. A
-    batch's training loss tells which utterances are in the batch, and hides whether training has reached its plateau.
-    """
-
-    def __init__(self, study: Systems, model: Adaptations, config: TrainConfig):
-        heard = study.select("adaptation", "validation") or study.select("adaptation", "test")
-        groups: dict[str, list[Utterance]] = {}
-        for item in heard[:: -(-len(heard) // WATCHED) or 1]:
-            if (group := group_of(model.system, item)) in model.names:
-                groups.setdefault(group, []).append(item)
-        self.batches = Batches(study, model, groups, config) if groups else None
-        self.steps, self.due = config.steps, list(DUE)
-
-    def __call__(self, step: int) -> dict[str, float]:
-        if self.batches is None or not self.due or step < self.due[0] * self.steps:
-            return {}
-        self.due = [share for share in self.due if share * self.steps > step]
-        return {"validation": self.batches.mean()}
 
 
 def group_of(system: dict, item: Utterance) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +26,7 @@ from lib.methods.hypertts import HyperAdapters, StaticAdapters, count
 from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks
-from lib.study import protocol
+from lib.study import protocol, watch
 from lib.study.protocol import Part
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
@@ -83,6 +84,7 @@ class Systems(protocol.Study):
             self._depends(name, seed),
             build=lambda: self.build(name),
             start=lambda model: self.start(model, self.training_rows(role), config),
+            unseen=lambda model, losses: self.unseen(model, losses, role),
             details=lambda model: {
                 "system": system,
                 "seed": seed,
@@ -106,6 +108,11 @@ class Systems(protocol.Study):
             return fastspeech2.loss(parallel.forward(model, batch), batch)
 
         return lambda micro: features.batch(rows[sampler(micro)]), losses
+
+    def unseen(self, model: nn.Module, losses: Callable, role: str) -> Callable[[], float] | None:
+        """The loss on validation sentences of the role's speakers, as a training watches it."""
+        rows = self.features.rows(watch.some(self.corpus.select(role=role, split="validation")))
+        return watch.mean_loss(model, losses, lambda: self.features.batches(rows), self.device) if len(rows) else None
 
     def training_rows(self, role: str) -> np.ndarray:
         return self.features.rows(self.corpus.select(role=role, split="train"))

@@ -7,6 +7,8 @@ F0 mean and range, energy, rate and pauses on sentences that nothing was fitted 
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from lib.models.clap import Clap, MiniClap, MiniClapDims
 from lib.papers.ld.data import SPEAKER, TRUTHS, Styled, fingerprint_seed, floats
 from lib.papers.ld.posterior import training
 from lib.study.protocol import Part
+from lib.study.watch import drawn
 from lib.training import parallel
 
 PROMPTS = 4  # of every recording
@@ -49,14 +52,14 @@ def clap_part(study: Styled) -> Part:
     """mini-CLAP, as it is trained."""
     section, corpus = study.settings["clap"], study.corpus
     dims = MiniClapDims(**section["dims"], text=text_tower(section))
-    config, sentences = training(section["train"], 0), corpus.sentences("train")
+    config = training(section["train"], 0)
     draws = corpus.settings["draws"]
 
     def build() -> MiniClap:
         return MiniClap(dims, vocabulary() if dims.text == "words" else [])
 
-    def pairs_at(step: int) -> tuple[np.ndarray, list[str]]:
-        random = np.random.default_rng([7, step])
+    def pairs_at(step: int, split: str) -> tuple[np.ndarray, list[str]]:
+        random, sentences = np.random.default_rng([7, step]), corpus.sentences(split)
         mels, prompts, used = [], [], set()
         for _ in range(20 * config.batch_size):
             sentence = sentences[random.integers(len(sentences))]
@@ -71,12 +74,12 @@ def clap_part(study: Styled) -> Part:
                 break
         return np.stack(mels), prompts
 
-    def start(model: MiniClap):
-        def batch_at(step: int) -> dict:
-            mels, prompts = pairs_at(step)
-            frozen = {"sentences": sentences_of(model, prompts)} if model.text.minilm else {"prompts": prompts}
-            return {"mels": torch.from_numpy(mels), **frozen}
+    def batches(model: MiniClap, step: int, split: str = "train") -> dict:
+        mels, prompts = pairs_at(step, split)
+        frozen = {"sentences": sentences_of(model, prompts)} if model.text.minilm else {"prompts": prompts}
+        return {"mels": torch.from_numpy(mels), **frozen}
 
+    def start(model: MiniClap):
         def towers(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"audio": model.audio(batch["mels"]), "text": model.text(batch["sentences"])}
 
@@ -86,9 +89,12 @@ def clap_part(study: Styled) -> Part:
             scale = model.log_scale.clamp_max(math.log(100.0))
             return {"total": clap.contrastive_loss(both["audio"], both["text"], scale)}
 
-        return batch_at, losses
+        return partial(batches, model), losses
 
-    return Part(config, (corpus.hash, section, dims.text, study.device.split(":")[0]), build, start)
+    def unseen(model: MiniClap, losses: Callable) -> Callable[[], float]:
+        return drawn(partial(batches, model), study.device)(model, losses)
+
+    return Part(config, (corpus.hash, section, dims.text, study.device.split(":")[0]), build, start, unseen=unseen)
 
 
 def some_prompt(levels: dict[str, str], *which) -> str:

@@ -136,7 +136,7 @@ def decoder(rows: pd.DataFrame, profile: dict) -> Figure:
         "reference",
         "reconstruction",
         "reconstruction_trainable_decoder",
-        "palette",
+        "palette_aligned",
         "palette_trainable_decoder",
     )
     what = "The frozen decoder and one trained on, for the z of restyled recordings and for sampled z."

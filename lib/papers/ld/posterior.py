@@ -17,6 +17,7 @@ from lib.models.vits import model as vits
 from lib.models.vits.model import PosteriorEncoder, Vits
 from lib.papers.ld.data import Styled, floats
 from lib.study.protocol import Part
+from lib.study.watch import drawn
 from lib.training import parallel
 from lib.training.loop import TrainConfig
 
@@ -68,10 +69,10 @@ def encoder_part(study: Styled) -> Part:
     """The posterior encoder, as it is trained."""
     section, voice, corpus = study.settings["posterior"], study.vits, study.corpus
     config = training(section, 0, "channels", "layers", "frames", "styled", "segment")
-    sentences, styled, hop = corpus.sentences("train"), corpus.styles + corpus.voices, voice.dims.hop
+    styled, hop = corpus.styles + corpus.voices, voice.dims.hop
 
-    def batch_at(step: int) -> dict[str, Tensor]:
-        random = np.random.default_rng([0, step])
+    def batch_at(step: int, split: str = "train") -> dict[str, Tensor]:
+        random, sentences = np.random.default_rng([0, step]), corpus.sentences(split)
         own, restyled = [], []
         for place in random.integers(len(sentences), size=config.batch_size):
             arrays = corpus.spoken(sentences[place])
@@ -102,16 +103,18 @@ def encoder_part(study: Styled) -> Part:
     def build() -> PosteriorEncoder:
         return PosteriorEncoder(voice.dims.latent, section["channels"], 5, section["layers"])
 
-    return Part(config, (corpus.hash, section, study.device.split(":")[0]), build, start)
+    return Part(
+        config, (corpus.hash, section, study.device.split(":")[0]), build, start, unseen=drawn(batch_at, study.device)
+    )
 
 
 def decoder_part(study: Styled, encoder: PosteriorEncoder, encoder_hash: str, seed: int) -> Part:
     """The voice's decoder, trained on to speak restyled recordings from their z (claim LD2's control)."""
     section, voice, corpus = study.settings["decoder"], study.vits, study.corpus
-    config, sentences = training(section, seed, "segment"), corpus.sentences("train")
+    config = training(section, seed, "segment")
 
-    def batch_at(step: int) -> dict[str, Tensor]:
-        random = np.random.default_rng([seed, step, 1])
+    def batch_at(step: int, split: str = "train") -> dict[str, Tensor]:
+        random, sentences = np.random.default_rng([seed, step, 1]), corpus.sentences(split)
         count, kinds = len(sentences), len(corpus.styles)
         chosen = [(random.integers(count), random.integers(kinds)) for _ in range(config.batch_size)]
         waves = [corpus.wave(sentences[place], corpus.styles[kind]) for place, kind in chosen]
@@ -127,4 +130,4 @@ def decoder_part(study: Styled, encoder: PosteriorEncoder, encoder_hash: str, se
     def build() -> nn.Module:
         return copy.deepcopy(voice.decoder).requires_grad_(True)
 
-    return Part(config, (encoder_hash, section, seed), build, start)
+    return Part(config, (encoder_hash, section, seed), build, start, unseen=drawn(batch_at, study.device))

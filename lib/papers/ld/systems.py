@@ -10,6 +10,7 @@ durations, as in the paper, they drift apart along the utterance. Frames of such
 follow the recording: symbol by symbol (aligned), or to its length alone (stretched).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from lib.models.vits.model import PosteriorEncoder
 from lib.papers.ld.clap import clap_part, conditions, text_tower
 from lib.papers.ld.data import PAIRS, LatentError, Sentence, Styled, read, write
 from lib.papers.ld.posterior import decoder_part, encode, encoder_part, training
+from lib.study import watch
 from lib.study.protocol import Part
 from lib.training import parallel
 
@@ -96,14 +98,20 @@ class Systems(Styled):
         """z_audio `(latent, frames)` of a sentence by style or other speaker, made by the posterior encoder."""
         return read(self.encoded / f"{sentence.name}.npz")
 
+    @property
+    def paired(self) -> list[Sentence]:
+        """The sentences of which there are training pairs, and those that a training watches."""
+        return self.corpus.sentences("train", "validation")
+
     @cached_property
     def conditions(self) -> Tensor:
-        """Conditions `(train sentences, styles, size)` of the restyled recordings, kept in the cache."""
-        path = self.corpus.root / f"conditions-{fingerprint(self.clap_hash, self.device.split(':')[0])}.table"
+        """Conditions `(sentences, styles, size)` of the restyled recordings of `paired`, kept in the cache."""
+        names = [sentence.name for sentence in self.paired]
+        path = self.corpus.root / f"conditions-{fingerprint(self.clap_hash, self.device.split(':')[0], names)}.table"
         table = read_array(path)
         if table is None:
-            sentences, model = self.corpus.sentences("train"), self.clap
-            rows = [[model.embed_audio([self.heard(s, style)]) for style in self.corpus.styles] for s in sentences]
+            model, styles = self.clap, self.corpus.styles
+            rows = [[model.embed_audio([self.heard(s, style)]) for style in styles] for s in self.paired]
             table = torch.stack([conditions(model, torch.cat(row)) for row in rows]).cpu().numpy()
             write_array(path, table)
         return torch.from_numpy(table)
@@ -153,11 +161,15 @@ class Systems(Styled):
             model.set_scale([torch.from_numpy(z).to(self.device) for z in every])
             return pairs, lambda batch: parallel.mean(model.loss, batch, batch["frames"].float())
 
+        def unseen(model: LatentDiffusion, losses: Callable) -> Callable[[], float]:
+            pairs = Pairs(self, name, config.batch_size, section["frames"], seed, "validation")
+            return watch.drawn(lambda step, split: pairs(step), self.device)(model, losses)
+
         shared = {k: system.get(k) for k in TRAINED}
         described = (s["processes"][system["method"]], s["denoiser"], s["drop_condition"], section)
         encoder = self.mark(self.part(POSTERIOR, 0))
         depends = (encoder, self.clap_hash, shared, described, s["content_directions"], seed)
-        return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start)
+        return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start, unseen=unseen)
 
 
 @dataclass
@@ -169,13 +181,16 @@ class Pairs:
     batch_size: int
     frames: int
     seed: int
+    split: str = "train"
 
     def __post_init__(self):
         self.kind = self.study.system(self.name)["pairs"]
         if self.kind not in PAIRS:
             raise LatentError(f"Pairs can be {', '.join(PAIRS)}, not {self.kind!r}.")
-        self.sentences, self.styles = self.study.corpus.sentences("train"), self.study.corpus.styles
-        self.takes, self.conditions = self.study.corpus.settings["takes"], self.study.conditions
+        corpus = self.study.corpus
+        self.sentences, self.styles, self.takes = corpus.sentences(self.split), corpus.styles, corpus.settings["takes"]
+        named = [sentence.name for sentence in self.study.paired]
+        self.conditions = self.study.conditions[[named.index(sentence.name) for sentence in self.sentences]]
 
     def pair(self, sentence: Sentence, style: str, take: int) -> tuple[Tensor, Tensor]:
         """z_text and z_audio `(latent, frames)` of a sentence, cut to the shorter of the two."""

@@ -38,7 +38,7 @@ class Unjudged(Study):
             return torch.randn(*shape, SIZE, generator=torch.Generator().manual_seed(seed))
 
         styles = torch.stack([drawn(100 + place) for place in range(len(self.corpus.styles))])
-        return styles + 0.3 * drawn(1, len(self.corpus.sentences("train")), len(styles))
+        return styles + 0.3 * drawn(1, len(self.paired), len(styles))
 
 
 def words(profile: str, choices: list[str], steps: int, sampling: list[int], device: str = "cpu") -> list[dict]:

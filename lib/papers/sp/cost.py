@@ -25,7 +25,7 @@ def stages(profile: dict) -> Iterator[Stage]:
         return None if entry["method"] == "cost" else f"{entry['method']} {entry.get('model', '')}".strip()
 
     if not section["from_scratch"]:
-        yield Stage("SP", DENSE, 1, TrainConfig.from_dict(section["dense"]), build(DENSE))
+        yield Stage("SP", DENSE, len(section["seeds"]), TrainConfig.from_dict(section["dense"]), build(DENSE))
     for told, name, runs in kinds(profile, "SP", kind):
         config = TrainConfig.from_dict({**section["train"], **section["systems"][name].get("train", {})})
         yield Stage("SP", told, runs, config, build(name))

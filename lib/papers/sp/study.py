@@ -45,9 +45,10 @@ class Study(Systems):
     def shared(self) -> dict:
         facts = {"corpus": self.corpus.hash, "features": self.features.root.name, "similarity": SIMILARITY}
         if not self.settings["from_scratch"]:
-            path, trained = self.train(DENSE, 0), self.trained(DENSE, 0)
             kept = ("fingerprint", "trainable_parameters", "steps", "seconds_trained", "validation")
-            facts["dense"] = {"file": path.name} | {name: trained[name] for name in kept}
+            for seed in self.settings["seeds"]:
+                path, trained = self.train(DENSE, seed), self.trained(DENSE, seed)
+                facts[path.stem] = {name: trained[name] for name in kept}
         return facts
 
     def measure(self, name: str, seed: int) -> Measured:
@@ -62,7 +63,7 @@ class Study(Systems):
         if name == "baseline":
             tables.append(mismatch_rows(self))
             keep_recordings(self)
-        facts = {key: trained.get(key) for key in ("seconds_trained", "validation", "thresholds", "speed")}
+        facts = {key: trained.get(key) for key in ("seconds_trained", "validation", "thresholds", "speed", "after")}
         return Measured(pd.concat(tables, ignore_index=True), waves, facts | {"set_aside": set_aside})
 
     def factors(self, name: str, seed: int) -> dict:
@@ -87,6 +88,4 @@ class Study(Systems):
         return bool(self.changed) or (listed and super().is_listened(name, seed))
 
     def facts(self) -> dict:
-        scratch = self.settings["from_scratch"]
-        start = None if scratch else self.start_of(DENSE, 0)
-        return {"vocoder": self.vocoder(), "backbone_hash": start, "similarity": SIMILARITY}
+        return {"vocoder": self.vocoder(), "similarity": SIMILARITY}

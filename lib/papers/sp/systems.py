@@ -1,13 +1,14 @@
 """The systems of the zero-shot study: StyleSpeech under one rule of sparse attention each, and how they are trained.
 
-    dense      StyleSpeech trained once on the speakers of `train_roles`; every system goes on from it
+    dense      StyleSpeech trained on the speakers of `train_roles`; every system of its seed goes on from it
     baseline   the same model for `train.steps` more steps
     the rest   those steps under the system's own masks or regulariser (`lib.methods.sparse_attention`)
 
-With `from_scratch`, as in the paper, there is no common start: every system trains from random weights for the steps
-of `train`, which is then the whole training. Either way all systems of a profile cost the same number of steps.
+With `from_scratch`, as in the paper, there is no common start: every system, or one that says so itself, trains from
+random weights for the steps of `train`, which is then the whole training.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +20,7 @@ from lib.corpora.corpus import Utterance
 from lib.files import file_hash
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
-from lib.study import protocol
+from lib.study import protocol, watch
 from lib.study.protocol import Part
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
@@ -27,7 +28,8 @@ from lib.training.weights import load_weights
 
 DENSE = "dense"  # the common start
 COST = "attention_cost"  # no model: what a block's attention costs
-OWN = ("name", "soft_scale", "train", "model", "method", "episodic")  # keys of a system that SparseSettings has not
+# Keys of a system that SparseSettings has not.
+OWN = ("name", "soft_scale", "train", "model", "method", "episodic", "from_scratch")
 
 
 class ZeroShotError(ValueError):
@@ -55,6 +57,10 @@ class Systems(protocol.Study):
         shared = {"soft_steps": soft, "theta_scale": self.settings["theta_scale"]}
         return SparseSettings.from_dict({"method": entry["method"], **shared, **values})
 
+    def from_scratch(self, name: str) -> bool:
+        """Whether a system starts from random weights rather than from its seed's dense model."""
+        return name == DENSE or self.system(name).get("from_scratch", self.settings["from_scratch"])
+
     def build(self, name: str) -> PrunedTTS:
         """A system with random weights; `dense` is StyleSpeech as published.
 
@@ -63,7 +69,7 @@ class Systems(protocol.Study):
         if name == DENSE:
             return PrunedTTS(StyleSpeech(self.dims), SparseSettings())
         changes = self.system(name).get("model", {})
-        if changes and not self.settings["from_scratch"]:
+        if changes and not self.from_scratch(name):
             raise ZeroShotError(f"{name} changes the model's size: set from_scratch, or leave it out")
         sizes = StyleSpeechDims.from_dict(self.dims.to_dict() | changes)
         return PrunedTTS(StyleSpeech(sizes), self.sparse(name))
@@ -79,8 +85,8 @@ class Systems(protocol.Study):
 
         def build() -> PrunedTTS:
             model = self.build(name)
-            if not dense and not s["from_scratch"]:
-                load_weights(model.backbone, self.train(DENSE, 0))
+            if not self.from_scratch(name):
+                load_weights(model.backbone, self.train(DENSE, seed))
             return model.train()
 
         def start(model: PrunedTTS):
@@ -95,9 +101,19 @@ class Systems(protocol.Study):
             build,
             start,
             at_step=lambda model: model.at_step,
+            unseen=self.unseen,
             saved=lambda model: saved(model, name),
-            details=lambda model: {"validation": validation_loss(self, model), "thresholds": model.thresholds()},
+            details=lambda model: {
+                "validation": validation_loss(self, model),
+                "thresholds": model.thresholds(),
+                "after": None if self.from_scratch(name) else self.run_id(DENSE, seed),
+            },
         )
+
+    def unseen(self, model: PrunedTTS, losses: Callable) -> Callable[[], float] | None:
+        """The loss on the training speakers' validation sentences, as a training watches it."""
+        rows = self.features.rows(watch.some(self.training_utterances("validation")))
+        return watch.mean_loss(model, losses, lambda: self.features.batches(rows), self.device) if len(rows) else None
 
     def _depends(self, name: str, seed: int) -> tuple:
         s = self.settings
@@ -105,7 +121,7 @@ class Systems(protocol.Study):
         shared += [self.device.split(":")[0], seed]
         if name == DENSE:
             return shared, s["dense"]
-        start = None if s["from_scratch"] else file_hash(self.train(DENSE, 0))
+        start = None if self.from_scratch(name) else file_hash(self.train(DENSE, seed))
         entry = {key: value for key, value in self.system(name).items() if key != "name"}
         return shared, start, s["train"], self.sparse(name).to_dict(), entry
 

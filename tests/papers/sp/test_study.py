@@ -15,6 +15,7 @@ from lib.papers.sp import players
 from lib.papers.sp.measure import against_recordings, attention_rows, mismatch, training_rows, usable
 from lib.papers.sp.speech import checked, joined, recordings_of, reference_mel, sentences, speak
 from lib.papers.sp.systems import DENSE, Batches, ZeroShotError, parameter_counts
+from lib.study import gates
 from lib.study.drawing import PlotError
 from lib.study.units import axis
 
@@ -57,12 +58,34 @@ def test_a_trained_system_is_found_and_not_trained_again(bench):
     assert bench.train("vp", 0) == path and path.stat().st_mtime_ns == written
 
 
-def test_systems_go_on_from_the_dense_model(tmp_path, monkeypatch):
+def test_systems_go_on_from_the_dense_model_of_their_seed(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
     bench = make_study(tmp_path, train={"steps": 1, "batch_size": 4, "learning_rate": 0.0})
-    dense, pruned = bench.restore(DENSE, 0), bench.restore("dp_r45", 0)
+    dense, other, pruned = bench.restore(DENSE, 1), bench.restore(DENSE, 0), bench.restore("dp_r45", 1)
     for name, weight in dense.backbone.state_dict().items():
         assert torch.equal(weight, pruned.backbone.state_dict()[name]), name
+    assert not torch.equal(*(model.backbone.encoder[0].attention.query.weight for model in (dense, other)))
+
+
+def test_a_system_may_train_from_scratch_beside_others_that_do_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    systems = {
+        "baseline": {"method": "dense"},
+        "whole": {"method": "dense", "from_scratch": True, "train": {"steps": 3}},
+    }
+    bench = make_study(tmp_path, systems=systems)
+    bench.train("whole", 0)
+    assert bench.trained("whole", 0)["after"] is None and not bench.checkpoint(DENSE, 0).exists()
+    bench.train("baseline", 0)
+    assert bench.trained("baseline", 0)["after"] == "sp-dense-s0"
+
+
+def test_the_curve_of_a_system_begins_with_that_of_its_dense_model_and_has_unseen_losses(bench):
+    bench.train("vp", 0)
+    start, own = (bench.trained(name, 0)["history"] for name in (DENSE, "vp"))
+    joined = gates.read_curves(bench.profile)["sp-vp-s0"]
+    assert len(joined) == len(start) + len(own) and joined[-1]["step"] == start[-1]["step"] + own[-1]["step"]
+    assert joined[-1]["validation"] > 0
 
 
 def test_from_scratch_no_system_needs_the_dense_model(tmp_path, monkeypatch):
