@@ -284,7 +284,11 @@ class Study:
 
     def vocoder(self) -> str:
         """The name of the vocoder that speaks here, which may be the fallback of the profile's."""
-        return vocoder.kind(self.profile["vocoder"]).name
+        name, precision = (
+            vocoder.kind(self.profile["vocoder"]).name,
+            self.profile["vocoder"].get("precision", "float32"),
+        )
+        return name if precision == "float32" else f"{name}, {precision}"
 
     def _command(self, verb: str, name: str, seed: int) -> str:
         return f"python -m lib {verb} {self.paper} {name} --seed {seed} --profile {self.profile['name']}"

@@ -9,6 +9,7 @@ from lib import pretrained
 from lib.models import vocoder, vocoder_weights
 from lib.models.mel import MelDims, filterbank, log_mel
 from lib.models.vits.layers import frame_mask
+from lib.training.loop import BFLOAT16_ON_CPU
 
 
 def test_magnitudes_of_a_mel_have_that_mel(speech):
@@ -99,6 +100,16 @@ def test_the_universal_hifigan_is_the_packages_own(universal):
     with torch.no_grad():
         theirs, ours = Synthesiser().vocoder(mel)[:, 0], universal.generator(mel)
     assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_speech_made_in_bfloat16_is_nearly_that_of_float32(universal, speech):
+    mel = log_mel(torch.from_numpy(speech[0][:16000]).unsqueeze(0))
+    frames = torch.tensor([mel.shape[1]])
+    half = vocoder.load({"hifigan": "universal", "precision": "bfloat16"})
+    (plain,), (rounded,) = universal(mel, frames), half(mel, frames)
+    apart = np.linalg.norm(plain - rounded) / np.linalg.norm(plain)
+    assert rounded.dtype == np.float32 and apart < 0.2
+    assert (apart > 0) == BFLOAT16_ON_CPU  # elsewhere it stays in float32
 
 
 def test_an_utterance_through_hifigan_does_not_depend_on_its_batch(universal):

@@ -26,8 +26,9 @@ def compare(folder: Path, per_group: int = 20, device: str = "cpu") -> pd.DataFr
     """
     waves = [wave[:LONGEST] for _, wave in recordings(folder, per_group)]
     lines = [{"speech": f"{len(waves)} recordings", "mos_predicted": mos.score(waves)["mos_predicted"].mean()}]
-    for speak in (UniversalHiFiGAN(device=device), GriffinLim()):
-        lines.append({"speech": speak.name, **scores(speak, waves, device)})
+    half = UniversalHiFiGAN(device=device, precision="bfloat16")
+    for name, speak in (("", UniversalHiFiGAN(device=device)), (", bfloat16", half), ("", GriffinLim())):
+        lines.append({"speech": speak.name + name, **scores(speak, waves, device)})
     return pd.DataFrame(lines)
 
 
