@@ -149,7 +149,7 @@ def test_methods_and_metrics_give_the_same_answer_with_another_number_of_threads
 
 
 def test_every_row_of_the_comparison_is_there():
-    assert len(devices.ROWS) == 9 and len(devices.METRICS) == 10
+    assert len(devices.ROWS) == 10 and len(devices.METRICS) == 10
 
 
 def test_answers_side_by_side_are_printed_and_written(found, looked, results, monkeypatch, capsys):
@@ -212,7 +212,7 @@ def test_dropout_keeps_its_share_and_its_mean():
     with devices.SameDraws():
         dropped = torch.nn.functional.dropout(torch.ones(10000), 0.2)
         kept = torch.nn.functional.dropout(torch.ones(5), 0.2, training=False)
-    assert set(dropped.unique().tolist()) == {0.0, 1.25} and float(dropped.mean()) == pytest.approx(1, abs=0.02)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1.25], abs=1e-4) and float(dropped.mean()) == pytest.approx(1, abs=0.02)
     assert torch.equal(kept, torch.ones(5))
 
 

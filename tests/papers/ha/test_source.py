@@ -9,6 +9,7 @@ import pytest
 import standins
 
 from lib import study
+from lib.files import ROOT
 from lib.corpora import published
 from lib.corpora.corpus import Corpus, Utterance
 from lib.papers.ha import figures, probes
@@ -234,7 +235,7 @@ def test_a_corpus_in_another_language_has_no_usable_utterance(heard):
 
 
 def test_a_profile_of_ones_own_names_the_source(monkeypatch, tmp_path):
-    shutil.copytree(profiles.PROFILES, tmp_path / "profiles")
+    shutil.copytree(ROOT / "notebooks" / "profiles", tmp_path / "profiles")
     (tmp_path / "profiles" / "mine.yaml").write_text("ha: {corpus: {source: torgo}}\n")
     monkeypatch.setattr(profiles, "PROFILES", tmp_path / "profiles")
     section = study.load_profile("mine")["ha"]

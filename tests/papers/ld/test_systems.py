@@ -17,7 +17,7 @@ def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(
     sentence, style = prepared.corpus.sentences("train")[1], prepared.corpus.styles[2]
     embedding = prepared.clap.embed_audio([prepared.heard(sentence, style)])[0]
     table = prepared.conditions
-    assert table.shape == (2, len(prepared.corpus.styles), 8)
+    assert table.shape == (len(prepared.corpus.sentences("train", "validation")), len(prepared.corpus.styles), 8)
     assert torch.allclose(table[1, 2], embedding * 8**0.5, atol=1e-6)
     (path,) = prepared.corpus.root.glob("conditions-*.table")
     content = path.read_bytes()
