@@ -212,7 +212,9 @@ def test_dropout_keeps_its_share_and_its_mean():
     with devices.SameDraws():
         dropped = torch.nn.functional.dropout(torch.ones(10000), 0.2)
         kept = torch.nn.functional.dropout(torch.ones(5), 0.2, training=False)
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1.25], abs=1e-4) and float(dropped.mean()) == pytest.approx(1, abs=0.02)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1.25], abs=1e-4) and float(dropped.mean()) == pytest.approx(
+        1, abs=0.02
+    )
     assert torch.equal(kept, torch.ones(5))
 
 

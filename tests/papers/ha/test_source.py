@@ -9,9 +9,9 @@ import pytest
 import standins
 
 from lib import study
-from lib.files import ROOT
 from lib.corpora import published
 from lib.corpora.corpus import Corpus, Utterance
+from lib.files import ROOT
 from lib.papers.ha import figures, probes
 from lib.papers.ha import source as sources
 from lib.papers.ha.source import AsrError
