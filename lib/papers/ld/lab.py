@@ -69,7 +69,7 @@ def speak_latents(
     """
     if reason := missing(study, system, seed):
         raise ExploreError(reason)
-    sentences = study.corpus.sentences("test")
+    sentences = study.tested
     if not 0 <= number < len(sentences):
         raise ExploreError(f"there are {len(sentences)} test sentences: choose a number from 0 to {len(sentences) - 1}")
     if not words.strip():

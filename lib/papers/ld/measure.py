@@ -71,10 +71,10 @@ def baseline(study: Systems) -> dict[str, pd.DataFrame]:
     By "text" and the style's name, in the order of the test sentences; computed once per data set.
     """
     wanted = list(dict.fromkeys(["neutral", *study.settings["evaluate"]["styles"]]))
-    path = study.corpus.root / f"baseline-{fingerprint(wanted)}.json"
+    path = study.corpus.root / f"baseline-{fingerprint(wanted, len(study.tested))}.json"
     if path.is_file():
         return {name: pd.DataFrame(columns) for name, columns in json.loads(path.read_text()).items()}
-    words, neutral = [s.text for s in study.corpus.sentences("test")], recordings(study, "neutral")
+    words, neutral = [s.text for s in study.tested], recordings(study, "neutral")
     found = {"text": measures(text_waves(study), words, neutral, study.device)}
     for style in wanted:
         found[style] = measures(recordings(study, style), words, neutral, study.device)
@@ -84,12 +84,12 @@ def baseline(study: Systems) -> dict[str, pd.DataFrame]:
 
 def recordings(study: Systems, style: str) -> list[np.ndarray]:
     """The test recordings in a style at 16 kHz."""
-    return [study.heard(s, style) for s in study.corpus.sentences("test")]
+    return [study.heard(s, style) for s in study.tested]
 
 
 def text_latents(study: Systems) -> tuple[Tensor, Tensor]:
     """z_text of the test sentences, with sampled durations: `(batch, latent, frames)`, padded, and their frames."""
-    latents = [torch.from_numpy(study.corpus.spoken(s)["sampled_0"]) for s in study.corpus.sentences("test")]
+    latents = [torch.from_numpy(study.corpus.spoken(s)["sampled_0"]) for s in study.tested]
     frames = torch.tensor([z.shape[1] for z in latents])
     padded = nn.utils.rnn.pad_sequence([z.T for z in latents], batch_first=True).transpose(1, 2)
     return padded.contiguous().to(study.device), frames.to(study.device)
@@ -155,7 +155,7 @@ def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None,
             yield None, [style], recordings(study, style)
     elif method == "posterior":
         for style in wanted:
-            latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.corpus.sentences("test")]
+            latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested]
             waves = [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
             yield None, [style], waves
     else:
@@ -167,7 +167,7 @@ def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None,
 
 def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Rows of a system, every metric of every test sentence, style (variant) and guidance scale (x); and its waves."""
-    sentences = study.corpus.sentences("test")
+    sentences = study.tested
     before, tables, kept = baseline(study), [], {}
     neutral, words = recordings(study, "neutral"), [s.text for s in sentences]
     for guidance, styles, waves in spoken(study, name, seed):

@@ -55,7 +55,7 @@ def translation(study: Systems, runs: dict[str, int], style: str, guidance: floa
 
     runs: the seed of each system.
     """
-    sentence = study.corpus.sentences("test")[0]
+    sentence = study.tested[0]
     panels = {"z_text": study.corpus.spoken(sentence)["sampled_0"], f"z_audio\n{style}": study.latents(sentence)[style]}
     for name, seed in runs.items():
         z, frames = sample(study, name, seed, style, guidance)
@@ -65,7 +65,7 @@ def translation(study: Systems, runs: dict[str, int], style: str, guidance: floa
 
 def pairs(study: Systems, style: str) -> Figure:
     """z_text with sampled and with shared durations, and z_audio in the neutral and in another style."""
-    sentence = study.corpus.sentences("test")[0]
+    sentence = study.tested[0]
     spoken, latents = study.corpus.spoken(sentence), study.latents(sentence)
     panels = {"z_text\nsampled": spoken["sampled_0"], "z_text\nshared": spoken["shared_0"]}
     panels |= {"z_audio\nneutral": latents["neutral"], f"z_audio\n{style}": latents[style]}
@@ -78,7 +78,7 @@ def path(study: Systems) -> Figure:
     figure, axes = canvas(2, 8.4, 3.8, sharey=True)
     frame = 1 / study.vits.dims.frames_per_second
     for axis, kind in zip(axes, ("sampled", "shared"), strict=True):
-        for sentence in study.corpus.sentences("test"):
+        for sentence in study.tested:
             sides = study.corpus.spoken(sentence)[f"{kind}_0"], study.latents(sentence)["neutral"]
             [found] = warp(*([(side.T - mean) / deviation] for side in sides))
             i, j = found.rows * frame, found.columns * frame
@@ -86,7 +86,7 @@ def path(study: Systems) -> Figure:
         axis.axhline(0, color="0.4", lw=1, ls="--")
         axis.set(title=f"{kind.capitalize()} durations", xlabel="Time in z_text (s)")
     axes[0].set_ylabel("z_audio later by (ms)")
-    count = len(study.corpus.sentences("test"))
+    count = len(study.tested)
     caption = f"Where the matching frame of z_audio lies, along the DTW path: n = {count} test sentences, a line each."
     return describe(figure, caption, "Time offset between z_text and z_audio along the DTW path.", count)
 

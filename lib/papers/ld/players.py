@@ -16,7 +16,7 @@ def systems(study: Systems, runs: dict[str, int], guidance: float | None = None)
     runs: the seed of each system. guidance: the scale, by default the nominal one; of a system without it, its last.
     """
     settings, rows = study.settings["evaluate"], {}
-    for sentence in study.corpus.sentences("test")[: settings["players"]]:
+    for sentence in study.tested[: settings["players"]]:
         for style in settings["styles"]:
             waves = {}
             for name, seed in runs.items():
@@ -38,6 +38,6 @@ def sentence(study: Systems, runs: dict[str, int], guidance: float | None = None
 
 def styles(study: Systems) -> Grid:
     """One test sentence in every style and other speaker's voice: the recordings that z_audio is made of."""
-    sentence = study.corpus.sentences("test")[0]
+    sentence = study.tested[0]
     names = ["recorded", *study.corpus.styles, *study.corpus.voices]
     return Grid({sentence.text: {name.replace("_", " "): study.heard(sentence, name) for name in names}})

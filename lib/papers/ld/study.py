@@ -111,7 +111,7 @@ class Study(Systems):
         """The first test sentences in every style, at the nominal, the largest and a changed guidance scale."""
         settings = self.settings["evaluate"]
         wanted = {None, settings["nominal"], max(settings["guidance"]), *scales(self.changed.get("guidance", []))}
-        first = self.corpus.sentences("test")[: settings["players"]]
+        first = self.tested[: settings["players"]]
         return {player(s, style, x): s.text for s in first for style in settings["styles"] for x in wanted}
 
     def facts(self) -> dict:

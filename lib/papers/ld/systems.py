@@ -103,6 +103,11 @@ class Systems(Styled):
         """The sentences of which there are training pairs, and those that a training watches."""
         return self.corpus.sentences("train", "validation")
 
+    @property
+    def tested(self) -> list[Sentence]:
+        """The test sentences that the systems speak: the first `evaluate.sentences` of them, or all."""
+        return self.corpus.sentences("test")[: self.settings["evaluate"].get("sentences")]
+
     @cached_property
     def conditions(self) -> Tensor:
         """Conditions `(sentences, styles, size)` of the restyled recordings of `paired`, kept in the cache."""

@@ -19,7 +19,7 @@ def laboratory(study: Systems) -> Widget | Note:
     systems = lab.trained(study, study.settings["seeds"][0])
     if reason := unavailable() or (not systems and lab.missing(study, "palette", 0)):
         return Note(reason)
-    texts = [(sentence.text, place) for place, sentence in enumerate(study.corpus.sentences("test"))]
+    texts = [(sentence.text, place) for place, sentence in enumerate(study.tested)]
     controls = {
         "system": menu("system", systems),
         "seed": menu("seed", study.settings["seeds"]),

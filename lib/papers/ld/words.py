@@ -60,7 +60,7 @@ def words(profile: str, choices: list[str], steps: int, sampling: list[int], dev
             began = time.time()
             z = model.sample(z_text, frames, guidance=0.0, steps=count)
             seconds = (time.time() - began) / len(frames)
-            said = [sentence.text for sentence in study.corpus.sentences("test")]
+            said = [sentence.text for sentence in study.tested]
             cer = wer.score(decode(study, z, frames), said, device=device)["cer"].mean()
             lines.append({"process": method, "pairs": pairs, "estimates": prediction, "trained": steps})
             lines[-1] |= {"sampling steps": count, "CER": float(cer), "sentences": len(said)}

@@ -8,9 +8,11 @@ from lib import study
 from lib.methods.latent_diffusion import DiffusionError
 from lib.models.clap import ClapError
 from lib.papers.ld.data import LatentError
+from lib.papers.ld.measure import text_latents
 from lib.papers.ld.posterior import stretch
 from lib.papers.ld.study import Study
 from lib.papers.ld.systems import Pairs, frames_along, keep_content
+from lib.study.profile import merge
 
 
 def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(prepared, profile):
@@ -103,3 +105,9 @@ def test_nan_in_sampling_is_told_with_the_step_and_the_scale(prepared):
 def test_an_empty_prompt_is_refused_by_the_labs_clap(prepared):
     with pytest.raises(ClapError, match="empty"):
         prepared.clap.embed_text([""])
+
+
+def test_systems_speak_as_many_test_sentences_as_a_profile_says(prepared, profile):
+    few = Study(merge(profile, {"ld": {"evaluate": {"sentences": 1}}}))
+    assert few.tested == few.corpus.sentences("test")[:1] and prepared.tested == prepared.corpus.sentences("test")
+    assert len(text_latents(few)[1]) == 1 and len(text_latents(prepared)[1]) == len(prepared.tested)
