@@ -6,6 +6,7 @@ A verb imports what it needs when it is called, so that the door opens at once.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -497,4 +498,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if sys.stderr is not None:
+        faulthandler.enable()  # a library that aborts leaves where it did so in the step's log
     main()
