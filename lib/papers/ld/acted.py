@@ -1,11 +1,14 @@
 """What z and the CLAP know of acted styles: real speakers, beside the one voice whose styles WORLD made.
 
 The profile names a prepared corpus or a folder of recordings as `ld.probes: {source: ravdess}`; its manifest says the
-style of every recording. Fitted on its training sentences and measured on its test sentences, of the speakers of the
-role adaptation, at most `utterances` of each. Nothing is known of timing, so there are no phones and no exact split of
-the variance. F0 is YIN's, and pauses are what lies between sounding frames. Rows have the role acted, the
-corpus as target, and a variant of their own: acted_style, acted_f0_mean and so on.
+style of every recording. With `if_there: true` one that is not prepared is left out, in a line that says so. Fitted on
+its training sentences and measured on its test sentences, of the speakers of the role adaptation, at most `utterances`
+of each. Nothing is known of timing, so there are no phones and no exact split of the variance. F0 is YIN's, and pauses
+are what lies between sounding frames. Rows have the role acted, the corpus as target, and a variant of their own:
+acted_style, acted_f0_mean and so on.
 """
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ import torch
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
-from lib.corpora.source import open_corpus
+from lib.corpora.source import COMMAND, open_corpus, prepared
 from lib.metrics import prosody
 from lib.papers.ld import clap
 from lib.papers.ld.data import TRUTHS, LatentError, energy_of_frames, f0_of_frames, truths
@@ -27,8 +30,12 @@ STEP = 0.01  # seconds between frames of F0
 
 
 def corpus_of(study: Systems) -> Corpus | None:
-    """The corpus of acted styles, or None where the profile names none. Raises LatentError for one without styles."""
-    source = (study.settings.get("probes") or {}).get("source")
+    """The corpus of acted styles, or None where there is none. Raises LatentError for one without styles."""
+    section = study.settings.get("probes") or {}
+    source = section.get("source")
+    if source and section.get("if_there") and not prepared(source) and not Path(source).exists():
+        print(f"No acted speech is probed: {COMMAND} prepare {source} --source FOLDER makes it part of the study.")
+        return None
     if not source:
         return None
     corpus = open_corpus(source, cores=study.cores)

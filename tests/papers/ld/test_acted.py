@@ -8,6 +8,7 @@ import pytest
 import real_recordings
 
 from lib import audio, study
+from lib.corpora.corpus import CorpusError
 from lib.corpora.published import prepare
 from lib.papers.ld import acted, figures
 from lib.papers.ld.data import LatentError
@@ -79,6 +80,13 @@ def test_without_a_corpus_there_are_no_rows_and_no_figure(prepared):
     assert acted.latent_rows(prepared) == [] and acted.clap_rows(prepared) == []
     with pytest.raises(PlotError, match="acted"):
         figures.draw("ld_acted", study.read_rows(prepared.profile, "LD"), prepared.profile)
+
+
+def test_a_corpus_that_is_read_if_it_is_there_is_left_out_in_a_line_that_names_the_command(profile, capsys):
+    assert acted.corpus_of(of(profile, "some_acted_corpus", if_there=True)) is None
+    assert "python -m lib corpora prepare some_acted_corpus --source FOLDER" in capsys.readouterr().out
+    with pytest.raises(CorpusError, match="some_acted_corpus"):
+        acted.corpus_of(of(profile, "some_acted_corpus"))
 
 
 def test_a_corpus_without_styles_is_refused(prepared, profile, tmp_path):
