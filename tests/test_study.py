@@ -245,3 +245,11 @@ def test_status_is_plain_when_piped(profiles, capsys):
 def test_command_line_ends_with_one_sentence(profiles):
     with pytest.raises(SystemExit, match="there is no profile"):
         main(["status", "--profile", "huge"])
+
+
+def test_runs_depend_on_the_corpus_only_where_their_paper_hears_it():
+    profile = study.load_profile("smoke")
+    other = study.merge(profile, {"corpus": {"seed": 7}})
+    assert study.profile_hash(profile, "LD") == study.profile_hash(other, "LD")
+    for paper in ("HT", "HA", "SP"):
+        assert study.profile_hash(profile, paper) != study.profile_hash(other, paper), paper

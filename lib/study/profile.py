@@ -66,10 +66,14 @@ def results_root(profile: dict | str) -> Path:
 
 
 def profile_hash(profile: dict, paper: str = "HT") -> str:
-    """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring."""
+    """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring.
+
+    A paper whose section has its own `data` does not depend on the corpus.
+    """
     section = profile.get(paper.lower()) or {}
     shared = {key: value for key, value in section.items() if key not in PER_RUN}
-    return fingerprint({"corpus": profile.get("corpus"), "features": profile.get("features"), paper.lower(): shared})
+    corpus = None if "data" in section else profile.get("corpus")
+    return fingerprint({"corpus": corpus, "features": profile.get("features"), paper.lower(): shared})
 
 
 def expected_runs(profile: dict, paper: str | None = None) -> set[str]:
