@@ -5,6 +5,7 @@ Every layer masks what it convolves, so an utterance does not depend on the batc
 folded into the weights, as in the files that are loaded.
 """
 
+import copy
 import math
 
 import torch
@@ -288,9 +289,28 @@ class Decoder(nn.Module):
             self.resblocks.extend(block(channels, *shape) for shape in zip(block_kernels, dilations, strict=True))
         self.conv_post = conv(channels, 1, 7, bias=bias)
 
-    def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """z `(batch, latent, frames)` to `(batch, frames * hop)`; without a mask every frame is valid."""
+    def trainable(self, condition: int = 0, film: bool = False) -> "Decoder":
+        """A copy to be trained, which starts as this decoder; it may take a condition of so many numbers.
+
+        As in multi-speaker VITS, a 1x1 convolution of the condition is added after the first convolution; with film it
+        gives a gain as well (FiLM, Perez et al. 2018).
+        """
+        made = copy.deepcopy(self).requires_grad_(True)
+        if condition:
+            made.cond = conv(condition, made.conv_pre.out_channels * (1 + film))
+            nn.init.zeros_(made.cond.weight)
+            nn.init.zeros_(made.cond.bias)
+        return made
+
+    def forward(self, z: Tensor, mask: Tensor | None, g: Tensor | None = None) -> Tensor:
+        """z `(batch, latent, frames)` to `(batch, frames * hop)`; without a mask every frame is valid.
+
+        g `(batch, size)` is the condition of a decoder that takes one.
+        """
         x = self.conv_pre(inside(z, mask))
+        if g is not None:
+            shift, *gain = self.cond(g.unsqueeze(2)).split(x.shape[1], 1)
+            x = x * (1 + gain[0]) + shift if gain else x + shift
         for i, (rate, up) in enumerate(zip(self.rates, self.ups, strict=True)):
             x = up(inside(F.leaky_relu(x, LEAK), mask))
             mask = mask if mask is None else mask.repeat_interleave(rate, 2)

@@ -80,7 +80,7 @@ def speak_latents(
     condition = conditions(study.clap, wanted).to(study.device)
     z = study.diffusion(system, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
     z = study.kept_content(system, z_text, z)
-    wave, before = decode(study, z, frames, decoder_of(study, system))[0], decode(study, z_text, frames)[0]
+    wave, before = decode(study, z, frames, decoder_of(study, system, condition))[0], decode(study, z_text, frames)[0]
     dims = MelDims()
     latents = {"z_text": z_text, "z after": z, "z after, less z_text": z - z_text}
     return Heard(

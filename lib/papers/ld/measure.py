@@ -5,13 +5,16 @@ s(recording) of the same sentence, whose truth is known, and
 
     style_moved = 100 (s(output) - s(unmoved)) . d / |d|^2
 
-in percent, where unmoved is z_text through the frozen decoder. A move that breaks the words is no change of style:
-style_moved_intact is 0 where the CER has risen by more than the profile's `intact_cer`, and content_broken is then 1.
-An output without voice has no F0 and has not moved.
+in percent, where unmoved is z_text through the frozen decoder. For what goes through z and a decoder, style_kept is
+the same from the neutral recording's z through the same decoder, so that what the decoder itself changes is no style,
+and cos_other is the likeness to the mean of another speaker than joe. A move that breaks the words is no change of
+style: style_moved_intact is 0 where the CER has risen by more than the profile's `intact_cer`, and content_broken is
+then 1. An output without voice has no F0 and has not moved.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,7 @@ from lib.files import fingerprint, write_json
 from lib.metrics import MetricError, cos, prosody, wer
 from lib.papers.ld.clap import conditions
 from lib.papers.ld.data import SPEAKER, Sentence, heard
+from lib.papers.ld.decoders import OTHER
 from lib.papers.ld.systems import Systems
 from lib.study.profile import StudyError
 from lib.study.units import unit
@@ -96,7 +100,7 @@ def text_latents(study: Systems) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def decode(study: Systems, z: Tensor, frames: Tensor, decoder: nn.Module | None = None) -> list[np.ndarray]:
+def decode(study: Systems, z: Tensor, frames: Tensor, decoder: Callable | None = None) -> list[np.ndarray]:
     """16 kHz waves of padded latents, each decoded alone: faster on a CPU than a padded batch."""
     decoder = decoder or study.vits.decoder
     waves = [decoder(item[None, :, : int(n)], None)[0].cpu().numpy() for item, n in zip(z, frames, strict=True)]
@@ -107,9 +111,19 @@ def text_waves(study: Systems) -> list[np.ndarray]:
     return decode(study, *text_latents(study))
 
 
-def decoder_of(study: Systems, name: str) -> nn.Module | None:
-    """The decoder of a system that has one of its own."""
-    return study.decoder if study.system(name).get("decoder") == "trainable" else None
+def decoder_of(study: Systems, name: str, condition: Tensor | None = None) -> Callable | None:
+    """The decoder of a system that has one of its own, told the speaker's code or the style's condition `(1, size)`."""
+    system = study.system(name)
+    kind = system.get("decoder")
+    if kind == "speaker":
+        condition = study.voices.code(system.get("speaker", SPEAKER))
+    return partial(study.decoder(kind), g=condition if kind in ("speaker", "style") else None) if kind else None
+
+
+def through(study: Systems, name: str, style: str) -> list[np.ndarray]:
+    """The test recordings in a style through z and a system's decoder."""
+    latents, decoder = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested], decoder_of(study, name)
+    return [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
 
 
 def condition_of(study: Systems, style: str, count: int) -> Tensor:
@@ -146,23 +160,26 @@ def scales(given: float | list[float]) -> list[float]:
 
 def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None, list[str], list[np.ndarray]]]:
     """What a system says: guidance (None where it has none), the styles it stands for, and the test waves."""
-    method, wanted = study.system(name)["method"], study.settings["evaluate"]["styles"]
-    decoder = decoder_of(study, name)
+    system, wanted = study.system(name), study.settings["evaluate"]["styles"]
+    method, told = system["method"], system.get("decoder") == "style"
+
+    def decoder(style: str) -> Callable | None:
+        return decoder_of(study, name, condition_of(study, system.get("prompt", style), 1) if told else None)
+
     if method == "none":
-        yield None, wanted, text_waves(study)
+        for styles in [[style] for style in wanted] if told else [wanted]:
+            yield None, styles, decode(study, *text_latents(study), decoder(styles[0]))
     elif method == "recording":
         for style in wanted:
             yield None, [style], recordings(study, style)
     elif method == "posterior":
         for style in wanted:
-            latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested]
-            waves = [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
-            yield None, [style], waves
+            yield None, [style], through(study, name, style)
     else:
         for guidance in guidances(study, name):  # at 0 the condition plays no part: one sample is for all styles
-            for styles in [wanted] if guidance == 0 else [[style] for style in wanted]:
+            for styles in [wanted] if guidance == 0 and not told else [[style] for style in wanted]:
                 z, frames = sample(study, name, seed, styles[0], guidance)
-                yield guidance, styles, decode(study, z, frames, decoder)
+                yield guidance, styles, decode(study, z, frames, decoder(styles[0]))
 
 
 def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -170,13 +187,19 @@ def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[s
     sentences = study.tested
     before, tables, kept = baseline(study), [], {}
     neutral, words = recordings(study, "neutral"), [s.text for s in sentences]
+    system, still = study.system(name), None
+    if system["method"] == "posterior":
+        still = prosody_of(through(study, name, "neutral"), study.device)
+    other = system.get("speaker", OTHER) if system.get("decoder") in ("voices", "speaker") else None
     for guidance, styles, waves in spoken(study, name, seed):
         measured = measures(waves, words, neutral, study.device)
+        if other:
+            measured["cos_other"] = study.voices.like([audible(wave) for wave in waves], other)
         similar = study.clap.embed_audio([audible(wave) for wave in waves]).cpu()
         for style in styles:
             prompt = study.clap.embed_text([study.corpus.prompt(style)])[0].cpu()
             values = measured.assign(clap_similarity=100 * (similar @ prompt).numpy())
-            values = judged(study, values, before, style)
+            values = judged(study, values, before, style, still)
             tables.append(tidy(values, sentences, style).assign(x=np.nan if guidance is None else guidance))
             kept |= {player(s, style, guidance): wave for s, wave in zip(sentences, waves, strict=True)}
     return pd.concat(tables, ignore_index=True), kept
@@ -187,8 +210,17 @@ def player(sentence: Sentence, style: str, guidance: float | None) -> str:
     return f"{sentence.name}-{style}" + ("" if guidance is None else f"-x{guidance:g}")
 
 
-def judged(study: Systems, measured: pd.DataFrame, before: dict[str, pd.DataFrame], style: str) -> pd.DataFrame:
-    """`measured` with cer_added, content_broken, style_moved, style_moved_intact and style_distance."""
+def judged(
+    study: Systems,
+    measured: pd.DataFrame,
+    before: dict[str, pd.DataFrame],
+    style: str,
+    still: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """`measured` with cer_added, content_broken, style_moved, style_moved_intact and style_distance.
+
+    still: measures of the neutral recording by the same way; adds style_kept, the move from there.
+    """
     settings = study.settings["evaluate"]
     scales = np.array([settings["scales"][name] for name in FEATURES])
 
@@ -196,12 +228,17 @@ def judged(study: Systems, measured: pd.DataFrame, before: dict[str, pd.DataFram
         return table[list(FEATURES)].to_numpy(float) / scales
 
     wanted = point(before[style]) - point(before["neutral"])
-    moved = point(measured) - point(before["text"])
-    share = 100 * (moved * wanted).sum(1) / np.maximum((wanted**2).sum(1), 1e-9)
-    share = np.where(np.isfinite(share), share, 0.0)
+
+    def moved(start: pd.DataFrame) -> np.ndarray:
+        move = point(measured) - point(start)
+        share = 100 * (move * wanted).sum(1) / np.maximum((wanted**2).sum(1), 1e-9)
+        return np.where(np.isfinite(share), share, 0.0)
+
+    share = moved(before["text"])
     added = measured["cer"].to_numpy() - before["text"]["cer"].to_numpy()
     broken = added > settings["intact_cer"]
     distance = np.linalg.norm(point(measured) - point(before[style]), axis=1)
+    measured = measured if still is None else measured.assign(style_kept=moved(still))
     return measured.assign(
         cer_added=added,
         content_broken=broken.astype(float),

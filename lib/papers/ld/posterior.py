@@ -2,10 +2,10 @@
 
 Two losses: the likelihood of z for the voice's own recordings, whose z is known exactly, and the log-mel distance
 between a restyled recording and what the frozen decoder makes of its encoded z, where no z is known. z_audio is the
-posterior's mean. The same decoder may be trained on, for claim LD2, to speak restyled recordings from their z.
+posterior's mean.
 """
 
-import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -51,12 +51,11 @@ def encode(voice: Vits, encoder: PosteriorEncoder, waves: Tensor) -> Tensor:
     return encoder(magnitudes, frames)[0]
 
 
-def mel_distance(voice: Vits, decoder: nn.Module, encoder: PosteriorEncoder, waves: Tensor, segment: int) -> Tensor:
-    """Spectral distance of waves `(batch, samples)` and what the decoder makes of their middle `segment` frames of z.
+def mel_distance(voice: Vits, decoder: Callable[..., Tensor], z: Tensor, waves: Tensor, segment: int) -> Tensor:
+    """Spectral distance of waves `(batch, samples)` and what the decoder makes of the middle `segment` frames of z.
 
     L1 of log-mels plus L1 of log-magnitudes below 2 kHz, where harmonics show F0 as the mel filters do not.
     """
-    z = encode(voice, encoder, waves)
     start = (z.shape[2] - segment) // 2
     hop = voice.dims.hop
     made = decoder(z[:, :, start : start + segment], None)
@@ -90,7 +89,8 @@ def encoder_part(study: Styled) -> Part:
             return {"latent": vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])}
 
         def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {"mel": mel_distance(voice, voice.decoder, encoder, batch["styled"], section["segment"])}
+            z = encode(voice, encoder, batch["styled"])
+            return {"mel": mel_distance(voice, voice.decoder, z, batch["styled"], section["segment"])}
 
         def losses(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             own = {name: batch[name] for name in ("z", "waves")}
@@ -106,28 +106,3 @@ def encoder_part(study: Styled) -> Part:
     return Part(
         config, (corpus.hash, section, study.device.split(":")[0]), build, start, unseen=drawn(batch_at, study.device)
     )
-
-
-def decoder_part(study: Styled, encoder: PosteriorEncoder, encoder_hash: str, seed: int) -> Part:
-    """The voice's decoder, trained on to speak restyled recordings from their z (claim LD2's control)."""
-    section, voice, corpus = study.settings["decoder"], study.vits, study.corpus
-    config = training(section, seed, "segment")
-
-    def batch_at(step: int, split: str = "train") -> dict[str, Tensor]:
-        random, sentences = np.random.default_rng([seed, step, 1]), corpus.sentences(split)
-        count, kinds = len(sentences), len(corpus.styles)
-        chosen = [(random.integers(count), random.integers(kinds)) for _ in range(config.batch_size)]
-        waves = [corpus.wave(sentences[place], corpus.styles[kind]) for place, kind in chosen]
-        cut = [stretch(wave, None, 2 * section["segment"], voice.dims.hop, random)[0] for wave in waves]
-        return {"waves": torch.from_numpy(np.stack(cut))}
-
-    def start(decoder: nn.Module):
-        def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {"total": mel_distance(voice, decoder, encoder, batch["waves"], section["segment"])}
-
-        return batch_at, lambda batch: parallel.mean(spectral, batch, torch.ones(len(batch["waves"])))
-
-    def build() -> nn.Module:
-        return copy.deepcopy(voice.decoder).requires_grad_(True)
-
-    return Part(config, (encoder_hash, section, seed), build, start, unseen=drawn(batch_at, study.device))

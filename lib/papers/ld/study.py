@@ -20,7 +20,7 @@ from lib.papers.ld.clap import draws_of, probe, retrieval
 from lib.papers.ld.data import PAIRS
 from lib.papers.ld.measure import UNTRAINED, baseline, evaluate, player, scales
 from lib.papers.ld.reconstruction import report
-from lib.papers.ld.systems import CLAP, DECODER, POSTERIOR, Systems
+from lib.papers.ld.systems import CLAP, DECODERS, POSTERIOR, Systems
 from lib.study.profile import profile_hash
 from lib.study.protocol import Measured, pretrained_used
 from lib.study.variant import Choice
@@ -98,8 +98,8 @@ class Study(Systems):
             return self.trained(POSTERIOR, 0)
         if name == "clap_probe" and self.settings["clap"]["model"] == "mini":
             return self.trained(CLAP, 0)
-        if self.system(name).get("decoder") == "trainable":
-            return self.trained(DECODER, 0)
+        if decoder := self.system(name).get("decoder"):
+            return self.trained(DECODERS[decoder], 0)
         untrained = self.system(name)["method"] in (*UNTRAINED, "probes")
         return {} if untrained else self.trained(self.trained_as(name), seed)
 

@@ -2,7 +2,7 @@
 
     posterior   the encoder of recordings into z, whose means are z_audio
     clap        mini-CLAP, where the profile does not take LAION's
-    decoder     the voice's decoder, trained on
+    decoder     the voice's decoder, trained on; decoder_voices, ... : its other kinds (`lib.papers.ld.decoders`)
     the rest    a diffusion on pairs (z_text, z_audio, condition)
 
 Pairs are cut from the same frames of both latents. With shared durations these frames say the same; with sampled
@@ -12,27 +12,31 @@ follow the recording: symbol by symbol (aligned), or to its length alone (stretc
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.corpora import source
 from lib.files import file_hash, fingerprint, read_array, write_array
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models import clap
 from lib.models.clap import Clap
 from lib.models.denoiser import DenoiserDims
+from lib.models.speaker import SIZE
 from lib.models.vits.model import PosteriorEncoder
 from lib.papers.ld.clap import clap_part, conditions, text_tower
 from lib.papers.ld.data import PAIRS, LatentError, Sentence, Styled, read, write
-from lib.papers.ld.posterior import decoder_part, encode, encoder_part, training
+from lib.papers.ld.decoders import KINDS, Voices, decoder_part, restyled, two_spaces
+from lib.papers.ld.posterior import encode, encoder_part, training
 from lib.study import watch
 from lib.study.protocol import Part
 from lib.training import parallel
 
-POSTERIOR, CLAP, DECODER = "posterior", "clap", "decoder"
+POSTERIOR, CLAP = "posterior", "clap"
+DECODERS = {kind: "decoder" if kind == "trainable" else f"decoder_{kind}" for kind in KINDS}  # parts by kind
 TRAINED = ("method", "pairs", "content")  # keys of a system that its weights depend on
 
 
@@ -44,8 +48,8 @@ class Systems(Styled):
             return encoder_part(self)
         if name == CLAP:
             return clap_part(self)
-        if name == DECODER:
-            return decoder_part(self, self.encoder, file_hash(self.train(POSTERIOR, 0)), seed)
+        if name in DECODERS.values():
+            return self._decoder_part(name, seed)
         return self._diffusion_part(name, seed)
 
     @cached_property
@@ -53,10 +57,19 @@ class Systems(Styled):
         """The posterior encoder, trained now if it is not there."""
         return self.restore(POSTERIOR, 0).requires_grad_(False)
 
+    def decoder(self, kind: str) -> nn.Module:
+        """A decoder that was trained on, trained now if it is not there. Raises LatentError for an unknown kind."""
+        if kind not in DECODERS:
+            raise LatentError(f"A decoder can be {', '.join(DECODERS)}, not {kind!r}.")
+        if kind not in self._decoders:
+            self._decoders[kind] = self.restore(DECODERS[kind], 0).requires_grad_(False)
+        return self._decoders[kind]
+
     @cached_property
-    def decoder(self) -> nn.Module:
-        """The decoder that was trained on."""
-        return self.restore(DECODER, 0).requires_grad_(False)
+    def voices(self) -> Voices:
+        """joe and the speakers of the profile's corpus, which is made now if it is not there."""
+        corpus = source.build(self.profile["corpus"], cores=self.cores)
+        return Voices(corpus, self.corpus, self.vits.dims.rate, self.device)
 
     @cached_property
     def clap(self) -> Clap:
@@ -133,6 +146,10 @@ class Systems(Styled):
     def _diffusions(self) -> dict[tuple[str, int], LatentDiffusion]:
         return {}
 
+    @cached_property
+    def _decoders(self) -> dict[str, nn.Module]:
+        return {}
+
     def trained_as(self, name: str) -> str:
         """The system whose weights a system has: its own, or with `weights_of` another's that is trained alike."""
         system, of = self.system(name), self.system(name).get("weights_of", name)
@@ -150,6 +167,18 @@ class Systems(Styled):
         if self.system(self.trained_as(name)).get("content") != "kept":
             return z
         return keep_content(self.projection.to(z.device), z_text, z)
+
+    def _decoder_part(self, name: str, seed: int) -> Part:
+        if name == DECODERS["style"]:
+            draw = partial(two_spaces, self.corpus, [s.name for s in self.paired], self.conditions)
+            depends = self.corpus.hash, self.clap_hash, name
+            return decoder_part(self, draw, None, depends, {"condition": self.clap.size, "film": True}, seed)
+        encoder = file_hash(self.train(POSTERIOR, 0))
+        if name == DECODERS["trainable"]:
+            return decoder_part(self, partial(restyled, self.corpus), self.encoder, (encoder,), {}, seed)
+        coded = name == DECODERS["speaker"]
+        depends, shape = (encoder, self.voices.corpus.hash, name), {"condition": SIZE} if coded else {}
+        return decoder_part(self, partial(self.voices.draw, coded), self.encoder, depends, shape, seed)
 
     def _diffusion_part(self, name: str, seed: int) -> Part:
         system, s = self.system(name), self.settings
