@@ -30,6 +30,7 @@ from lib.study.drawing import (
 from lib.study.statistics import Estimate
 from lib.study.units import axis as axis_of
 
+STILL = ("text", "reconstruction", "reference", "two_space")  # of the plane's systems those without a diffusion
 COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
 
 
@@ -83,14 +84,14 @@ def plane(rows: pd.DataFrame, profile: dict) -> Figure:
         places.append((cost.value, gain.value))
     front = [places[i] for i in pareto(places)]
     axis.step(*zip(*front, strict=True), where="post", color="0.6", lw=1.2, ls="--", zorder=0)
-    for system in ("text", "reconstruction", "reference"):
+    for system in STILL:
         cost, gain = (select(rows, {"metric": m, "system": system}) for m in ("cer_added", "style_moved"))
         if len(cost) and len(gain):
             _cross(axis, estimate(cost, profile), estimate(gain, profile), colour(system), fmt="D")
     limit = profile["ld"]["evaluate"]["intact_cer"]
     axis.axvline(limit, color="0.5", lw=1, ls=":")
     axis.set(xlabel=axis_of("cer_added"), ylabel=axis_of("style_moved"))
-    legend(figure, [*moving, *present(rows, ("text", "reconstruction", "reference"))], 3)
+    legend(figure, [*moving, *present(rows, STILL)], 3)
     caption = (
         f"Style gained against content lost: {sample(table)}; {whiskers(profile)}. Numbers are guidance scales, "
         "diamonds involve no diffusion, the dashed line is the Pareto front of the diffusions. Right of the dotted "
@@ -105,14 +106,16 @@ def _cross(axis: Axes, x: Estimate, y: Estimate, tone: str, fmt: str = "o") -> N
         mark(axis, place, level, tone, bool(vertical), fmt=fmt, elinewidth=1.1)
 
 
-def compared(rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str) -> Figure:
+def compared(
+    rows: pd.DataFrame, profile: dict, systems: tuple[str, ...], what: str, metrics: tuple[str, ...] = COMPARED
+) -> Figure:
     """Systems side by side at the nominal guidance scale, by style."""
     at = at_nominal(rows, profile)
     systems = present(at, systems, "LD")
-    table = found(at, COMPARED[0], system=systems)
+    table = found(at, metrics[0], system=systems)
     styles = sorted(set(table["variant"].dropna()))
-    figure, axes = canvas(len(COMPARED), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
-    for axis, metric in zip(axes, COMPARED, strict=True):
+    figure, axes = canvas(len(metrics), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
         mine = select(at, {"metric": metric})
         intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), axis_of(metric))
         for number, style in enumerate(styles):
@@ -143,6 +146,27 @@ def decoder(rows: pd.DataFrame, profile: dict) -> Figure:
     return compared(rows, profile, systems, what)
 
 
+def speakers(rows: pd.DataFrame, profile: dict) -> Figure:
+    """LD2: whether a decoder that is told who speaks lets a restyled recording's style through."""
+    systems = (
+        "reconstruction",
+        "reconstruction_trainable_decoder",
+        "reconstruction_voices_decoder",
+        "reconstruction_speaker_decoder",
+        "reconstruction_other_speaker",
+    )
+    what = (
+        "z of restyled recordings through joe's decoders, and through one of many voices told joe or another speaker."
+    )
+    return compared(rows, profile, systems, what, ("style_kept", "style_moved_intact", "cer", "cos", "cos_other"))
+
+
+def two_space(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Style told to the decoder beside an untouched z, against style moved within z."""
+    systems = ("text", "palette_aligned", "i2sb_aligned", "palette_content_removed", "two_space", "two_space_neutral")
+    return compared(rows, profile, systems, "Style moved within z by a diffusion, and told to the decoder beside z.")
+
+
 def alignment(rows: pd.DataFrame, profile: dict) -> Figure:
     """LD5 and LD7: both processes, with sampled and with shared durations in training."""
     what = "Training pairs with sampled durations, as in the paper, and with shared durations (aligned)."
@@ -166,6 +190,8 @@ FIGURES = {
     "ld_decoder": Drawing(decoder, "33_decoder_and_alignment", "LD2"),
     "ld_alignment": Drawing(alignment, "33_decoder_and_alignment", "LD7"),
     "ld_content": Drawing(content, "33_decoder_and_alignment", "LD9"),
+    "ld_speakers": Drawing(speakers, "33_decoder_and_alignment", "LD2"),
+    "ld_two_space": Drawing(two_space, "33_decoder_and_alignment", "two_space"),
     "ld_clap": Drawing(diagnostics.clap, "34_clap_and_prosody", "LD8"),
     "ld_acted": Drawing(diagnostics.acted, "34_clap_and_prosody", "acted"),
 }
