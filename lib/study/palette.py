@@ -26,7 +26,7 @@ COLOURS = {
     | {"palette": BLUE, "i2sb": ORANGE, "palette_aligned": GREEN, "i2sb_aligned": OCHRE}
     | {"palette_trainable_decoder": PINK, "palette_content_removed": RED, "": BLACK}
     | {"reconstruction_voices_decoder": "#332288", "reconstruction_speaker_decoder": "#117733"}
-    | {"reconstruction_other_speaker": "#999933", "two_space": "#44AA99", "two_space_neutral": "#882255"},
+    | {"reconstruction_other_speaker": "#999933", "two_space": "#44AA99", "two_space_neutral": "#AA4499"},
 }
 SPARE = ("#44AA99", "#AA4499", "#117733", "#999933", "#332288", "#DDCC77", "#661100", "#6699CC")  # changed systems
 ROLES = {

@@ -31,6 +31,7 @@ from lib.study.watch import drawn
 from lib.training import parallel
 
 KINDS = ("trainable", "voices", "speaker", "style")
+CORPUS = ("voices", "speaker")  # the kinds that hear the profile's corpus
 OTHER = "other"  # names the speaker whose code is least like joe's
 CODED = 8  # recordings of a speaker that its code is made of
 

@@ -27,7 +27,7 @@ from lib.files import fingerprint, write_json
 from lib.metrics import MetricError, cos, prosody, wer
 from lib.papers.ld.clap import conditions
 from lib.papers.ld.data import SPEAKER, Sentence, heard
-from lib.papers.ld.decoders import OTHER
+from lib.papers.ld.decoders import CORPUS, OTHER
 from lib.papers.ld.systems import Systems
 from lib.study.profile import StudyError
 from lib.study.units import unit
@@ -190,7 +190,7 @@ def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[s
     system, still = study.system(name), None
     if system["method"] == "posterior":
         still = prosody_of(through(study, name, "neutral"), study.device)
-    other = system.get("speaker", OTHER) if system.get("decoder") in ("voices", "speaker") else None
+    other = system.get("speaker", OTHER) if system.get("decoder") in CORPUS else None
     for guidance, styles, waves in spoken(study, name, seed):
         measured = measures(waves, words, neutral, study.device)
         if other:

@@ -18,6 +18,7 @@ import torch
 from lib.papers.ld import acted, diagnostics, probes
 from lib.papers.ld.clap import draws_of, probe, retrieval
 from lib.papers.ld.data import PAIRS
+from lib.papers.ld.decoders import CORPUS
 from lib.papers.ld.measure import UNTRAINED, baseline, evaluate, player, scales
 from lib.papers.ld.reconstruction import report
 from lib.papers.ld.systems import CLAP, DECODERS, POSTERIOR, Systems
@@ -90,7 +91,10 @@ class Study(Systems):
         cost = self._cost(name, seed)
         extra = pd.DataFrame([{"metric": k, "value": float(cost[k]), "unit": unit} for k, unit in COST.items() if cost])
         rows = pd.concat([rows, extra], ignore_index=True) if cost else rows
-        return Measured(rows, waves, {key: cost.get(key) for key in (*COST, "speed") if cost})
+        facts = {key: cost.get(key) for key in (*COST, "speed") if cost}
+        if self.system(name).get("decoder") in CORPUS:
+            facts["voices"] = f"{self.voices.corpus.name}, {self.voices.corpus.hash}"
+        return Measured(rows, waves, facts)
 
     def _cost(self, name: str, seed: int) -> dict:
         """What training the system's part wrote; empty where nothing is trained."""
