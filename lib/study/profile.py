@@ -68,7 +68,7 @@ def results_root(profile: dict | str) -> Path:
 def profile_hash(profile: dict, paper: str = "HT") -> str:
     """Hash of what the runs of a paper share in a profile: data, features, models, training, scoring.
 
-    A paper whose section has its own `data` does not depend on the corpus; a run of it that does says so in its manifest.
+    A paper whose section has its own `data` does not depend on the corpus; where a run does, its manifest says so.
     """
     section = profile.get(paper.lower()) or {}
     shared = {key: value for key, value in section.items() if key not in PER_RUN}
