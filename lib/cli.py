@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -70,23 +69,20 @@ SET |= {"help": "another setting than the profile's, in a run with a name of its
 PAPER = ("paper", {"help": "ht, ha, sp, ld or xp"})
 ANY_PAPER = ("paper", {"nargs": "?", "help": "ht, ha, sp, ld or xp; all of them without one"})
 ONE = (PROFILE, SEED, DEVICE, ("--threads", {**THREADS, "default": 1}), ("--set", SET))
-REST = ("arguments", {"nargs": argparse.REMAINDER})
-LOG = ("log", {"type": Path})
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb's work, what it is about, a line that it can read, and its options as `add_argument` takes them."""
+    """A verb's work, a line that it can read, and its options as `add_argument` takes them; for the door's table."""
 
     work: Callable[[argparse.Namespace], None]
-    about: str
     example: str
-    options: tuple[tuple[str, dict], ...] = (PROFILE,)
-    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # options that a module adds
+    options: tuple[tuple[str, dict], ...] = ()
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None  # commands and groups of options
 
-    def parser(self, name: str) -> argparse.ArgumentParser:
+    def parser(self, name: str, about: str) -> argparse.ArgumentParser:
         made = argparse.ArgumentParser(
-            prog=f"python -m lib {name}", description=self.about, epilog=f"example: {self.example}"
+            prog=f"python -m lib {name}", description=about, epilog=f"example: {self.example}"
         )
         for option, facts in self.options:
             made.add_argument(option, **facts)

@@ -35,7 +35,7 @@ def test_every_verb_is_read_by_the_door(page, line):
     assert verb in door.VERBS, f"{page}: {line}"
     if "…" in line or words in (["train"], ["run"], ["prepare"], ["corpora", "fetch"]):
         return  # named in prose
-    options = door.VERBS[verb].parser(verb).parse_args(arguments)
+    options = door.parser(verb).parse_args(arguments)
     if verb in ("train", "run"):
         section = study.load_profile(options.profile)[options.paper]
         assert options.paper in papers()

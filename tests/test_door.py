@@ -11,22 +11,9 @@ import pytest
 from lib import __main__ as door
 from lib import cli
 from lib.study import StudyError
+from lib.workflow import runs
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def called(monkeypatch):
-    """Call the door with a verb whose work is to keep the options that it got."""
-
-    def call(line: str):
-        kept = []
-        verb = line.split()[0]
-        monkeypatch.setitem(door.VERBS, verb, cli.Verb(kept.append, "about", "example", door.VERBS[verb].options))
-        door.main(line.split())
-        return kept[0]
-
-    return call
 
 
 def test_the_door_opens_without_torch():
@@ -42,11 +29,11 @@ def test_the_door_opens_without_torch():
 
 @pytest.mark.parametrize("verb", door.VERBS)
 def test_a_verb_tells_its_options_and_an_example_that_it_can_read(verb, capsys):
-    parser = door.VERBS[verb].parser(verb)
+    parser = door.parser(verb)
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--help"])
     assert ended.value.code == 0
-    example = door.VERBS[verb].example
+    example = door.verb(verb).example
     assert example.startswith(f"python -m lib {verb} ") or example == f"python -m lib {verb}"
     assert f"example: {example}" in " ".join(capsys.readouterr().out.split())
     parser.parse_args(example.split()[4:])
@@ -54,10 +41,9 @@ def test_a_verb_tells_its_options_and_an_example_that_it_can_read(verb, capsys):
 
 @pytest.mark.parametrize("verb", ["train", "run"])
 @pytest.mark.parametrize("paper", ["ht", "ha", "sp", "ld", "xp"])
-def test_every_paper_has_the_same_options(called, verb, paper):
-    read = called(
-        f"{verb} {paper} a --profile smoke --seed 3 --device cpu --threads 2 --set sp.train.steps=5 --set R=0.3"
-    )
+def test_every_paper_has_the_same_options(verb, paper):
+    line = f"{paper} a --profile smoke --seed 3 --device cpu --threads 2 --set sp.train.steps=5 --set R=0.3"
+    read = door.parser(verb).parse_args(line.split())
     assert (read.paper, read.system, read.profile, read.seed, read.device) == (paper, "a", "smoke", 3, "cpu")
     assert read.threads == 2 and read.set == [("sp.train.steps", 5), ("R", 0.3)]
 
@@ -98,8 +84,8 @@ def test_input_that_cannot_be_is_told_in_one_sentence(line, told, monkeypatch, t
 
 
 def test_a_changed_system_gets_a_name_of_its_own(monkeypatch):
-    options = door.VERBS["run"].parser("run").parse_args(["sp", "dp_r45", "--profile", "smoke", "--set", "ratio=0.35"])
-    study, name = door._study(options, "cpu")
+    options = door.parser("run").parse_args(["sp", "dp_r45", "--profile", "smoke", "--set", "ratio=0.35"])
+    study, name = runs.chosen(options, "cpu")
     assert name == "dp_r45_ratio_0p35" and study.changed == {"of": "dp_r45", "ratio": 0.35}
     assert study.own.settings["systems"]["dp_r45"] != study.settings["systems"][name]
 
@@ -128,4 +114,4 @@ def test_every_command_in_the_documents_can_be_read():
     assert len(inline) > 5 and len(blocks) > 5
     for line in (*inline, *blocks):
         verb, *given = shlex.split(line)
-        door.VERBS[verb].parser(verb).parse_args(given)
+        door.parser(verb).parse_args(given)

@@ -14,6 +14,7 @@ takes the durations of a forced aligner.
 import argparse
 from pathlib import Path
 
+from lib.cli import Verb
 from lib.corpora import check, durations, published
 from lib.corpora.corpus import CONDITIONS, ROLES, Corpus
 from lib.corpora.recorded import folder
@@ -116,3 +117,7 @@ def prepare(
         return corpus
     train = durations.SETTINGS["train"] | ({"steps": steps} if steps else {})
     return durations.align(corpus, cache_root(), durations.SETTINGS | {"train": train}, device=device, cores=cores)
+
+
+EXAMPLE = "python -m lib corpora prepare folder --source my_recordings --align"
+VERBS = {"corpora": Verb(main, EXAMPLE, more=add_arguments)}

@@ -1,12 +1,12 @@
 """What changed between two runs of the study: how they were made, verdicts, and the means of their rows."""
 
+import argparse
 from pathlib import Path
 
 import pandas as pd
 
-from lib import study
+from lib import cli, study
 from lib.study.claim_parts import number
-from lib.study.report.evidence import read_json
 
 MADE = ("profile_hash", "corpus", "data_hash", "backbone_hash", "vocoder", "commit", "device", "python")
 GROUP = ["paper", "system", "role", "metric"]
@@ -100,6 +100,8 @@ def _facts(manifests: dict[str, dict]) -> dict[str, str]:
 
 
 def _claims(path: Path) -> dict[str, dict]:
+    from lib.study.report.evidence import read_json
+
     return {record["id"]: record for record in read_json(path, "lib.study claims")} if path.exists() else {}
 
 
@@ -108,3 +110,19 @@ def _means(rows: pd.DataFrame) -> dict[tuple, tuple[float, int]]:
     kept = rows[rows["metric"] != "seconds_trained"]
     kept = kept.assign(**{column: kept[column].fillna("").astype(str) for column in GROUP})
     return {key: (float(values.mean()), len(values)) for key, values in kept.groupby(GROUP)["value"]}
+
+
+def _main(options: argparse.Namespace) -> None:
+    a, b = locate(options.a), locate(options.b)
+    for count, differing in enumerate((provenance, verdicts, intervals, means)):
+        print(end="\n" if count else "")
+        cli.print_table(differing(a, b), f"{differing.__name__} that differ: {options.a} (a), {options.b} (b)")
+
+
+VERBS = {
+    "compare": cli.Verb(
+        _main,
+        "python -m lib compare demo other/demo",
+        (("a", {"help": "a profile that has run, or a folder of results"}), ("b", {"help": "another one"})),
+    )
+}

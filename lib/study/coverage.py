@@ -6,12 +6,14 @@ more levels of every factor that varies the interval is to hold the truth in 93 
 interval can hold what seeds would change, and its cells show by how much.
 """
 
+import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from lib.cli import Verb, print_table
 from lib.files import ROOT, write_json
 from lib.study.variance import Design
 
@@ -118,3 +120,27 @@ def markdown(cells: list[dict]) -> str:
 
 def _lone(design: tuple[int, int, int]) -> list[str]:
     return [name for name, levels in zip(("seed", "speaker"), design, strict=False) if levels == 1]
+
+
+def _main(options: argparse.Namespace) -> None:
+    from lib.study.report.reference import put_into_readme
+
+    cells = coverage(options.output, options.simulations)
+    print(markdown(cells))
+    if options.output.resolve() == REFERENCE:
+        put_into_readme(markdown(cells), DOCS, "<!-- coverage -->", "<!-- end of coverage -->")
+    if wrong := outside(cells):
+        print_table(wrong, "Designs whose interval covers too little or too much")
+        raise SystemExit(1)
+
+
+VERBS = {
+    "coverage": Verb(
+        _main,
+        "python -m lib coverage",
+        (
+            ("--output", {"type": Path, "default": REFERENCE, "help": "the file"}),
+            ("--simulations", {"type": int, "default": SIMULATIONS, "help": "studies of each design and spread"}),
+        ),
+    )
+}

@@ -1,5 +1,6 @@
 """What a study leaves on the disk that nothing needs any more: found, listed, and removed when asked to."""
 
+import argparse
 import fcntl
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib import study
+from lib.cli import PROFILE, Verb, print_table
 
 PARTS = ("rows/{run}.parquet", "manifests/{run}.json", "checkpoints/{run}.safetensors", "checkpoints/{run}.json")
 
@@ -67,3 +69,17 @@ def _delete(paths: list[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _main(options: argparse.Namespace) -> None:
+    profile = study.load_profile(options.profile)
+    root, found = study.results_root(profile), leftovers(profile)
+    print_table([{"file": str(path.relative_to(root)), "why": why} for path, why in found], "No longer needed")
+    if found and options.yes:
+        remove([path for path, _ in found], root)
+    elif found:
+        print("Nothing was removed: add --yes to remove them.")
+
+
+YES = ("--yes", {"action": "store_true", "help": "remove what is listed"})
+VERBS = {"clean": Verb(_main, "python -m lib clean --profile demo --yes", (PROFILE, YES))}

@@ -1,9 +1,11 @@
 """Which claims a profile's design cannot decide, before anybody trains anything."""
 
+import argparse
 import json
 from pathlib import Path
 
 from lib import study
+from lib.cli import PROFILE, Verb, print_table
 from lib.files import ROOT
 from lib.study import columns
 from lib.study.again import JUDGED
@@ -133,3 +135,12 @@ def _corpus_sizes(spec: dict, paper: str, profile: dict, section: dict) -> tuple
     speakers = sum(known.get(name, {}).get("role") in roles for name in cast)
     counts = section.get("evaluate", {}).get("sentences", {}) if paper == "HT" else section.get("sentences", {})
     return speakers or 1, max((counts.get(each, 1) for each in roles), default=1)
+
+
+def _main(options: argparse.Namespace) -> None:
+    told = f"Parts of claims that the design of profile {options.profile} cannot decide"
+    print_table(power(study.load_profile(options.profile), options.claims), told)
+
+
+CLAIMS = ("--claims", {"type": Path, "help": "a claims.json whose variances count"})
+VERBS = {"power": Verb(_main, "python -m lib power --profile full", (PROFILE, CLAIMS))}

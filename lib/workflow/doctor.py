@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lib import pretrained
-from lib.cli import CORES, print_table
+from lib.cli import CORES, Verb, print_table
 from lib.files import BUILT, DATA, ROOT, cache_root
 
 LEAST, FEW = 1, 10  # GiB free, below which nothing can be done and below which a demo run may not end
@@ -295,3 +295,12 @@ def compared(device: str, findings: list[Finding]) -> bool:
         print(f"- {line}")
     print(f"Written: {portable(path)}")
     return not wrong
+
+
+VERBS = {
+    "doctor": Verb(
+        lambda options: report(options.device),
+        "python -m lib doctor --device cuda",
+        (("--device", {"help": "compare every method and metric on the CPU and here: cuda, or cpu with itself"}),),
+    )
+}

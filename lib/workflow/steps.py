@@ -4,6 +4,7 @@ A step (`run`, `run_notebook`) writes what its command prints to a log, stops it
 gone (so that a killed run leaves nothing behind that writes results), and on failure shows the last error.
 """
 
+import argparse
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from lib.cli import Verb
 from lib.files import ROOT, replace_file, write_json
 
 PARENT = os.getppid()  # taken before anything slow, for a workflow that is gone by then would not be missed
@@ -170,3 +172,27 @@ def last_error(log: Path) -> str:
     lines = [line for line in text.splitlines() if not PROGRESS.match(line)]
     starts = [i for i, line in enumerate(lines) if FAILING_CELL in line]
     return "\n".join(lines[starts[-1] if starts else 0 :][-SHOWN_LINES:])
+
+
+def _step(options: argparse.Namespace) -> None:
+    module = [] if options.arguments[:1] == ["-m"] else ["-m", "lib"]
+    sys.exit(run(options.log, [sys.executable, *module, *options.arguments]))
+
+
+def _chapter(options: argparse.Namespace) -> None:
+    sys.exit(run_notebook(options.log, options.notebook, options.executed, options.parameters))
+
+
+LOG = ("log", {"type": Path})
+VERBS = {
+    "step": Verb(
+        _step,
+        "python -m lib step claims.log claims --profile smoke",
+        (LOG, ("arguments", {"nargs": argparse.REMAINDER})),
+    ),
+    "chapter": Verb(
+        _chapter,
+        "python -m lib chapter log.txt notebooks/00_corpus.ipynb executed.ipynb profile=smoke",
+        (LOG, ("notebook", {}), ("executed", {"type": Path}), ("parameters", {"nargs": "*", "metavar": "NAME=VALUE"})),
+    ),
+}

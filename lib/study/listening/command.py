@@ -143,3 +143,6 @@ def _power(options: argparse.Namespace) -> None:
         terms = plan.published(options.sd, options.listener_sd, options.item_sd)
     told = f"Listeners for a difference of {options.difference:g} with power {options.power:g}"
     cli.print_table(plan.listeners(terms, options.difference, options.power), told)
+
+
+VERBS = {"listen": cli.Verb(main, "python -m lib listen make --profile full --paper sp", more=add_arguments)}

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import jinja2
 
+from lib.cli import Verb
 from lib.files import replace_file
 
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$\n]+?)\$(?![\w$])", re.DOTALL)
@@ -96,3 +97,12 @@ def render(notebook: Path, page: Path) -> None:
     written = re.sub(r"<body[^>]*>", lambda body: f"{body[0]}\n{BACK}", written, count=1)
     with replace_file(page) as temporary:
         temporary.write_text(written, encoding="utf-8")
+
+
+VERBS = {
+    "page": Verb(
+        lambda options: render(options.notebook, options.page),
+        "python -m lib page results/demo/notebooks/00_corpus.ipynb 00_corpus.html",
+        (("notebook", {"type": Path}), ("page", {"type": Path})),
+    )
+}
