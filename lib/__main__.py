@@ -42,7 +42,7 @@ VERBS = {  # the module of lib that does a verb's work, and what it is about
     ),
     "ship": (
         "workflow.tools",
-        "Write a trained and measured recogniser with its card into data/weights, for `transcribe`.",
+        "Write a trained part that a paper's systems share, or a recogniser, with its card into data/weights.",
     ),
     "page": ("study.report.page", "Write a notebook that was run as a page that needs no network."),
     "clean": ("study.housekeeping", "List what nothing needs any more; with --yes, remove it."),

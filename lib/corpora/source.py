@@ -20,6 +20,7 @@ from lib.corpora import durations as aligned
 from lib.corpora import published
 from lib.corpora.corpus import ROLES, SPLITS, Corpus, CorpusError, Utterance
 from lib.corpora.embedded import build as embedded
+from lib.corpora.embedded.parts import LICENCES
 from lib.corpora.recorded import folder
 from lib.corpora.recorded import read as recorded
 from lib.corpora.recorded.clip import safe_name
@@ -67,6 +68,13 @@ def open_corpus(source: str | Path, root: str | Path = BUILT, cores: int | None 
         f"{name}: no prepared corpus and no folder of that name; there are {', '.join(there) or 'none'}. "
         f"{COMMAND} list names the corpora that {COMMAND} prepare NAME --source FOLDER prepares."
     )
+
+
+def licences(corpus: Corpus, utterances: Sequence[Utterance]) -> dict[str, str]:
+    """The licences of the voices that some utterances of a corpus have, and of the published corpora in it, by name."""
+    voices = {item.recipe.get("voice") for item in utterances}
+    found = {name: module.ABOUT.licence for name, module in published.LOADERS.items() if name in corpus.name.split("-")}
+    return {name: licence for name, licence in LICENCES.items() if name in voices} | found
 
 
 def prepared(name: str, root: str | Path = BUILT) -> list[Path]:

@@ -8,7 +8,7 @@ import pandas as pd
 from lib import cli, study
 from lib.study.claim_parts import number
 
-MADE = ("profile_hash", "corpus", "data_hash", "backbone_hash", "vocoder", "commit", "device", "python")
+MADE = ("profile_hash", "corpus", "data_hash", "backbone_hash", "shipped", "vocoder", "commit", "device", "python")
 GROUP = ["paper", "system", "role", "metric"]
 
 

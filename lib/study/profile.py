@@ -10,6 +10,7 @@ from lib.files import ROOT, fingerprint
 
 PROFILES = ROOT / "notebooks" / "profiles"
 PER_RUN = ("systems", "headline", "seeds")  # keys of a paper's section that say which runs there are
+DEFAULT = ("start", "trained")  # says what a section without it means
 
 
 class StudyError(ValueError):
@@ -71,7 +72,7 @@ def profile_hash(profile: dict, paper: str = "HT") -> str:
     A paper whose section has its own `data` does not depend on the corpus; where a run does, its manifest says so.
     """
     section = profile.get(paper.lower()) or {}
-    shared = {key: value for key, value in section.items() if key not in PER_RUN}
+    shared = {key: value for key, value in section.items() if key not in PER_RUN and (key, value) != DEFAULT}
     corpus = None if "data" in section else profile.get("corpus")
     return fingerprint({"corpus": corpus, "features": profile.get("features"), paper.lower(): shared})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -28,10 +29,11 @@ from lib import audio
 from lib.corpora import source
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features, features_of
-from lib.files import cache_root, disk_error, fingerprint, write_json
+from lib.files import cache_root, disk_error, file_hash, fingerprint, write_json
 from lib.models import vocoder
 from lib.models.mel import MelDims
 from lib.pretrained import resolve
+from lib.study import shipped
 from lib.study.profile import StudyError, expected_runs, results_root
 from lib.study.rows import read_manifests, write_manifest, write_rows
 from lib.study.watch import Watch
@@ -40,6 +42,7 @@ from lib.training.loop import TrainConfig, fit, seed_everything
 from lib.training.weights import is_kept, keep, load_weights, metadata, saved_state
 
 JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
+STARTS = ("trained", "shipped")  # where what systems share comes from; a section that does not say: trained
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Study:
 
     paper: ClassVar[str] = ""  # lower-case id, the profile's section; "" where the corpus is enough
     error: ClassVar[type[ValueError]] = StudyError
+    shares: ClassVar[dict[str, dict]] = {}  # parts that can be shipped: which rows tell how good each one is
     choices: ClassVar[dict] = {}  # flat parameters that a notebook may change, by name: `lib.study.variant.Choice`
 
     def __init__(self, profile: dict, device: str = "cpu", cores: int | None = None, own: Study | None = None):
@@ -120,6 +124,14 @@ class Study:
     def facts(self) -> dict:
         """Facts that every manifest of the paper has beside those of all papers."""
         return {}
+
+    def lesson(self, name: str) -> shipped.Lesson:
+        """What a part of `shares` is made for, trained on and not to be trained on."""
+        raise NotImplementedError
+
+    def made_by(self, name: str) -> str:
+        """The system whose weights a part of `shares` is shipped with, where nothing is trained under its own name."""
+        return name
 
     def is_listened(self, name: str, seed: int) -> bool:
         """Whether a run's audio is kept for players."""
@@ -175,16 +187,45 @@ class Study:
     def mark(self, part: Part) -> str:
         return fingerprint(*part.depends)
 
-    def train(self, name: str, seed: int) -> Path:
-        """Train a part, or find it trained; returns its safetensors file, beside which lies a .json of facts.
+    def mark_of(self, name: str, seed: int) -> str:
+        """Names a part's weights before they are there: by what they depend on, or the shipped file."""
+        source = self.shipped(name)
+        return file_hash(source)[:12] if source else self.mark(self.part(name, seed))
+
+    def shipped(self, name: str) -> Path | None:
+        """The shipped file that a part is taken from; None where it is trained. Raises StudyError for a start that
+        there is not.
+        """
+        start = self.settings.get("start", STARTS[0]) if self.paper else STARTS[0]
+        if start not in STARTS:
+            raise StudyError(f"start {start!r} in section {self.paper}: choose {' or '.join(STARTS)}")
+        path = shipped.file_of(self.paper, name)
+        there = path.exists() or path.with_suffix(".json").exists()
+        if start == STARTS[0] or name not in self.shares or self.made_by(name) != name or not there:
+            return None
+        changed = self.own is not None and self.own.checkpoint(name, 0) != self.checkpoint(name, 0)
+        return None if changed else path
+
+    def taken(self) -> dict[str, str]:
+        """The parts that are taken from shipped files, by name, for manifests."""
+        return {name: shipped.told(path) for name in self.shares if (path := self.shipped(name))}
+
+    def train(self, name: str, seed: int, again: bool = False) -> Path:
+        """Train a part, or find it trained or shipped; returns its safetensors file, with a .json of facts beside it.
 
         An interrupted training goes on. Of two runs that need the same weights the second waits for the first's.
+        again: train it although it is there.
         """
+        path = self.checkpoint(name, seed)
+        if source := self.shipped(name):
+            return shipped.take(self, name, source, path)
         part = self.part(name, seed)
-        path, mark = self.checkpoint(name, seed), self.mark(part)
+        mark = self.mark(part)
         with _locked(path) if parallel.first() else nullcontext():
-            if is_kept(path, mark):
+            if not again and is_kept(path, mark):
                 return path
+            if name in self.shares and self.settings.get("start") == "shipped" and parallel.first():
+                print(f"{path.stem} is trained: these weights are not shipped.", file=sys.stderr, flush=True)
             seed_everything(seed)
             model = part.build().to(self.device)
             batch_at, loss = part.start(model)
@@ -221,7 +262,7 @@ class Study:
         """
         path = self.checkpoint(name, seed).with_suffix(".json")
         if not path.is_file():
-            raise self.error(f"{path.stem} has not been trained: {self._command('train', name, seed)} does it")
+            raise self.error(f"{path.stem} has not been trained: {self.command('train', name, seed)} does it")
         return json.loads(path.read_text())
 
     def prepare(self) -> None:
@@ -261,6 +302,7 @@ class Study:
             "pretrained": pretrained_used(*JUDGES, *spoken),
         }
         known |= {"changed": self.changed} if self.changed else {}
+        known |= {"shipped": taken} if (taken := self.taken()) else {}
         profile = self.own.profile if self.own else self.profile
         write_manifest(run, profile, self.settings, began, **{**known, **facts})
 
@@ -279,8 +321,10 @@ class Study:
         return self
 
     def start_of(self, name: str, seed: int) -> str | None:
-        """The fingerprint in a part's file, by which runs with different starts are not mixed."""
-        return metadata(self.checkpoint(name, seed)).get("fingerprint")
+        """The fingerprint in a part's file, or the hash of a shipped one: runs with different starts do not mix."""
+        path = self.checkpoint(name, seed)
+        mark = metadata(path).get("fingerprint")
+        return shipped.told(path) if mark == shipped.MARK else mark
 
     def vocoder(self) -> str:
         """The name of the vocoder that speaks here, which may be the fallback of the profile's."""
@@ -290,7 +334,7 @@ class Study:
         )
         return name if precision == "float32" else f"{name}, {precision}"
 
-    def _command(self, verb: str, name: str, seed: int) -> str:
+    def command(self, verb: str, name: str, seed: int) -> str:
         return f"python -m lib {verb} {self.paper} {name} --seed {seed} --profile {self.profile['name']}"
 
 

@@ -157,7 +157,7 @@ def check_shared(manifests: dict[str, dict]) -> None:
     for run_id, manifest in manifests.items():
         if manifest.get("changed"):  # a system with other settings, which its name tells
             continue
-        for key in ("profile_hash", "backbone_hash", "vocoder", "data_hash"):
+        for key in ("profile_hash", "backbone_hash", "shipped", "vocoder", "data_hash"):
             value = manifest.get(key)
             group = (key, manifest.get("paper"), manifest.get("corpus") if key == "data_hash" else None)
             other, expected = first.setdefault(group, (run_id, value)) if value is not None else (run_id, value)

@@ -46,7 +46,9 @@ def train(options: argparse.Namespace) -> None:
         bench, name = chosen(options, device)
         with parallel.in_turn():
             bench.ready()
-        path = bench.train(name, options.seed)
+        for each in filter(None, (bench, bench.own)) if options.from_scratch else ():
+            each.settings["start"] = "trained"
+        path = bench.train(name, options.seed, again=options.from_scratch)
         if parallel.first():
             print(path)
 
@@ -136,11 +138,12 @@ def chosen(options: argparse.Namespace, device: str) -> tuple[Study, str | None]
 
 
 DOCUMENTS = "ht, ha, sp, ld, xp, methods, reference, benchmarks, examples"
+AGAIN = ("--from-scratch", {"action": "store_true", "help": "though it is shipped or trained already"})
 EVIDENCE = {"type": Path, "help": "a committed run's folder, to be judged again"}
 PREPARED = (PAPER, PROFILE, DEVICE, ("--threads", {**THREADS, "default": CORES}))
 VERBS = {
     "prepare": Verb(prepare, "python -m lib prepare sp --profile demo", PREPARED),
-    "train": Verb(train, "python -m lib train sp dp_r45 --seed 3", (PAPER, ("system", {}), *ONE)),
+    "train": Verb(train, "python -m lib train sp dp_r45 --seed 3", (PAPER, ("system", {}), *ONE, AGAIN)),
     "run": Verb(
         run,
         "python -m lib run sp dp_r45 --set ratio=0.35 --set sp.train.steps=500",

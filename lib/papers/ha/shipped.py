@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from lib import audio, study
-from lib.files import ROOT, file_hash, replace_file, write_json
 from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
 from lib.methods.low_rank import HyperLoraError, LowRank
 from lib.models import speaker
@@ -31,11 +30,12 @@ from lib.models.whisper.model import Whisper
 from lib.models.whisper.states import EncoderStates, mean_states, prepare
 from lib.papers.ha.data import AsrError
 from lib.papers.ha.systems import EVERYBODY, Systems, size_for
+from lib.study import shipped
 from lib.study.claims import select
 from lib.study.statistics import Estimate, interval, paired_difference
 from lib.training.weights import load_weights
 
-WEIGHTS = ROOT / "data" / "weights" / "ha-hyper.safetensors"
+WEIGHTS = shipped.file_of("ha", "hyper")
 GE2E = 256  # numbers in its embedding
 TRAIN = "python -m lib train ha {} --profile nonnative trains one, or give --weights"
 LICENCES = {  # of what the weights were trained on, as the corpus states it
@@ -73,8 +73,8 @@ def transcribe(
 ) -> tuple[list[Heard], dict]:
     """Transcripts of each recording before and after adaptation, and the facts of the weights (`card`).
 
-    A recording that cannot be heard says why in its place. Raises AsrError where there are no weights, or they are
-    damaged or for another Whisper.
+    A recording that cannot be heard says why in its place. Raises AsrError where there are no weights or they are for
+    another Whisper, WeightsError where they are damaged.
     """
     path = Path(weights) if weights is not None else newest(system)
     facts = card(path)
@@ -117,7 +117,8 @@ def newest(system: str) -> Path:
 def card(path: Path) -> dict:
     """What weights are: the card beside shipped ones, or the settings of a checkpoint's profile or a PEFT adapter.
 
-    Raises AsrError for a file that is not there, is not what its card says, or that nothing is known of.
+    Raises AsrError for a file that is not there or that nothing is known of, WeightsError for one that is not what its
+    card says.
     """
     path = Path(path)
     if (path / "adapter_config.json").is_file():
@@ -125,12 +126,7 @@ def card(path: Path) -> dict:
         return {"system": system, "whisper": {"name": _peft(path)[0]}, "context": 5}
     if not path.is_file():
         raise AsrError(f"{path}: there are no weights: {TRAIN.format('hyper')}.")
-    try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise AsrError(f"{path}: its card {path.stem}.json is missing or damaged: restore both from git.") from None
-    if facts.get("sha256") != file_hash(path):
-        raise AsrError(f"{path}: its SHA-256 is not the one on its card: the file is damaged, restore both from git.")
+    facts = shipped.read_card(path)
     return facts if "system" in facts else facts | _settings(path)
 
 
@@ -158,7 +154,7 @@ def ship(profile: dict, name: str, seed: int, path: Path = WEIGHTS) -> dict:
 
     What it gains is read from the profile's rows. Raises AsrError for a system that was not trained or measured.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     source = study.results_root(profile) / "checkpoints" / f"ha-{name}-s{seed}.safetensors"
     if not source.is_file():
@@ -172,12 +168,9 @@ def ship(profile: dict, name: str, seed: int, path: Path = WEIGHTS) -> dict:
         raise AsrError(f"{name}, seed {seed}, or whisper_0 was not measured: run both, then ship it.")
     if digest := ((manifest.get("pretrained") or {}).get("whisper") or {}).get("sha256"):
         facts["whisper"]["sha256"] = digest
-    state = {key: value.half().contiguous() for key, value in load_file(source).items()}
-    with replace_file(path) as temporary:
-        save_file(state, temporary)
     config = Systems(profile).train_config(Systems(profile).system(name), seed)
     corpus = profile["ha"]["corpus"].get("source")
-    told = facts | {
+    card = facts | {
         "what": f"{name} of the study, seed {seed}, profile {profile['name']}, in 16-bit floats",
         "command": f"python -m lib run ha {name} --seed {seed} --profile {profile['name']}",
         "trained_on": {"corpus": manifest["corpus"], "hash": manifest["data_hash"], "licence": LICENCES.get(corpus)},
@@ -187,15 +180,12 @@ def ship(profile: dict, name: str, seed: int, path: Path = WEIGHTS) -> dict:
             "rate": config.learning_rate,
             "seed": seed,
         },
-        "weights": sum(value.numel() for value in state.values()),
         "commit": manifest.get("commit"),
         "gain": gain(rows, profile, name, seed),
         "learning_curve": [[r["step"], round(r["total"], 3)] for r in (manifest.get("history") or [])[::10]],
-        "licence": "MIT, as the project; what it was trained on has its own",
-        "sha256": file_hash(path),
+        "licence": shipped.LICENCE,
     }
-    write_json(path.with_suffix(".json"), told)
-    return told
+    return shipped.write(path, load_file(source), card)
 
 
 def gain(rows: pd.DataFrame, profile: dict, name: str, seed: int) -> dict[str, dict]:

@@ -21,6 +21,7 @@ def stages(profile: dict) -> Iterator[Stage]:
     def method(name: str) -> str | None:
         return study.system(name)["method"] if study.has_weights(name) else None
 
-    yield Stage("HT", BACKBONE, 1, study.train_config(BACKBONE, 0), build(BACKBONE, "pretraining"))
+    if not study.shipped(BACKBONE):
+        yield Stage("HT", BACKBONE, 1, study.train_config(BACKBONE, 0), build(BACKBONE, "pretraining"))
     for kind, name, runs in kinds(profile, "HT", method):
         yield Stage("HT", kind, runs, study.train_config(name, 0), build(name, "adaptation"))

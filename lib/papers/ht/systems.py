@@ -14,6 +14,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks
 from lib.study import protocol, watch
 from lib.study.protocol import Part
+from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
 from lib.training.weights import load_weights
@@ -55,6 +57,7 @@ class Systems(protocol.Study):
 
     paper = "ht"
     error = TTSError
+    shares: ClassVar[dict] = {BACKBONE: {"system": "tts_0", "metric": ["cos", "wer"], "split": "test"}}
 
     @cached_property
     def dims(self) -> FastSpeech2Dims:
@@ -93,6 +96,10 @@ class Systems(protocol.Study):
                 "validation": self.validation_loss(model, role),
             },
         )
+
+    def lesson(self, name: str) -> Lesson:
+        trained = self.corpus.select(role="pretraining", split="train")
+        return Lesson.of(self.corpus, trained, features=self.profile["features"], backbone=self.dims.to_dict())
 
     def build(self, name: str) -> Adapted:
         """A system before its training, in the mode that it trains in."""

@@ -9,7 +9,7 @@ from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models.denoiser import DenoiserDims
 from lib.models.vits import model as vits
 from lib.papers.ld.posterior import encode, mel_distance, training
-from lib.papers.ld.systems import Systems
+from lib.papers.ld.systems import POSTERIOR, Systems
 from lib.study.cost import Stage, kinds
 
 
@@ -33,7 +33,8 @@ def stages(profile: dict) -> Iterator[Stage]:
 
         return model, loss
 
-    yield Stage("LD", "posterior encoder", 1, inverse, encoder)
+    if not Systems(profile).shipped(POSTERIOR):
+        yield Stage("LD", "posterior encoder", 1, inverse, encoder)
     config = training(section["diffusion"], 0, "frames")
     condition = 512 if section["clap"]["model"] == "laion" else section["clap"]["dims"]["size"]
     dims = DenoiserDims(condition=condition, **section["denoiser"])

@@ -48,7 +48,7 @@ def _prepared_here(study: Systems) -> bool:
         facts = json.loads((study.root / "prepared" / "ld.json").read_text())
     except (OSError, ValueError):
         return False
-    return facts.get("encoder") == study.mark(study.part(POSTERIOR, 0))
+    return facts.get("encoder") == study.mark_of(POSTERIOR, 0)
 
 
 def prompt(**levels: str) -> str:

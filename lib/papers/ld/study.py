@@ -64,7 +64,7 @@ class Study(Systems):
             seconds |= _timed(posterior=lambda: self.encoded) | self.make_styles()
         return {
             "data_hash": self.corpus.hash,
-            "encoder": self.mark(self.part(POSTERIOR, 0)),
+            "encoder": self.mark_of(POSTERIOR, 0),
             "profile_hash": profile_hash(self.profile, "LD"),
             "sentences": {split: len(self.corpus.sentences(split)) for split in self.corpus.settings["sentences"]},
             "megabytes": round(sum(f.stat().st_size for f in self.corpus.root.rglob("*.npz")) / 1e6, 1),

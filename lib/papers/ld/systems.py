@@ -14,25 +14,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lib.corpora import source
+from lib.corpora.embedded.parts import LICENCES
 from lib.files import file_hash, fingerprint, read_array, write_array
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models import clap
 from lib.models.clap import Clap
 from lib.models.denoiser import DenoiserDims
 from lib.models.speaker import SIZE
+from lib.models.vits import model as vits
 from lib.models.vits.model import PosteriorEncoder
 from lib.papers.ld.clap import clap_part, conditions, text_tower
-from lib.papers.ld.data import PAIRS, LatentError, Sentence, Styled, read, write
+from lib.papers.ld.data import PAIRS, SPEAKER, LatentError, Sentence, Styled, read, write
 from lib.papers.ld.decoders import KINDS, Voices, decoder_part, restyled, two_spaces
 from lib.papers.ld.posterior import encode, encoder_part, training
 from lib.study import watch
 from lib.study.protocol import Part
+from lib.study.shipped import Lesson
 from lib.training import parallel
 
 POSTERIOR, CLAP = "posterior", "clap"
@@ -42,6 +46,21 @@ TRAINED = ("method", "pairs", "content")  # keys of a system that its weights de
 
 class Systems(Styled):
     """What of the latent study is trained."""
+
+    shares: ClassVar[dict] = {
+        POSTERIOR: {"system": "posterior", "metric": ["cer", "cer_input", "mel_l1"], "split": "test"},
+        CLAP: {"system": "clap_probe", "metric": ["retrieval_accuracy", "retrieval_chance"], "split": "test"},
+    }
+
+    def lesson(self, name: str) -> Lesson:
+        s = self.settings
+        needs = {"voice": vits.find().sha256}
+        if name == CLAP:
+            needs |= {"towers": [s["clap"]["dims"], text_tower(s["clap"])], "levels": s["data"]["amounts"]}
+        else:
+            needs |= {"encoder": {size: s["posterior"][size] for size in ("channels", "layers")}}
+        trained, tested = self.corpus.sentences("train"), self.corpus.sentences("test")
+        return Lesson(needs, trained, tested, {SPEAKER: "the frozen voice"}, {SPEAKER: LICENCES[SPEAKER]})
 
     def part(self, name: str, seed: int) -> Part:
         if name == POSTERIOR:
@@ -95,7 +114,7 @@ class Systems(Styled):
     @cached_property
     def encoded(self) -> Path:
         """Where z_audio of every sentence in every style and other speaker is, a file each; missing ones are made."""
-        folder = self.corpus.root / f"encoded-{self.mark(self.part(POSTERIOR, 0))}"
+        folder = self.corpus.root / f"encoded-{self.mark_of(POSTERIOR, 0)}"
         missing = [s for s in self.corpus.sentences() if not (folder / f"{s.name}.npz").is_file()]
         encoder = self.encoder if missing else None  # all processes train it together, before the first one encodes
         with parallel.in_turn(), torch.no_grad():
@@ -201,7 +220,7 @@ class Systems(Styled):
 
         shared = {k: system.get(k) for k in TRAINED}
         described = (s["processes"][system["method"]], s["denoiser"], s["drop_condition"], section)
-        encoder = self.mark(self.part(POSTERIOR, 0))
+        encoder = self.mark_of(POSTERIOR, 0)
         depends = (encoder, self.clap_hash, shared, described, s["content_directions"], seed)
         return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start, unseen=unseen)
 

@@ -24,7 +24,7 @@ def stages(profile: dict) -> Iterator[Stage]:
         entry = section["systems"][name]
         return None if entry["method"] == "cost" else f"{entry['method']} {entry.get('model', '')}".strip()
 
-    if not section["from_scratch"]:
+    if not section["from_scratch"] and not study.shipped(DENSE):
         yield Stage("SP", DENSE, len(section["seeds"]), TrainConfig.from_dict(section["dense"]), build(DENSE))
     for told, name, runs in kinds(profile, "SP", kind):
         config = TrainConfig.from_dict({**section["train"], **section["systems"][name].get("train", {})})

@@ -10,6 +10,7 @@ random weights for the steps of `train`, which is then the whole training.
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.study import protocol, watch
 from lib.study.protocol import Part
+from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
 from lib.training.weights import load_weights
@@ -41,6 +43,9 @@ class Systems(protocol.Study):
 
     paper = "sp"
     error = ZeroShotError
+    shares: ClassVar[dict] = {
+        DENSE: {"system": "baseline", "metric": ["secs", "cos", "cer"], "variant": "zero_shot", "split": "test"}
+    }
 
     @cached_property
     def dims(self) -> StyleSpeechDims:
@@ -78,8 +83,19 @@ class Systems(protocol.Study):
         """The utterances of a split of all the speakers that training sees."""
         return [u for role in self.settings["train_roles"] for u in self.corpus.select(role=role, split=split)]
 
+    def made_by(self, name: str) -> str:
+        return "baseline" if name == DENSE and self.settings["from_scratch"] else name
+
+    def lesson(self, name: str) -> Lesson:
+        needs = {"features": self.profile["features"], "model": self.dims.to_dict()}
+        return Lesson.of(self.corpus, self.training_utterances(), **needs)
+
     def part(self, name: str, seed: int) -> Part:
         dense, s = name == DENSE, self.settings
+        if self.made_by(name) != name:
+            raise ZeroShotError(
+                f"{name} is no training of its own in this profile: {self.made_by(name)} is the same model"
+            )
         own = {} if dense else self.system(name).get("train", {})
         config = TrainConfig.from_dict({**s["dense" if dense else "train"], **own}, seed=seed)
 

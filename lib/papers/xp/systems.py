@@ -60,6 +60,9 @@ class Systems(protocol.Study):
             raise AcrossError(f"there is no attention {attention!r} in section xp: choose one of {', '.join(rules)}")
         return SparseSettings.from_dict(self._schedule() | rules[attention])
 
+    def taken(self) -> dict[str, str]:
+        return self.tts.taken()
+
     def part(self, name: str, seed: int) -> Part:
         kind, _, attention = name.rpartition("_")
         return self._backbone(attention) if kind == BACKBONE else self._cell(kind, attention, seed)

@@ -15,7 +15,7 @@ from lib.files import replace_file
 from lib.papers.ht.speech import synthesise
 from lib.papers.ht.study import Study
 from lib.papers.ht.systems import TTSError, assemble
-from lib.study import StudyError, load_profile, read_rows
+from lib.study import StudyError, load_profile, read_rows, shipped
 from lib.study.variant import changed
 from lib.training.weights import WeightsError, load_weights
 
@@ -56,6 +56,18 @@ def test_a_restored_system_speaks_as_the_trained_one(ht, name):
     assert np.array_equal(first, synthesise(ht, ht.restore(name, 0), utterances)[0])
     zero = synthesise(ht, ht.restore("tts_0", 0), utterances)[0]
     assert first.shape != zero.shape or not np.array_equal(first, zero)
+
+
+def test_the_shipped_backbone_is_the_start_of_every_system(ht, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
+    ht.train("backbone", 0)
+    card = shipped.ship(ht, "backbone")
+    assert card["trained_on"]["licences"] == {"hibari": "Apache-2.0", "joe": "CC0"}
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    taking = Study(load_profile("smoke", {"ht": {**SMALL["ht"], "start": "shipped"}, "vocoder": SMALL["vocoder"]}))
+    assert taking.part("hypertts_d", 0).depends[-1] == card["sha256"]
+    told = f"shipped, SHA-256 {card['sha256'][:12]}"
+    assert taking.facts()["backbone_hash"] == told and taking.taken() == {"backbone": told}
 
 
 def test_alternatives_have_the_budget_of_the_hypernetwork(ht):

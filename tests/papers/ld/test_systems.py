@@ -12,7 +12,9 @@ from lib.papers.ld.measure import text_latents
 from lib.papers.ld.posterior import stretch
 from lib.papers.ld.study import Study
 from lib.papers.ld.systems import Pairs, frames_along, keep_content
+from lib.study import shipped
 from lib.study.profile import merge
+from lib.training.weights import WeightsError
 
 
 def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(prepared, profile):
@@ -26,6 +28,23 @@ def test_training_conditions_are_kept_and_made_again_when_their_file_is_damaged(
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert torch.equal(Study(profile).conditions, table)
     assert path.read_bytes() == content
+
+
+def test_shipped_parts_are_named_by_their_file_in_all_that_depends_on_them(prepared, profile, monkeypatch, tmp_path):
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
+    cards = {part: shipped.ship(prepared, part) for part in ("posterior", "clap")}
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    taking = Study(merge(profile, {"ld": {"start": "shipped"}}))
+    posterior, clap = (cards[part]["sha256"] for part in ("posterior", "clap"))
+    depends = taking.part("palette", 0).depends
+    assert depends[:2] == (posterior[:12], clap) and prepared.part("palette", 0).depends[0] != depends[0]
+    assert taking.mark_of("posterior", 0) == posterior[:12] and set(taking.taken()) == {"posterior", "clap"}
+    assert cards["clap"]["trained_on"]["licences"] == {"joe": "CC0"}
+    for name, value in prepared.encoder.state_dict().items():
+        torch.testing.assert_close(taking.encoder.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    harder = Study(merge(profile, {"ld": {"start": "shipped", "data": {"amounts": {"pitch": {"low": -9.0}}}}}))
+    with pytest.raises(WeightsError, match="clap.safetensors was made with other levels than this profile has"):
+        harder.train("clap", 0)
 
 
 def test_a_stretch_of_wave_and_latent_is_the_same_stretch():
