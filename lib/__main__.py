@@ -17,6 +17,10 @@ VERBS = {  # the module of lib that does a verb's work, and what it is about
         "Make what all systems of a paper share, or what the papers share: corpus, aligner, real.",
     ),
     "train": ("workflow.runs", "Train one system, or find it trained; under torchrun on several GPUs."),
+    "rates": (
+        "workflow.runs",
+        "Try the same multiples of every method's learning rate, judged by the loss on validation sentences.",
+    ),
     "run": (
         "workflow.runs",
         "Train one system if need be and measure it; without a system, all runs of the paper that are missing.",

@@ -1,6 +1,6 @@
 """Learning rates tuned alike for every method: the same multiples of the profile's rate, the same steps, one seed.
 
-    python -m lib rates ht adaptertts_d hypertts_d tts_ft --times 0.5 1 2 4 --profile full
+    python -m lib rates ht tts_ft hypertts_d --times 0.5 1 2 4 --profile full
 
 A training is judged by its loss on the validation sentences (`lib.study.watch`), so no test sentence is read. What was
 tried is kept in R/rates/<paper>.csv and not tried again; an interrupted training goes on. The rates that a profile
@@ -19,7 +19,6 @@ from lib.study.profile import StudyError
 from lib.study.protocol import Part, Study
 from lib.training.loop import fit, seed_everything
 
-TIMES = (0.5, 1.0, 2.0, 4.0)
 KEY = ["system", "rate", "steps", "seed", "mark"]
 
 

@@ -1,4 +1,4 @@
-"""The verbs of a profile's course: prepare, train, run, status, claims, figures and report.
+"""The verbs of a profile's course: prepare, rates, train, run, status, claims, figures and report.
 
 What needs torch is imported when they are called, so that their options are told at once.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import cli, study
-from lib.cli import ANY_PAPER, CORES, DEVICE, ONE, PAPER, PROFILE, THREADS, Verb
+from lib.cli import ANY_PAPER, CORES, DEVICE, ONE, PAPER, PROFILE, SEED, THREADS, Verb
 from lib.study import again, claims, load_profile
 from lib.study.registry import paper, papers
 from lib.study.statistics import StatisticsError
@@ -51,6 +51,18 @@ def train(options: argparse.Namespace) -> None:
         path = bench.train(name, options.seed, again=options.from_scratch)
         if parallel.first():
             print(path)
+
+
+def rates(options: argparse.Namespace) -> None:
+    from lib.study.rates import advice, tried
+
+    threads(options)
+    bench, lines = paper(options.paper).room("study").Study(load_profile(options.profile), options.device), []
+    bench.ready()
+    for line in tried(bench, options.systems, tuple(options.times), options.steps, options.seed):
+        lines.append({key: value for key, value in line.items() if key != "mark"})
+    cli.print_table(lines, f"Learning rates of {bench.paper.upper()} in profile {options.profile}")
+    print("\n".join(advice(lines)))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -141,9 +153,20 @@ DOCUMENTS = "ht, ha, sp, ld, xp, methods, reference, benchmarks, examples"
 AGAIN = ("--from-scratch", {"action": "store_true", "help": "though it is shipped or trained already"})
 EVIDENCE = {"type": Path, "help": "a committed run's folder, to be judged again"}
 PREPARED = (PAPER, PROFILE, DEVICE, ("--threads", {**THREADS, "default": CORES}))
+TIMES = {"type": float, "nargs": "+", "default": [0.5, 1.0, 2.0, 4.0], "help": "multiples of the profile's rate"}
+RATED = (
+    ("systems", {"nargs": "+"}),
+    ("--times", TIMES),
+    ("--steps", {"type": int, "help": "the profile's without it"}),
+)
 VERBS = {
     "prepare": Verb(prepare, "python -m lib prepare sp --profile demo", PREPARED),
     "train": Verb(train, "python -m lib train sp dp_r45 --seed 3", (PAPER, ("system", {}), *ONE, AGAIN)),
+    "rates": Verb(
+        rates,
+        "python -m lib rates ht tts_ft hypertts_d --times 0.5 1 2 4",
+        (PAPER, *RATED, PROFILE, SEED, DEVICE, ("--threads", {**THREADS, "default": 1})),
+    ),
     "run": Verb(
         run,
         "python -m lib run sp dp_r45 --set ratio=0.35 --set sp.train.steps=500",
