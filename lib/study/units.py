@@ -20,7 +20,7 @@ METRICS = {
     # similarity and naturalness
     "cos": Metric("cosine x 100", "COS", "GE2E cosine × 100", "↑"),
     "cos_centroid": Metric("cosine x 100", "COS to the speaker's mean", "GE2E cosine × 100", "↑"),
-    "cos_other": Metric("cosine x 100", "COS to another speaker's mean", "GE2E cosine × 100"),
+    "cos_other": Metric("cosine x 100", "COS to another speaker", "GE2E cosine × 100"),
     "secs": Metric("cosine", "SECS", "CAM++ cosine", "↑", 3),
     "mismatch": Metric("100 - cosine x 100", "Mismatch", "100 − COS to the nearest training speaker"),
     "clap_similarity": Metric("cosine x 100", "CLAP similarity to the prompt", "× 100", "↑"),
@@ -70,7 +70,7 @@ METRICS = {
     "voiced": Metric("share"),
     "style_moved": Metric("%", "Style moved", "%", "↑", 1),
     "style_moved_intact": Metric("%", "Style moved, words intact", "%", "↑", 1),
-    "style_kept": Metric("%", "Style kept by the decoder", "%", "↑", 1),
+    "style_kept": Metric("%", "Style kept", "%", "↑", 1),
     "style_distance": Metric("scales"),
     # attention and generated weights
     "kept_fraction": Metric("share", "Kept connections", "share"),

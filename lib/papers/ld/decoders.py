@@ -88,7 +88,7 @@ class Voices:
     @cached_property
     def codes(self) -> dict[str, Tensor]:
         """Codes `(size,)` by speaker, joe first; kept in the cache."""
-        names = [SPEAKER, *dict.fromkeys(item.speaker for item in self.recordings("train", "validation"))]
+        names = list(dict.fromkeys([SPEAKER, *(u.speaker for u in self.recordings("train", "validation"))]))
         path = self.own.root / f"codes-{fingerprint(self.corpus.hash, CODED, self.device.split(':')[0])}.table"
         table = read_array(path)
         if table is None:

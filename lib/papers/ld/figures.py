@@ -29,6 +29,7 @@ from lib.study.drawing import (
 )
 from lib.study.statistics import Estimate
 from lib.study.units import axis as axis_of
+from lib.study.units import short
 
 STILL = ("text", "reconstruction", "reference", "two_space")  # of the plane's systems those without a diffusion
 COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
@@ -117,7 +118,7 @@ def compared(
     figure, axes = canvas(len(metrics), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
     for axis, metric in zip(axes, metrics, strict=True):
         mine = select(at, {"metric": metric})
-        intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), axis_of(metric))
+        intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), short(metric))
         for number, style in enumerate(styles):
             look = {"fmt": "<>^v"[(number + 1) % 4], "markersize": 4, "alpha": 0.55}
             for place, small in enumerate(dots(select(mine, {"variant": style}), systems, profile, **look)):

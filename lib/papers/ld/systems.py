@@ -87,7 +87,8 @@ class Systems(Styled):
     @cached_property
     def voices(self) -> Voices:
         """joe and the speakers of the profile's corpus, which is made now if it is not there."""
-        corpus = source.build(self.profile["corpus"], cores=self.cores)
+        with parallel.in_turn():
+            corpus = source.build(self.profile["corpus"], cores=self.cores)
         return Voices(corpus, self.corpus, self.vits.dims.rate, self.device)
 
     @cached_property

@@ -21,6 +21,12 @@ def test_style_moved_is_100_at_the_restyled_recording_and_0_before(prepared):
         assert found["style_moved"][0] == pytest.approx(expected)
 
 
+def test_style_kept_counts_the_move_from_the_neutral_recording_by_the_same_way(prepared):
+    before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_median=5.0)}
+    found = judged(prepared, measures(f0_median=11.0), before, "high_lively", measures(f0_median=9.0))
+    assert (found["style_moved"][0], found["style_kept"][0]) == pytest.approx((250.0, 50.0))
+
+
 def test_a_move_that_breaks_the_words_does_not_count(prepared):
     before = {"text": measures(), "neutral": measures(), "high_lively": measures(f0_median=5.0)}
     found = judged(prepared, measures(f0_median=5.0, cer=0.9), before, "high_lively")
