@@ -388,7 +388,7 @@ def asterisk(root: Path) -> Expected:
         {
             "vm-undelete": ("allison", "Press 7 to undelete this message", "adaptation", "typical"),
             "followme_options": ("allison", "press 1 to accept this call, or 2 to reject it", "adaptation", "typical"),
-        },
+        }
     )
 
 

@@ -18,10 +18,7 @@ VOICES = {
     "new_one": ("never_seen", 130.0),
     "new_two": ("never_seen", 190.0),
 }
-SENTENCES = {
-    "train": ("The dog sleeps.", "A bird sings."),
-    "test": ("The cat runs away.", "Some rain falls."),
-}
+SENTENCES = {"train": ("The dog sleeps.", "A bird sings."), "test": ("The cat runs away.", "Some rain falls.")}
 
 
 def speech(pitch: float, seed: int) -> np.ndarray:

@@ -36,15 +36,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def snakemake(*arguments: str, **variables: str) -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--config",
-        "profile=smoke",
-        "device=cpu",
-        "--rerun-incomplete",
-    ]
+    command = [sys.executable, "-m", "snakemake", "--config", "profile=smoke", "device=cpu", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nolock"]
     command += ["--cores", str(len(os.sched_getaffinity(0))), *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("STUDY_")} | variables

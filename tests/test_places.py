@@ -30,7 +30,7 @@ def places(home: Path, **variables: str) -> dict:
 def test_one_variable_moves_corpora_features_and_compiled_code(tmp_path):
     found = places(tmp_path, STUDY_CACHE=str(tmp_path / "mine"))
     assert {Path(place).relative_to(tmp_path / "mine").as_posix() for place in found.values()} == {
-        *("built", ".", "numba"),
+        *("built", ".", "numba")
     }
 
 
@@ -45,7 +45,7 @@ def test_how_long_threads_spin_is_set_before_torch_reads_it_and_ones_own_value_w
     environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"GOMP_SPINCOUNT": own} if own else {})
     assert subprocess.check_output([sys.executable, "-c", WAITING], env=environment, text=True).split() == [
-        *("False", taken),
+        *("False", taken)
     ]
 
 

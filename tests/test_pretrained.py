@@ -32,12 +32,7 @@ def test_weights_come_from_the_pip_package_and_say_so(name, no_hub_cache):
     assert found.path.exists()
     assert found.source.startswith(f"pip package: {pretrained.WEIGHTS[name].package} ")
     assert found.sha256 == next(iter(pretrained.WEIGHTS[name].files.values()))
-    assert found.manifest() == {
-        "name": name,
-        "path": str(found.path),
-        "source": found.source,
-        "sha256": found.sha256,
-    }
+    assert found.manifest() == {"name": name, "path": str(found.path), "source": found.source, "sha256": found.sha256}
 
 
 def test_the_hub_cache_comes_before_the_package(no_hub_cache):

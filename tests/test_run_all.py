@@ -277,10 +277,7 @@ def test_a_python_of_another_version_is_refused(clone):
     tools = clone.parent / "bin"
     (tools / "python3.11").unlink()
     assert "Python 3.11 or 3.12 was not found (no python3 at all)" in refusal(call(clone))
-    put(
-        tools / "python3",
-        "#!/usr/bin/env bash\n[[ $1 != --version ]] || echo Python 3.9.2\n[[ $1 == --version ]]\n",
-    )
+    put(tools / "python3", "#!/usr/bin/env bash\n[[ $1 != --version ]] || echo Python 3.9.2\n[[ $1 == --version ]]\n")
     assert "Python 3.11 or 3.12 was not found (Python 3.9.2)" in refusal(call(clone))
     put_python(tools / "python3")
     assert call(clone).returncode == 0
@@ -313,10 +310,7 @@ def test_a_failed_installation_says_why_in_one_sentence(clone, answer, said):
 
 def test_two_runs_of_one_profile_at_once_are_refused(clone):
     slow = PYTHON.replace('echo "snakemake $*" >>calls', "touch started; exec sleep 30")
-    put(
-        clone.parent / "bin/python3.11",
-        slow.replace("REAL", f'"{sys.executable}"').replace("VERSION", "exit 0"),
-    )
+    put(clone.parent / "bin/python3.11", slow.replace("REAL", f'"{sys.executable}"').replace("VERSION", "exit 0"))
     environment = {"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent)}
     first = subprocess.Popen([str(clone / "run_all.sh")], env=environment, stderr=subprocess.DEVNULL)
     try:

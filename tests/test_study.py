@@ -144,11 +144,7 @@ def test_a_second_corpus_has_its_own_data_hash():
 
 def test_manifest_tells_where_numbers_come_from_without_private_paths(results):
     started = time.time() - 3
-    facts = {
-        "pretrained": {"ge2e": f"{ROOT}/.venv/x.pt"},
-        "data_hash": "ab",
-        "texts": {"u1": "Good morning."},
-    }
+    facts = {"pretrained": {"ge2e": f"{ROOT}/.venv/x.pt"}, "data_hash": "ab", "texts": {"u1": "Good morning."}}
     parameters = {"steps": 5, "folder": Path.home() / "corpora" / "vctk"}
     study.write_rows([ROW], "ht-tts_0-s0", PROFILE)
     path = study.write_manifest("ht-tts_0-s0", PROFILE, parameters, started, seed=0, **facts)

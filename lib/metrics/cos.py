@@ -17,11 +17,7 @@ SHORTEST = 400
 
 
 def score(
-    speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    *,
-    device: str = "cpu",
-    batch_size: int | None = None,
+    speech: Sequence[np.ndarray], reference: Sequence[np.ndarray], *, device: str = "cpu", batch_size: int | None = None
 ) -> dict[str, np.ndarray]:
     """`cos` (batch,) between waves and their references, all mono at 16 kHz and at least 25 ms long.
 

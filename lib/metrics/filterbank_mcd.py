@@ -70,11 +70,7 @@ def score(
 
 
 def align(
-    speech: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
+    speech: Sequence[np.ndarray], reference: Sequence[np.ndarray], *, device: str = "cpu", batch_size: int = 32
 ) -> Alignment:
     """Dynamic time warping of mel cepstra; `score` and `ffe.score` take the result. Errors as `score`."""
     waves = check_waves(speech, "Speech", SHORTEST)

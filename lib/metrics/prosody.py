@@ -34,11 +34,7 @@ LOW, HIGH = 0.05, 0.95
 
 
 def score(
-    speech: Sequence[np.ndarray],
-    reference: None = None,
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
+    speech: Sequence[np.ndarray], reference: None = None, *, device: str = "cpu", batch_size: int = 32
 ) -> dict[str, np.ndarray]:
     """Prosody of mono 16 kHz waves of at least 0.1 s: what `timing` returns, and (batch,) float64 arrays of
 
@@ -54,11 +50,7 @@ def score(
 
 
 def timing(
-    speech: Sequence[np.ndarray],
-    reference: None = None,
-    *,
-    device: str = "cpu",
-    batch_size: int = 32,
+    speech: Sequence[np.ndarray], reference: None = None, *, device: str = "cpu", batch_size: int = 32
 ) -> dict[str, np.ndarray]:
     """Energy, rate and pauses, voiced or not: float64 arrays (batch,) of
 
@@ -88,16 +80,7 @@ def _measured(speech, reference, device, batch_size, voice: bool) -> dict[str, n
 
 
 TIMING = ("energy_mean", "energy_range", "rate", "pauses", "pause_seconds", "pause_share")
-VOICE = (
-    "f0_mean",
-    "f0_mean_semitones",
-    "f0_range",
-    "f0_slope",
-    "voiced_share",
-    "jitter",
-    "shimmer",
-    "hnr",
-)
+VOICE = ("f0_mean", "f0_mean_semitones", "f0_range", "f0_slope", "voiced_share", "jitter", "shimmer", "hnr")
 
 
 @torch.inference_mode()

@@ -92,11 +92,7 @@ def _from_bases(first: Tensor, second: Tensor, rank: int | None) -> tuple[Tensor
 
 
 def compare(
-    before: Mapping[str, Tensor],
-    after: Mapping[str, Tensor],
-    *,
-    device: str = "cpu",
-    rank: int | None = None,
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], *, device: str = "cpu", rank: int | None = None
 ) -> dict[str, np.ndarray]:
     """Principal angles (count,) in radians, float64, between the weights of a model before and after, by name.
 

@@ -11,15 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.fft_block import (
-    NO_HOOKS,
-    FFTBlock,
-    Hooks,
-    Sizes,
-    check_positions,
-    length_mask,
-    sinusoidal_positions,
-)
+from lib.models.fft_block import NO_HOOKS, FFTBlock, Hooks, Sizes, check_positions, length_mask, sinusoidal_positions
 from lib.models.layers import BatchNorm1d, Conv1d, Linear, dropout
 
 

@@ -14,8 +14,7 @@ from lib.corpora.corpus import Corpus, CorpusError
 from lib.models.mel import MelDims
 
 TINY = study.merge(
-    aligned.SETTINGS,
-    {"dims": {"embedding": 16, "shared": 8}, "train": {"steps": 2, "batch_size": 4, "warmup": 1}},
+    aligned.SETTINGS, {"dims": {"embedding": 16, "shared": 8}, "train": {"steps": 2, "batch_size": 4, "warmup": 1}}
 )
 
 

@@ -207,10 +207,7 @@ def _resume(path: Path) -> None:
         raise ValueError("left aside: the training starts from its first step")
 
 
-LOADERS = {
-    "training": _resume,
-    "vocoder": lambda path: vocoder.load({"hifigan": str(path)}),
-}
+LOADERS = {"training": _resume, "vocoder": lambda path: vocoder.load({"hifigan": str(path)})}
 
 
 def pickles(folder: Path, tries: int, random: np.random.Generator) -> int:

@@ -53,14 +53,7 @@ def test_ffe_is_counted_along_the_path_of_the_mel_cepstra(pairs):
 def test_the_released_variant_compares_frame_by_frame_up_to_the_shorter(pairs):
     heard, reference = pairs
     found = ffe.score(heard, reference)["ffe_as_released"]
-    settings = {
-        "frame": 400,
-        "f0_min": 100,
-        "f0_max": 500,
-        "threshold": 0.1,
-        "voicing": 0.1,
-        "centred": False,
-    }
+    settings = {"frame": 400, "f0_min": 100, "f0_max": 500, "threshold": 0.1, "voicing": 0.1, "centred": False}
     for index in range(len(heard)):
         tracks = [yin(torch.from_numpy(w)[None], **settings)[0][0].numpy() for w in (heard[index], reference[index])]
         one, other = (track[: min(map(len, tracks))] for track in tracks)

@@ -23,11 +23,7 @@ def judged(tmp_path_factory):
         patch.setenv("STUDY_RESULTS", str(tmp_path_factory.mktemp("results")))
         write_study()
         records = claims.write_claims(PROFILE)
-        yield (
-            {record["id"]: record for record in records},
-            study.results_root(PROFILE),
-            study.read_rows(PROFILE),
-        )
+        yield ({record["id"]: record for record in records}, study.results_root(PROFILE), study.read_rows(PROFILE))
 
 
 def judge_part(values_a, values_b=None, family=None, **part):
@@ -370,8 +366,7 @@ def test_a_slope_without_log_is_per_unit_of_x():
 
 
 @pytest.mark.parametrize(
-    ("means", "verdict"),
-    [((1.2, 1.2), "inconclusive"), ((1.2, 2.0), "reproduced"), ((2.0, 2.0), "not reproduced")],
+    ("means", "verdict"), [((1.2, 1.2), "inconclusive"), ((1.2, 2.0), "reproduced"), ((2.0, 2.0), "not reproduced")]
 )
 def test_below_its_floor_a_metric_decides_nothing(means, verdict):
     before, after = (noisy(mean, spread=0.01, seed=int(mean * 10)) for mean in means)

@@ -24,13 +24,7 @@ PROFILES = sorted(path.stem for path in (ROOT / "notebooks/profiles").glob("*.ya
 
 def write_notebook(path: Path, *sources: str, outputs: list | None = None) -> None:
     cells = [
-        {
-            "cell_type": "code",
-            "metadata": {},
-            "source": each,
-            "outputs": outputs or [],
-            "execution_count": None,
-        }
+        {"cell_type": "code", "metadata": {}, "source": each, "outputs": outputs or [], "execution_count": None}
         for each in sources
     ]
     cells[0]["metadata"] = {"tags": ["parameters"]}
@@ -43,17 +37,7 @@ def write_notebook(path: Path, *sources: str, outputs: list | None = None) -> No
 
 def snakemake(folder: Path, profile: str, *arguments: str, device: str = "cpu") -> str:
     command = [sys.executable, "-m", "snakemake", "--config", f"profile={profile}", f"device={device}"]
-    command += [
-        "--nolock",
-        "--rerun-triggers",
-        "mtime",
-        "params",
-        "input",
-        "code",
-        "--cores",
-        "2",
-        *arguments,
-    ]
+    command += ["--nolock", "--rerun-triggers", "mtime", "params", "input", "code", "--cores", "2", *arguments]
     environment = os.environ | {"STUDY_RESULTS": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -29,14 +29,7 @@ from lib.corpora.disorders.segments import AtypicalError
 
 COHORTS = ("stuttering", "dysarthria", "parkinsons", "cluttering", "dysphonia")
 SEVERITIES = ("mild", "moderate", "severe")
-DISFLUENCIES = (
-    "sound_repetition",
-    "syllable_repetition",
-    "word_repetition",
-    "prolongation",
-    "block",
-    "interjection",
-)
+DISFLUENCIES = ("sound_repetition", "syllable_repetition", "word_repetition", "prolongation", "block", "interjection")
 LIMITS = {  # where not 0..1
     "repetitions": (1, 10),
     "gap": (0, 1),

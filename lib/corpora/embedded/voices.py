@@ -219,12 +219,7 @@ def _speak_kokoro(phonemes: str, rate: float, timbre: dict, prosody: dict) -> tu
     styles = styles | {name: npm_styles()[name] for name in fetched}
     style = mix(timbre, prosody, {name: rows[len(ids) - 3] for name, rows in styles.items()})
     wave, units = session.run(
-        None,
-        {
-            "tokens": np.array([ids], np.int64),
-            "style": style[None],
-            "speed": np.array([rate], np.float32),
-        },
+        None, {"tokens": np.array([ids], np.int64), "style": style[None], "speed": np.array([rate], np.float32)}
     )
     return wave.ravel(), units.ravel().astype(np.int64) * 600, 24_000
 
@@ -258,9 +253,7 @@ def _noise_as_input(graph) -> None:
             helper.make_node("Shape", [node.input[0]], [f"{name}_shape"]),
             helper.make_node("Gather", [f"{name}_shape", f"{name}_axis"], [f"{name}_length"], axis=0),
             helper.make_node(
-                "Slice",
-                [name, f"{name}_first", f"{name}_length", f"{name}_axis", f"{name}_step"],
-                [node.output[0]],
+                "Slice", [name, f"{name}_first", f"{name}_length", f"{name}_axis", f"{name}_step"], [node.output[0]]
             ),
         ]
     del graph.node[:]

@@ -57,10 +57,7 @@ class Vits(nn.Module):
     """A single-speaker VITS for synthesis; `id_map` spells phonemes, `pretrained` names the weights."""
 
     def __init__(
-        self,
-        dims: VitsDims,
-        id_map: dict[str, list[int]] | None = None,
-        pretrained: Pretrained | None = None,
+        self, dims: VitsDims, id_map: dict[str, list[int]] | None = None, pretrained: Pretrained | None = None
     ):
         super().__init__()
         d = self.dims = dims

@@ -56,11 +56,7 @@ class Whisper:
         self.no_timestamps = self.tokenizer.token_to_id("<|notimestamps|>")
 
     def transcribe(
-        self,
-        waves: list[np.ndarray],
-        batch_size: int = 16,
-        max_new_tokens: int = 224,
-        context_seconds: float = LONGEST,
+        self, waves: list[np.ndarray], batch_size: int = 16, max_new_tokens: int = 224, context_seconds: float = LONGEST
     ) -> list[str]:
         """Greedy transcripts of mono 16 kHz `waves`, each at most 30 s.
 

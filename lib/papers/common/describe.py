@@ -60,10 +60,7 @@ def gate_table(study: Study, utterances: pd.DataFrame) -> pd.DataFrame:
     """Per speaker: what the quality gate kept and set aside, mean WER and predicted MOS of what it kept."""
     dropped = pd.Series([entry["speaker"] for entry in study.corpus.set_aside], dtype=object).value_counts()
     kept = utterances.groupby("speaker", sort=False).agg(
-        kept=("utterance", "count"),
-        wer=("wer", "mean"),
-        predicted_mos=("mos", "mean"),
-        lowest_mos=("mos", "min"),
+        kept=("utterance", "count"), wer=("wer", "mean"), predicted_mos=("mos", "mean"), lowest_mos=("mos", "min")
     )
     return kept.assign(set_aside=dropped.reindex(kept.index).fillna(0).astype(int)).reset_index()
 

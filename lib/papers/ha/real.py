@@ -39,10 +39,6 @@ def word_errors(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
     """WER of every recogniser on the voice with its interval, as text."""
     mine = select(rows, {"role": ROLE, "cohort": COHORT, "metric": "wer"})
     return pd.DataFrame(
-        {
-            "recogniser": name,
-            "WER": estimate(select(mine, {"system": name}), profile).told(3),
-            "prompts": count(mine),
-        }
+        {"recogniser": name, "WER": estimate(select(mine, {"system": name}), profile).told(3), "prompts": count(mine)}
         for name in dict.fromkeys(mine["system"].dropna())
     )

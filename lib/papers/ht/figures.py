@@ -10,19 +10,7 @@ from matplotlib.figure import Figure
 
 from lib.papers.ht.ablation_figures import ablations, conditionings, cos_against_ds
 from lib.papers.ht.real_figures import other_corpus
-from lib.papers.ht.style import (
-    MAIN,
-    SWEEP,
-    added,
-    colour,
-    difference,
-    dots,
-    families,
-    gains,
-    label,
-    published,
-    tested,
-)
+from lib.papers.ht.style import MAIN, SWEEP, added, colour, difference, dots, families, gains, label, published, tested
 from lib.study import drawing
 from lib.study.claims import select
 from lib.study.drawing import (

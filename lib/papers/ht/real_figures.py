@@ -9,17 +9,7 @@ from lib.papers.ht.real import folder
 from lib.papers.ht.style import colour, difference, label, tested
 from lib.papers.ht.systems import OTHER, Systems
 from lib.study.claims import select
-from lib.study.drawing import (
-    Dot,
-    PlotError,
-    canvas,
-    count,
-    describe,
-    estimate,
-    intervals,
-    sample,
-    whiskers,
-)
+from lib.study.drawing import Dot, PlotError, canvas, count, describe, estimate, intervals, sample, whiskers
 from lib.study.listen import Grid
 from lib.study.rows import read_manifests
 from lib.study.units import METRICS as UNITS

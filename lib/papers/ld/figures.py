@@ -15,18 +15,7 @@ from lib.papers.ld import diagnostic_figures as diagnostics
 from lib.papers.ld.style import MOVING, SWEPT, at_nominal, colour, dots, label, legend, nominal, sample
 from lib.study import drawing
 from lib.study.claims import select
-from lib.study.drawing import (
-    Drawing,
-    canvas,
-    count,
-    describe,
-    estimate,
-    found,
-    intervals,
-    mark,
-    present,
-    whiskers,
-)
+from lib.study.drawing import Drawing, canvas, count, describe, estimate, found, intervals, mark, present, whiskers
 from lib.study.statistics import Estimate
 from lib.study.units import axis as axis_of
 from lib.study.units import short

@@ -197,11 +197,7 @@ def effects(rows: pd.DataFrame, metric: str, profile: dict) -> dict[str, Estimat
     options = interval_options(profile)
     joined = pair({" ".join(name): found[name] for name in names})
     hd, hp, ad, ap = (joined[" ".join(name)] for name in names)
-    values = {
-        "hypernetwork": (hd + hp - ad - ap) / 2,
-        "pruned, hypernetwork": hp - hd,
-        "pruned, adapter": ap - ad,
-    }
+    values = {"hypernetwork": (hd + hp - ad - ap) / 2, "pruned, hypernetwork": hp - hd, "pruned, adapter": ap - ad}
     if ("none", "pruned") in found and ("none", "dense") in found:
         before = paired_difference(found["none", "pruned"], found["none", "dense"], on=ON, **options)
         told = {"pruned, unadapted": before}

@@ -32,10 +32,7 @@ from lib.study.units import METRICS, short
 REFERENCE = ROOT / "results" / "reference"
 SPEED = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- results: python -m lib report reference -->", "<!-- end of results -->"
-BENCH_BEGIN, BENCH_END = (
-    "<!-- benchmarks: python -m lib report benchmarks -->",
-    "<!-- end of benchmarks -->",
-)
+BENCH_BEGIN, BENCH_END = ("<!-- benchmarks: python -m lib report benchmarks -->", "<!-- end of benchmarks -->")
 LARGE = 300_000  # bytes
 AGAIN = (
     "Rules have changed since this run. Values, intervals and the verdict of the day are what the run wrote then; the",

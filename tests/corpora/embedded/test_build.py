@@ -211,14 +211,8 @@ def test_speakers_sharing_a_base_take_turns_through_the_sentences():
         ({"bases": {"hibari": {"voice": "robot"}}}, "Base hibari.*robot"),
         ({"bases": {"hibari": {"voice": "flite"}}}, "Base hibari.*kal, awb, rms, slt"),
         ({"bases": {"hibari": {"voice": "kokoro", "timbre": {"stranger": 1}}}}, "Base hibari.*stranger"),
-        (
-            {"speakers": {"plain": {"role": "guest", "base": "hibari"}}, "cast": ["plain"]},
-            "Speaker plain.*guest",
-        ),
-        (
-            {"speakers": {"plain": {"role": "adaptation", "base": "hibari", "warp": 9}}, "cast": ["plain"]},
-            "warp 9",
-        ),
+        ({"speakers": {"plain": {"role": "guest", "base": "hibari"}}, "cast": ["plain"]}, "Speaker plain.*guest"),
+        ({"speakers": {"plain": {"role": "adaptation", "base": "hibari", "warp": 9}}, "cast": ["plain"]}, "warp 9"),
     ],
 )
 def test_wrong_recipes_are_refused_by_entry(changes, words):

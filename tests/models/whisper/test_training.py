@@ -11,14 +11,7 @@ from lib.models.whisper import model as whisper
 from lib.models.whisper import sizes
 from lib.models.whisper.decoding import beam_search, transcribe
 from lib.models.whisper.model import Encoded, WhisperError
-from lib.models.whisper.states import (
-    EncoderStates,
-    encode_with_gradients,
-    log_weights,
-    mean_states,
-    prepare,
-    stack,
-)
+from lib.models.whisper.states import EncoderStates, encode_with_gradients, log_weights, mean_states, prepare, stack
 from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
 
 

@@ -21,15 +21,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.ids, self.links, self.sources, self.images, self.audio, self.open, self.text = (
-            [],
-            [],
-            [],
-            [],
-            [],
-            [],
-            "",
-        )
+        self.ids, self.links, self.sources, self.images, self.audio, self.open, self.text = ([], [], [], [], [], [], "")
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
