@@ -7,7 +7,6 @@ interval can hold what seeds would change, and its cells show by how much.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +82,9 @@ def coverage(path: Path = REFERENCE, count: int = SIMULATIONS) -> list[dict]:
                     "crossed": crossed,
                     "spread": name,
                     "simulations": count,
-                    "varying_with_one_level": _lone(design),
+                    "varying_with_one_level": [
+                        kind for kind, count in (("seed", design[0]), ("speaker", design[1])) if count == 1
+                    ],
                 }
                 cells.append(facts | simulate(design, spread, crossed, count))
     write_json(path, cells)
@@ -94,11 +95,6 @@ def outside(cells: list[dict]) -> list[dict]:
     """The cells that must keep to `BOUNDS`, every varying factor having two or more levels, and do not."""
     low, high = BOUNDS
     return [cell for cell in cells if not cell["varying_with_one_level"] and not low <= cell["coverage"] <= high]
-
-
-def read(path: Path = REFERENCE) -> list[dict]:
-    """The committed cells."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def markdown(cells: list[dict]) -> str:
@@ -116,10 +112,6 @@ def markdown(cells: list[dict]) -> str:
             )
         lines.append(f"| {' × '.join(map(str, design))} | {' | '.join(shown)} |")
     return "\n".join(lines)
-
-
-def _lone(design: tuple[int, int, int]) -> list[str]:
-    return [name for name, levels in zip(("seed", "speaker"), design, strict=False) if levels == 1]
 
 
 def _main(options: argparse.Namespace) -> None:

@@ -60,15 +60,11 @@ def remove(paths: list[Path], root: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise study.StudyError(f"a run is at work in {root.name}; wait for it, or stop it first") from None
-        _delete(paths)
-
-
-def _delete(paths: list[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _main(options: argparse.Namespace) -> None:

@@ -124,7 +124,7 @@ def report(options: argparse.Namespace) -> None:
     elif part == "reference":
         reference.write(profile)
     elif part == "benchmarks":
-        reference.write_benchmarks()
+        reference.put_into_readme(reference.benchmarks(), reference.SPEED, reference.BENCH_BEGIN, reference.BENCH_END)
     elif part == "examples":
         examples.write()
     else:

@@ -212,8 +212,9 @@ def gain_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
     lines = []
     for scale in SCALES:
         try:
-            lines += [_line(gain.estimate, paper=gain.paper, method=gain.label) | _sizes(gain)
-                      for gain in shares(rows, profile, scale)]  # fmt: skip
+            for gain in shares(rows, profile, scale):
+                lines.append(_line(gain.estimate, paper=gain.paper, method=gain.label))
+                lines[-1] |= {"trained": gain.trained, "generated": gain.generated}
         except (PlotError, StatisticsError) as error:
             lines.append({"paper": scale.paper, "method": str(error)})
     return pd.DataFrame(lines)
@@ -233,7 +234,3 @@ def effect_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
 
 def _line(estimate: Estimate, **names: str) -> dict:
     return names | {"value": estimate.value, "low": estimate.ci_low, "high": estimate.ci_high, "n": estimate.n}
-
-
-def _sizes(gain: Gain) -> dict:
-    return {"trained": gain.trained, "generated": gain.generated}

@@ -9,6 +9,7 @@ from pathlib import Path
 from lib import cli, study
 from lib.files import replace_file
 from lib.study.again import LISTENERS
+from lib.study.claims import load_claims
 from lib.study.listening import answers, plan, stimuli
 from lib.study.listening.make import COMPARED, KINDS, make, protocol
 from lib.study.listening.stimuli import REFERENCE, ListeningError
@@ -72,8 +73,9 @@ def _make(options: argparse.Namespace) -> None:
         test = protocol(paper, profile, there) | given
         test["pairs"] = test["pairs"] if set(test["kinds"]) & set(COMPARED) else []
         systems = list(dict.fromkeys([*test["systems"], *(name for pair in test["pairs"] for name in pair)]))
-        systems, fix = [name for name in systems if name != REFERENCE], "take a run that was committed with its clips"
-        clips = stimuli.kept(root, paper, systems, fix) if root else stimuli.from_profile(profile, paper, systems)
+        systems = [name for name in systems if name != REFERENCE]
+        fix = "take a run that was committed with its clips" if root else f"run profile {profile['name']}"
+        clips = stimuli.kept(root or stimuli.with_recordings(profile, paper), paper, systems, fix)
         facts = {"profile": profile["name"], "paper": paper, "evidence": root and str(root.resolve())}
         home = study.results_root(profile)
         out = options.to or (home.parent if root else home) / "listening" / paper
@@ -108,7 +110,7 @@ def _read(options: argparse.Namespace) -> None:
         print(f"{folder / 'rules.yaml'} was changed after the test was made")
     if heard.rows.empty:
         raise ListeningError(f"no listener of {options.answers} counts: nothing was written")
-    published = _published(key["paper"]) if key["paper"] else {}
+    published = load_claims()["papers"][key["paper"].upper()]["systems"] if key["paper"] else {}
     print()
     cli.print_table(answers.scores(heard.rows, published), f"{heard.listeners} listeners")
     heard.rows.to_csv(folder / "scores.csv", index=False)
@@ -125,12 +127,6 @@ def _read(options: argparse.Namespace) -> None:
         facts |= {"test": key["test"], "rules": rules, "rules_changed": changed}
         study.write_manifest(run, profile, profile[key["paper"]], began, **facts)
         print(f"{run}: {len(heard.rows)} rows; python -m lib claims --profile {profile['name']} judges them")
-
-
-def _published(paper: str) -> dict[str, dict]:
-    from lib.study.claims import load_claims
-
-    return load_claims()["papers"][paper.upper()]["systems"]
 
 
 def _power(options: argparse.Namespace) -> None:

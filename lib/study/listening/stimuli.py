@@ -33,11 +33,6 @@ def from_folder(folder: Path) -> dict[str, dict[str, Path]]:
     return {system: spoken for system, spoken in found.items() if spoken}
 
 
-def from_profile(profile: dict, paper: str, systems: list[str]) -> dict[str, dict[str, Path]]:
-    """What a profile's runs kept of `systems`, with the recordings of the same sentences."""
-    return kept(with_recordings(profile, paper), paper, systems, f"run profile {profile['name']}")
-
-
 def with_recordings(profile: dict, paper: str) -> Path:
     """The profile's results, where the recordings now are beside the speech that runs of a paper kept, if any did."""
     root = study.results_root(profile)

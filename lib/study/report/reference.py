@@ -182,10 +182,10 @@ def _system(entry: dict, metrics: list[str]) -> str:
     return f"| {entry['label']} | {trainable} | {' | '.join(cells)} |"
 
 
-def benchmarks(folder: Path = REFERENCE) -> str:
+def benchmarks() -> str:
     """One table for each bench-<device>.json: what, beside which library, seconds, how many times as fast."""
     tables = []
-    for path in sorted(folder.glob("bench-*.json")):
+    for path in sorted(REFERENCE.glob("bench-*.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))
         lines = [f"Measured on {rows[0]['device']}:", ""]
         lines += ["| what | beside | size | ours, s | theirs, s | ratio | what bounds ours |"]
@@ -256,12 +256,7 @@ def _say_again(page: Path) -> None:
             temporary.write_text(content.replace("</h1>", f"</h1>\n{OLD_RULES}", 1), encoding="utf-8")
 
 
-def today(folder: Path = REFERENCE) -> list[dict]:
+def today() -> list[dict]:
     """The run's claims by today's rules, where they were judged again (`lib.study.again`); else none."""
-    path = folder / JUDGED
+    path = REFERENCE / JUDGED
     return json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else []
-
-
-def write_benchmarks() -> None:
-    """Put the tables of the committed benchmarks into docs/speed.md."""
-    put_into_readme(benchmarks(), SPEED, BENCH_BEGIN, BENCH_END)
