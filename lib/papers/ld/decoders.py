@@ -12,7 +12,7 @@ a speaker says, so that a style can pass through z alone, and to be had of anybo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from lib.files import fingerprint, read_array, write_array
 from lib.metrics import cos
 from lib.models.speaker import SIZE
 from lib.papers.ld.data import SPEAKER, LatentError, Restyled, Sentence, Styled, heard
-from lib.papers.ld.posterior import encode, mel_distance, stretch, training
+from lib.papers.ld.posterior import encode, mel_distance, middle, stretch, training
 from lib.study.protocol import Part
 from lib.study.watch import drawn
 from lib.training import parallel
@@ -36,7 +36,7 @@ OTHER = "other"  # names the speaker whose code is least like joe's
 CODED = 8  # recordings of a speaker that its code is made of
 
 
-class Lesson(NamedTuple):
+class Example(NamedTuple):
     """A wave at the voice's rate, the z `(latent, frames)` to speak it from (None: its own), a condition `(size,)`."""
 
     wave: np.ndarray
@@ -44,23 +44,23 @@ class Lesson(NamedTuple):
     g: Tensor | None = None
 
 
-Draw = Callable[[np.random.Generator, str], Lesson]
+Draw = Callable[[np.random.Generator, str], Example]
 
 
-def restyled(corpus: Restyled, random: np.random.Generator, split: str) -> Lesson:
+def restyled(corpus: Restyled, random: np.random.Generator, split: str) -> Example:
     """A restyled recording, from its own z."""
     sentence, style = _drawn(corpus, random, split)
-    return Lesson(corpus.wave(sentence, style))
+    return Example(corpus.wave(sentence, style))
 
 
-def two_spaces(corpus: Restyled, named: list[str], told: Tensor, random: np.random.Generator, split: str) -> Lesson:
+def two_spaces(corpus: Restyled, named: list[str], told: Tensor, random: np.random.Generator, split: str) -> Example:
     """A restyled recording, from the recording's z and the condition, told `(sentences named, styles, size)`."""
     sentence, style = _drawn(corpus, random, split)
     arrays = corpus.spoken(sentence)
     if len(arrays[f"wave_{style}"]) != len(arrays["wave_recorded"]):
         raise LatentError(f"The style {style} changes the rate, so z cannot be kept: leave it out of data.trained.")
     g = told[named.index(sentence.name), corpus.styles.index(style)]
-    return Lesson(corpus.wave(sentence, style), arrays["z"], g)
+    return Example(corpus.wave(sentence, style), arrays["z"], g)
 
 
 def _drawn(corpus: Restyled, random: np.random.Generator, split: str) -> tuple[Sentence, str]:
@@ -121,7 +121,7 @@ class Voices:
         mean = self.codes[self.named(speaker)].numpy() / SIZE**0.5
         return cos.against(waves, np.tile(mean, (len(waves), 1)), self.device)
 
-    def draw(self, coded: bool, random: np.random.Generator, split: str) -> Lesson:
+    def draw(self, coded: bool, random: np.random.Generator, split: str) -> Example:
         """joe, restyled, or as often a recording of the corpus; coded: with the speaker's code."""
         if random.integers(2):
             every = self.recordings(split)
@@ -129,7 +129,7 @@ class Voices:
             speaker, wave = item.speaker, audio.resample(self.corpus.wave(item), audio.RATE, self.rate)
         else:
             speaker, wave = SPEAKER, restyled(self.own, random, split).wave
-        return Lesson(wave, g=self.codes[speaker] if coded else None)
+        return Example(wave, g=self.codes[speaker] if coded else None)
 
 
 def _code(waves: list[np.ndarray], device: str) -> np.ndarray:
@@ -137,31 +137,37 @@ def _code(waves: list[np.ndarray], device: str) -> np.ndarray:
     return (mean / np.linalg.norm(mean) * SIZE**0.5).astype(np.float32)
 
 
-def decoder_part(study: Styled, draw: Draw, encoder: nn.Module | None, depends: tuple, shape: dict, seed: int) -> Part:
+def decoder_part(study: Styled, draw: Draw, encoder: nn.Module, depends: tuple, shape: dict, seed: int) -> Part:
     """The voice's decoder, trained on by what is drawn.
 
-    encoder: gives z, where lessons have none. depends: what its weights depend on beside the section and the seed.
-    shape: the arguments of `Decoder.trainable`.
+    encoder: gives z, where examples have none; else it also hears what is made, since F0 that is semitones off has no
+    gradient in the spectrum. depends: what the weights depend on beside section and seed. shape: the arguments of
+    `Decoder.trainable`.
     """
     section, voice = study.settings["decoder"], study.vits
     config = training(section, seed, "segment")
 
     def batch_at(step: int, split: str = "train") -> dict[str, Tensor]:
         random = np.random.default_rng([seed, step, 1])
-        lessons = [draw(random, split) for _ in range(config.batch_size)]
-        cut = [stretch(wave, z, 2 * section["segment"], voice.dims.hop, random) for wave, z, _ in lessons]
+        examples = [draw(random, split) for _ in range(config.batch_size)]
+        cut = [stretch(wave, z, 2 * section["segment"], voice.dims.hop, random) for wave, z, _ in examples]
         batch = {"waves": [torch.from_numpy(wave) for wave, _ in cut]}
-        batch |= {"z": [torch.from_numpy(z) for _, z in cut]} if encoder is None else {}
-        batch |= {"g": [lesson.g for lesson in lessons]} if lessons[0].g is not None else {}
+        batch |= {"z": [torch.from_numpy(z) for _, z in cut]} if examples[0].z is not None else {}
+        batch |= {"g": [example.g for example in examples]} if examples[0].g is not None else {}
         return {name: torch.stack(values) for name, values in batch.items()}
 
     def start(decoder: nn.Module):
-        def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            z = batch["z"] if encoder is None else encode(voice, encoder, batch["waves"])
-            told = partial(decoder, g=batch.get("g"))
-            return {"total": mel_distance(voice, told, z, batch["waves"], section["segment"])}
+        def distance(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            z = batch["z"] if "z" in batch else encode(voice, encoder, batch["waves"])
+            z, given = middle(voice, z, batch["waves"], section["segment"])
+            made = decoder(z, None, batch.get("g"))
+            mel = mel_distance(voice, made, given)
+            if "z" not in batch:
+                return {"total": mel}
+            latent = nn.functional.l1_loss(*(encode(voice, encoder, wave) for wave in (made, given)))
+            return {"mel": mel, "latent": latent, "total": mel + latent}
 
-        return batch_at, lambda batch: parallel.mean(spectral, batch, torch.ones(len(batch["waves"])))
+        return batch_at, lambda batch: parallel.mean(distance, batch, torch.ones(len(batch["waves"])))
 
     def build() -> nn.Module:
         return voice.decoder.trainable(**shape)

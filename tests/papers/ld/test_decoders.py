@@ -86,21 +86,23 @@ def test_systems_with_a_told_decoder_are_measured_like_all_others(prepared, syst
 
 def test_a_style_is_taught_from_the_recordings_own_z_with_its_timing(prepared):
     corpus, named = prepared.corpus, [s.name for s in prepared.paired]
-    lesson = two_spaces(corpus, named, prepared.conditions, np.random.default_rng(0), "train")
+    example = two_spaces(corpus, named, prepared.conditions, np.random.default_rng(0), "train")
     same = restyled(corpus, np.random.default_rng(0), "train")
     sentence, style = next(
         (s, k) for s in corpus.sentences("train") for k in corpus.styles if np.array_equal(corpus.wave(s, k), same.wave)
     )
-    assert np.array_equal(lesson.wave, same.wave) and np.array_equal(lesson.z, corpus.spoken(sentence)["z"])
-    assert torch.equal(lesson.g, prepared.conditions[named.index(sentence.name), corpus.styles.index(style)])
-    assert len(lesson.wave) == lesson.z.shape[1] * prepared.vits.dims.hop
+    assert np.array_equal(example.wave, same.wave) and np.array_equal(example.z, corpus.spoken(sentence)["z"])
+    assert torch.equal(example.g, prepared.conditions[named.index(sentence.name), corpus.styles.index(style)])
+    assert len(example.wave) == example.z.shape[1] * prepared.vits.dims.hop
 
 
 def test_one_code_is_for_all_that_a_speaker_says(prepared, smoke_corpus):
-    voices, lessons = prepared.voices, []
+    voices, examples = prepared.voices, []
     for seed in range(12):
-        lessons.append(voices.draw(True, np.random.default_rng(seed), "train"))
-    assert {tuple(lesson.g.tolist()) for lesson in lessons} <= {tuple(code.tolist()) for code in voices.codes.values()}
+        examples.append(voices.draw(True, np.random.default_rng(seed), "train"))
+    assert {tuple(example.g.tolist()) for example in examples} <= {
+        tuple(code.tolist()) for code in voices.codes.values()
+    }
     assert not any(name.startswith("new_") for name in voices.codes)
     other = voices.named("other")
     assert other != "joe" and torch.equal(voices.code("other")[0], voices.codes[other])
