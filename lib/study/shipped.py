@@ -24,7 +24,7 @@ from lib.study.claim_compare import select
 from lib.study.profile import StudyError
 from lib.study.provenance import git_state
 from lib.study.rows import read_rows
-from lib.training.weights import WeightsError, is_kept, load_weights
+from lib.training.weights import WeightsError, is_kept, load_weights, metadata
 
 Study = Any  # lib.study.protocol.Study, which imports this module
 WEIGHTS = DATA / "weights"
@@ -91,6 +91,7 @@ def read_card(path: Path) -> dict:
 def take(study: Study, part: str, source: Path, path: Path) -> Path:
     """Put a shipped part where a study looks for a trained one, bit for bit, the card as its facts; returns `path`.
 
+    One that was trained there goes into the folder `trained` beside it.
     Raises WeightsError for a file that cannot be used, or not by this profile, with what mends it.
     """
     card = read_card(source)
@@ -102,6 +103,10 @@ def take(study: Study, part: str, source: Path, path: Path) -> Path:
             load_weights(made.saved(made.build()), source)
         except WeightsError:
             raise WeightsError(f"{source.name} is of another architecture than {part} here: {_mend(study)}") from None
+        if metadata(path).get("fingerprint", MARK) != MARK:
+            (path.parent / "trained").mkdir(exist_ok=True)
+            for each in path.parent.glob(f"{path.stem}.*"):
+                each.replace(path.parent / "trained" / each.name)
         write_json(facts, card | {"fingerprint": told(source)})
         with replace_file(path) as temporary:
             temporary.write_bytes(source.read_bytes())

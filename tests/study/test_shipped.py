@@ -110,7 +110,12 @@ def test_from_scratch_trains_what_is_shipped_and_what_is_trained(taking, monkeyp
         door.main(["train", "sp", "dense", "--from-scratch", "--device", "cpu"])
         assert made.checkpoint(DENSE, 0).stat().st_mtime_ns > began
     assert made.start_of(DENSE, 0) == made.mark(made.part(DENSE, 0))
-    assert str(made.checkpoint(DENSE, 0)) in capsys.readouterr().out
+    path = made.checkpoint(DENSE, 0)
+    content = path.read_bytes()
+    assert str(path) in capsys.readouterr().out
+    made.settings["start"] = "shipped"
+    made.train(DENSE, 0)
+    assert path.read_bytes() != content == (path.parent / "trained" / path.name).read_bytes()  # nothing is lost
 
 
 def test_where_every_system_starts_from_random_weights_the_dense_model_is_the_baseline(tmp_path, monkeypatch):
