@@ -105,7 +105,7 @@ def take(study: Study, part: str, source: Path, path: Path) -> Path:
             raise WeightsError(f"{source.name} is of another architecture than {part} here: {_mend(study)}") from None
         if metadata(path).get("fingerprint", MARK) != MARK:
             (path.parent / "trained").mkdir(exist_ok=True)
-            for each in path.parent.glob(f"{path.stem}.*"):
+            for each in filter(Path.is_file, (path, facts)):
                 each.replace(path.parent / "trained" / each.name)
         write_json(facts, card | {"fingerprint": told(source)})
         with replace_file(path) as temporary:
