@@ -111,7 +111,12 @@ def main(arguments: list[str] | None = None) -> None:
     door.add_argument("verb", choices=VERBS, metavar="VERB", help=argparse.SUPPRESS)
     name = door.parse_args(arguments[:1]).verb
     with cli.told():
-        verb(name).work(parser(name).parse_args(arguments[1:]))
+        options = parser(name).parse_args(arguments[1:])
+        if "threads" in options:
+            import torch
+
+            torch.set_num_threads(options.threads)
+        verb(name).work(options)
 
 
 if __name__ == "__main__":

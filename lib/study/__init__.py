@@ -1,5 +1,7 @@
 """The study around the papers: profiles, result rows, intervals, verdicts, figures, listening and the report."""
 
+# ruff: noqa: F401
+
 from lib.study.profile import (
     PER_RUN,
     PROFILES,
@@ -23,25 +25,3 @@ from lib.study.rows import (
     write_manifest,
     write_rows,
 )
-
-__all__ = [
-    "PER_RUN",
-    "PROFILES",
-    "StudyError",
-    "expected_runs",
-    "load_profile",
-    "merge",
-    "paper_settings",
-    "profile_hash",
-    "results_root",
-    "COLUMNS",
-    "FACTORS",
-    "TYPES",
-    "check_shared",
-    "manifest_path",
-    "read_manifests",
-    "read_rows",
-    "status",
-    "write_manifest",
-    "write_rows",
-]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    threads(options)
     profile = load_profile(options.profile)
     if options.paper == "corpus":
         print(write_corpus(profile, options.threads))
@@ -41,7 +40,6 @@ def prepare(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     from lib.training import parallel
 
-    threads(options)
     with parallel.joined(options.device) as device:
         bench, name = chosen(options, device)
         with parallel.in_turn():
@@ -56,7 +54,6 @@ def train(options: argparse.Namespace) -> None:
 def rates(options: argparse.Namespace) -> None:
     from lib.study.rates import advice, tried
 
-    threads(options)
     bench, lines = paper(options.paper).room("study").Study(load_profile(options.profile), options.device), []
     bench.ready()
     for line in tried(bench, options.systems, tuple(options.times), options.steps, options.seed):
@@ -66,7 +63,6 @@ def rates(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    threads(options)
     bench, name = chosen(options, options.device)
     if name is None:
         bench.ensure()
@@ -129,12 +125,6 @@ def report(options: argparse.Namespace) -> None:
         examples.write()
     else:
         print(index.write_report(profile, part.upper() if part else None))
-
-
-def threads(options: argparse.Namespace) -> None:
-    import torch
-
-    torch.set_num_threads(options.threads)
 
 
 def chosen(options: argparse.Namespace, device: str) -> tuple[Study, str | None]:

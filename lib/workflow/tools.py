@@ -84,12 +84,9 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def words(options: argparse.Namespace) -> None:
-    import torch
-
     from lib.papers.ld.words import words
     from lib.study.protocol import resolve_device
 
-    torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     lines = words(options.profile, options.choices, options.steps, options.sampling, device)
     cli.print_table(lines, "CER of sampled latents, without a condition")

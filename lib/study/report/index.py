@@ -178,15 +178,7 @@ def _amendments(name: str, written: dict) -> list[dict]:
 
 def _environment() -> jinja2.Environment:
     environment = page.environment()
-    environment.filters |= {
-        "number": number,
-        "significant": significant,
-        "given": given,
-        "prose": prose,
-        "count": count,
-        "duration": duration,
-        "cost": cost,
-    }
+    environment.filters |= {f.__name__: f for f in (number, significant, given, prose, count, duration, cost)}
     return environment
 
 

@@ -54,16 +54,9 @@ def mcd_pymcd(speech: Speech, device: str) -> Comparison:
 
     packages = ("pymcd", "pyworld", "pysptk", "fastdtw")
     names = ("MCD along the DTW path", "pymcd", speech.describe("pairs"), packages)
-    return Comparison(
-        *names,
-        ours,
-        theirs,
-        difference,
-        0.3,
-        "(1 - correlation)",
-        Bound("WORLD's envelopes", lambda: map_in_threads(mcd.mel_cepstra, speech.heard + speech.waves)),
-        share=few.seconds / speech.seconds,
-    )
+    bound = Bound("WORLD's envelopes", lambda: map_in_threads(mcd.mel_cepstra, speech.heard + speech.waves))
+    unit, share = "(1 - correlation)", few.seconds / speech.seconds
+    return Comparison(*names, ours, theirs, difference, 0.3, unit, bound, share=share)
 
 
 def mcd_librosa(speech: Speech, device: str) -> Comparison:
@@ -73,16 +66,11 @@ def mcd_librosa(speech: Speech, device: str) -> Comparison:
         return np.array([librosa_mcd(librosa_cepstra(a), librosa_cepstra(b))[0] for a, b in speech.pairs])
 
     def ours() -> np.ndarray:
-        return filterbank_mcd.score(speech.heard, speech.waves, device=device, batch_size=batch_of(device))[
-            "mcd_filterbank"
-        ]
+        batch = batch_of(device)
+        return filterbank_mcd.score(speech.heard, speech.waves, device=device, batch_size=batch)["mcd_filterbank"]
 
-    names = (
-        "MCD by a filter bank along the DTW path",
-        "librosa's STFT, mel and DTW",
-        speech.describe("pairs"),
-        ("librosa", "numba"),
-    )
+    what, packages = "MCD by a filter bank along the DTW path", ("librosa", "numba")
+    names = (what, "librosa's STFT, mel and DTW", speech.describe("pairs"), packages)
     return Comparison(*names, ours, theirs, lambda a, b: largest([a], [b]), 0.01, "dB", _cepstra(speech, device))
 
 
