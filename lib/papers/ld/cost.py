@@ -8,7 +8,7 @@ from torch import Tensor
 from lib.methods.latent_diffusion import PROCESSES, LatentDiffusion
 from lib.models.denoiser import DenoiserDims
 from lib.models.vits import model as vits
-from lib.papers.ld.posterior import encode, mel_distance, middle, training
+from lib.papers.ld.posterior import encode, mel_distance, training
 from lib.papers.ld.systems import POSTERIOR, Systems
 from lib.study.cost import Stage, kinds
 
@@ -28,8 +28,8 @@ def stages(profile: dict) -> Iterator[Stage]:
 
         def loss() -> Tensor:
             likelihood = vits.inversion_loss(voice, model, z, lengths, waves)
-            found, given = middle(voice, encode(voice, model, restyled), restyled, own["segment"])
-            return likelihood + mel_distance(voice, voice.decoder(found, None), given)
+            found = encode(voice, model, restyled)
+            return likelihood + mel_distance(voice, voice.decoder, found, restyled, own["segment"])
 
         return model, loss
 

@@ -12,7 +12,7 @@ a speaker says, so that a style can pass through z alone, and to be had of anybo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from lib.files import fingerprint, read_array, write_array
 from lib.metrics import cos
 from lib.models.speaker import SIZE
 from lib.papers.ld.data import SPEAKER, LatentError, Restyled, Sentence, Styled, heard
-from lib.papers.ld.posterior import encode, mel_distance, middle, stretch, training
+from lib.papers.ld.posterior import encode, mel_distance, stretch, training
 from lib.study.protocol import Part
 from lib.study.watch import drawn
 from lib.training import parallel
@@ -137,12 +137,11 @@ def _code(waves: list[np.ndarray], device: str) -> np.ndarray:
     return (mean / np.linalg.norm(mean) * SIZE**0.5).astype(np.float32)
 
 
-def decoder_part(study: Styled, draw: Draw, encoder: nn.Module, depends: tuple, shape: dict, seed: int) -> Part:
+def decoder_part(study: Styled, draw: Draw, encoder: nn.Module | None, depends: tuple, shape: dict, seed: int) -> Part:
     """The voice's decoder, trained on by what is drawn.
 
-    encoder: gives z, where examples have none; else it also hears what is made, since F0 that is semitones off has no
-    gradient in the spectrum. depends: what the weights depend on beside section and seed. shape: the arguments of
-    `Decoder.trainable`.
+    encoder: gives z, where examples have none. depends: what its weights depend on beside the section and the seed.
+    shape: the arguments of `Decoder.trainable`.
     """
     section, voice = study.settings["decoder"], study.vits
     config = training(section, seed, "segment")
@@ -152,22 +151,17 @@ def decoder_part(study: Styled, draw: Draw, encoder: nn.Module, depends: tuple, 
         examples = [draw(random, split) for _ in range(config.batch_size)]
         cut = [stretch(wave, z, 2 * section["segment"], voice.dims.hop, random) for wave, z, _ in examples]
         batch = {"waves": [torch.from_numpy(wave) for wave, _ in cut]}
-        batch |= {"z": [torch.from_numpy(z) for _, z in cut]} if examples[0].z is not None else {}
+        batch |= {"z": [torch.from_numpy(z) for _, z in cut]} if encoder is None else {}
         batch |= {"g": [example.g for example in examples]} if examples[0].g is not None else {}
         return {name: torch.stack(values) for name, values in batch.items()}
 
     def start(decoder: nn.Module):
-        def distance(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            z = batch["z"] if "z" in batch else encode(voice, encoder, batch["waves"])
-            z, given = middle(voice, z, batch["waves"], section["segment"])
-            made = decoder(z, None, batch.get("g"))
-            mel = mel_distance(voice, made, given)
-            if "z" not in batch:
-                return {"total": mel}
-            latent = nn.functional.l1_loss(*(encode(voice, encoder, wave) for wave in (made, given)))
-            return {"mel": mel, "latent": latent, "total": mel + latent}
+        def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            z = batch["z"] if encoder is None else encode(voice, encoder, batch["waves"])
+            told = partial(decoder, g=batch.get("g"))
+            return {"total": mel_distance(voice, told, z, batch["waves"], section["segment"])}
 
-        return batch_at, lambda batch: parallel.mean(distance, batch, torch.ones(len(batch["waves"])))
+        return batch_at, lambda batch: parallel.mean(spectral, batch, torch.ones(len(batch["waves"])))
 
     def build() -> nn.Module:
         return voice.decoder.trainable(**shape)

@@ -5,6 +5,8 @@ between a restyled recording and what the frozen decoder makes of its encoded z,
 posterior's mean.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -49,21 +51,16 @@ def encode(voice: Vits, encoder: PosteriorEncoder, waves: Tensor) -> Tensor:
     return encoder(magnitudes, frames)[0]
 
 
-def middle(voice: Vits, z: Tensor, waves: Tensor, segment: int) -> tuple[Tensor, Tensor]:
-    """The middle `segment` frames of z `(batch, latent, frames)` and of waves `(batch, samples)`."""
-    start, hop = (z.shape[2] - segment) // 2, voice.dims.hop
-    return z[:, :, start : start + segment], waves[:, start * hop : (start + segment) * hop]
-
-
-def mel_distance(voice: Vits, made: Tensor, given: Tensor) -> Tensor:
-    """Spectral distance of two batches of waves `(batch, samples)`.
+def mel_distance(voice: Vits, decoder: Callable[..., Tensor], z: Tensor, waves: Tensor, segment: int) -> Tensor:
+    """Spectral distance of waves `(batch, samples)` and what the decoder makes of the middle `segment` frames of z.
 
     L1 of log-mels plus L1 of log-magnitudes below 2 kHz, where harmonics show F0 as the mel filters do not.
     """
-    low = [
-        vits.spectrogram(w, voice.dims.hop)[:, : round(LOW * vits.WINDOW / voice.dims.rate)].log()
-        for w in (made, given)
-    ]
+    start = (z.shape[2] - segment) // 2
+    hop = voice.dims.hop
+    made = decoder(z[:, :, start : start + segment], None)
+    given = waves[:, start * hop : (start + segment) * hop]
+    low = [vits.spectrogram(w, hop)[:, : round(LOW * vits.WINDOW / voice.dims.rate)].log() for w in (made, given)]
     return nn.functional.l1_loss(log_mel(made, voice), log_mel(given, voice)) + nn.functional.l1_loss(*low)
 
 
@@ -92,8 +89,8 @@ def encoder_part(study: Styled) -> Part:
             return {"latent": vits.inversion_loss(voice, encoder, batch["z"], frames, batch["waves"])}
 
         def spectral(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            z, given = middle(voice, encode(voice, encoder, batch["styled"]), batch["styled"], section["segment"])
-            return {"mel": mel_distance(voice, voice.decoder(z, None), given)}
+            z = encode(voice, encoder, batch["styled"])
+            return {"mel": mel_distance(voice, voice.decoder, z, batch["styled"], section["segment"])}
 
         def losses(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             own = {name: batch[name] for name in ("z", "waves")}

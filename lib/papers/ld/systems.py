@@ -189,11 +189,11 @@ class Systems(Styled):
         return keep_content(self.projection.to(z.device), z_text, z)
 
     def _decoder_part(self, name: str, seed: int) -> Part:
-        encoder = file_hash(self.train(POSTERIOR, 0))
         if name == DECODERS["style"]:
             draw = partial(two_spaces, self.corpus, [s.name for s in self.paired], self.conditions)
-            depends = encoder, self.clap_hash, name
-            return decoder_part(self, draw, self.encoder, depends, {"condition": self.clap.size, "film": True}, seed)
+            depends = self.corpus.hash, self.clap_hash, name
+            return decoder_part(self, draw, None, depends, {"condition": self.clap.size, "film": True}, seed)
+        encoder = file_hash(self.train(POSTERIOR, 0))
         if name == DECODERS["trainable"]:
             return decoder_part(self, partial(restyled, self.corpus), self.encoder, (encoder,), {}, seed)
         coded = name == DECODERS["speaker"]

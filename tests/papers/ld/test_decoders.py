@@ -97,12 +97,9 @@ def test_a_style_is_taught_from_the_recordings_own_z_with_its_timing(prepared):
 
 
 def test_one_code_is_for_all_that_a_speaker_says(prepared, smoke_corpus):
-    voices, examples = prepared.voices, []
-    for seed in range(12):
-        examples.append(voices.draw(True, np.random.default_rng(seed), "train"))
-    assert {tuple(example.g.tolist()) for example in examples} <= {
-        tuple(code.tolist()) for code in voices.codes.values()
-    }
+    voices = prepared.voices
+    told = [voices.draw(True, np.random.default_rng(seed), "train").g for seed in range(12)]
+    assert {tuple(g.tolist()) for g in told} <= {tuple(code.tolist()) for code in voices.codes.values()}
     assert not any(name.startswith("new_") for name in voices.codes)
     other = voices.named("other")
     assert other != "joe" and torch.equal(voices.code("other")[0], voices.codes[other])
