@@ -91,20 +91,13 @@ def write_claims(profile: dict) -> list[dict]:
 
 def summary(records: list[dict]) -> list[dict]:
     """The records shortened to a line each, for the terminal."""
-    return [
-        {
-            "id": record["id"],
-            "verdict": record["verdict"],
-            "value": number(record["value"]),
-            "interval": f"[{number(record['ci_low'])}, {number(record['ci_high'])}]"
-            if record["ci_low"] is not None
-            else "",
-            "unit": record["unit"],
-            "n": record["n"],
-            "reason": record["reason"],
-        }
-        for record in records
-    ]
+    lines = []
+    for each in records:
+        low, high = each["ci_low"], each["ci_high"]
+        lines.append({"id": each["id"], "verdict": each["verdict"], "value": number(each["value"])})
+        lines[-1]["interval"] = "" if low is None else f"[{number(low)}, {number(high)}]"
+        lines[-1] |= {key: each[key] for key in ("unit", "n", "reason")}
+    return lines
 
 
 def interval_options(profile: dict) -> dict:

@@ -42,17 +42,10 @@ def estimate(profile: dict, device: str, tell: Callable[[str], None] = lambda li
         tell(f"timing {stage.paper} {stage.name}")
         seconds = seconds_per_step(stage, device)
         config = stage.config
-        entries.append(
-            {
-                "paper": stage.paper,
-                "stage": stage.name,
-                "trainings": stage.trainings,
-                "steps": config.steps,
-                "batch": config.batch_size * config.accumulate,
-                "s_per_step": float(f"{seconds:.3g}"),
-                "hours": float(f"{seconds * config.steps * stage.trainings / 3600:.3g}"),
-            }
-        )
+        hours = seconds * config.steps * stage.trainings / 3600
+        entries.append({"paper": stage.paper, "stage": stage.name, "trainings": stage.trainings, "steps": config.steps})
+        entries[-1] |= {"batch": config.batch_size * config.accumulate}
+        entries[-1] |= {"s_per_step": float(f"{seconds:.3g}"), "hours": float(f"{hours:.3g}")}
     return entries
 
 
