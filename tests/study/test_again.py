@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from lib.study import StudyError, again
+from lib.study import StudyError, again, columns
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.report.index import write_report
 from lib.study.report.reference import REFERENCE
