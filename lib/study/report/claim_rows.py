@@ -2,6 +2,7 @@
 <paper>-gates.csv.
 """
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -39,9 +40,9 @@ def there(claims: list[dict], root: Path) -> dict[str, dict]:
 
 
 def _save(table: pd.DataFrame, path: Path) -> None:
-    packing = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
-    with replace_file(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", compression=packing)
+    written = table.to_csv(index=False, float_format="%.6g").encode()
+    with replace_file(path) as temporary:  # a packed file has neither time nor name in it: same rows, same file
+        temporary.write_bytes(gzip.compress(written, mtime=0) if path.suffix == ".gz" else written)
 
 
 def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed: bool = False) -> None:

@@ -52,7 +52,15 @@ def claim_parts(record: dict) -> dict:
         "needed": [line for part in record["parts"] if part["primary"] for line in [told(part)] if line],
         "amended": record.get("amended"),
         "strip": strip(record, (record["published"] or {}).get("value"), record["parts"][0]),
+        "against": against(record),
     }
+
+
+def against(record: dict) -> dict | None:
+    """The first deciding part with the record's verdict, where the part that gives the claim its number has another."""
+    if record["verdict"] in ("reproduced", "not tested", record["parts"][0]["verdict"]):
+        return None
+    return next((p for p in record["parts"] if p["primary"] and p["verdict"] == record["verdict"]), None)
 
 
 def strip(numbers: dict, published: float | None, part: dict) -> dict | None:

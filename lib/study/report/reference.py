@@ -25,6 +25,7 @@ from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import papers
 from lib.study.report import clips
+from lib.study.report.evidence import against
 from lib.study.report.index import write_report
 from lib.study.report.verdict_figure import verdicts
 from lib.study.units import METRICS, short
@@ -169,7 +170,9 @@ def _measured(record: dict) -> tuple[str, str, str]:
     """What we have, its interval and the verdict."""
     interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
     ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
-    return ours, interval, record["verdict"]
+    other = against(record)
+    told = "" if other is None else f" for {other['name']} ({other['value']:.2f})"
+    return ours, interval, f"{record['verdict']}{told}"
 
 
 def _system(entry: dict, metrics: list[str]) -> str:

@@ -60,3 +60,13 @@ def test_the_rows_that_gates_read_are_kept_with_their_paper(tmp_path):
     kept = pd.read_csv(tmp_path / "evidence" / "HT-gates.csv")
     assert set(kept["paper"]) == {"HT"} and set(kept["part"]) == {"helps"}
     assert not (tmp_path / "evidence" / "HA-gates.csv").exists()
+
+
+def test_packed_tables_of_the_same_rows_are_the_same_bytes(tmp_path):
+    claims = [{"id": "HT1", "paper": "HT", "parts": [PART]}]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        claim_rows.write(claims, rows(), tmp_path / folder, packed=True)
+    one, two = (tmp_path / folder / "evidence" / "HT1.csv.gz" for folder in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert len(pd.read_csv(one)) == 3

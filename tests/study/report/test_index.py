@@ -12,6 +12,7 @@ from lib import study
 from lib.study import claims
 from lib.study.report import evidence
 from lib.study.report import index as report
+from lib.study.report.reference import REFERENCE
 
 VOID = {"meta", "link", "img", "br", "line", "ellipse", "hr", "input"}
 
@@ -125,6 +126,14 @@ def test_strips_show_each_seed_and_each_speaker_of_the_first_part_where_there_ar
     assert strip.count('class="seed"') == 4 and strip.count('class="speaker"') == 6
     marks = evidence.strip({"threshold": 0.0, "ci_low": 1.0, "ci_high": 3.0, "value": 2.0}, None, {})
     assert marks == {"threshold": 6, "low": 35.33, "high": 94, "value": 64.67, "seeds": [], "speakers": []}
+
+
+def test_a_verdict_that_another_part_decided_names_that_part_beside_the_claims_number():
+    records = {r["id"]: r for r in json.loads((REFERENCE / "nonnative" / "claims.json").read_text())}
+    assert evidence.against(records["HA1"])["name"] == "whole column spaces, decoder W1 against encoder W1"
+    assert evidence.against(records["HA2"]) is None and evidence.against(records["HA7"]) is None
+    page = (REFERENCE / "nonnative" / "index.html").read_text()
+    assert "<strong>Not reproduced for:</strong> whole column spaces, decoder W1 against encoder W1" in page
 
 
 def test_images_have_alternatives_and_players_names(page):
