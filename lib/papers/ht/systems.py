@@ -37,7 +37,11 @@ from lib.training.weights import load_weights
 BACKBONE = "backbone"  # the common start
 GENERATED = "generated_parameters"  # no model: what the hypernetworks generate
 OTHER = "other_corpus"  # the run on a real voice, which is in no profile's list: its recordings may not be there
-ALTERNATIVES = {"concatenation": ConcatenationAdapters, "layer_norm": ConditionalLayerNorm, "prefix": PrefixTuning}
+ALTERNATIVES = {
+    "concatenation": ConcatenationAdapters,
+    "layer_norm": ConditionalLayerNorm,
+    "prefix": PrefixTuning,
+}
 WHERE = {"lora": "ed", "prefix": "ed", "layer_norm": "d"}  # modules that a method can change; others change all
 METHODS = ("hypernetwork", "adapter", *ALTERNATIVES, "lora", "finetune")  # that are trained
 RECORDED = ("recording", "vocoded_recording")  # methods that read the recording of a sentence and can say no other
