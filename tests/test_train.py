@@ -44,6 +44,44 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path):
     assert run(tmp_path / "cut", CONFIG) == whole
 
 
+def test_the_average_of_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    config = replace(CONFIG, average=0.9)
+    whole = run(tmp_path / "whole", config)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", config, stop_at=2 * 37)
+    assert run(tmp_path / "cut", config) == whole != run(tmp_path / "plain", CONFIG)
+
+
+def test_the_average_is_what_is_watched_and_kept_and_training_goes_on_from_its_own_weights(tmp_path):
+    """Against the recursion written out: m = d m + (1 - d) w after each step, from the weights at the start."""
+    x, trained, watched = torch.linspace(-1, 1, 8).reshape(8, 1), [], []
+    for decay in (0.0, 0.75):
+        seed_everything(0)
+        model = nn.Linear(1, 1, bias=False)
+        expected = [model.weight.item()]
+        config = TrainConfig(steps=12, batch_size=8, learning_rate=0.1, average=decay)
+
+        def see(step: int, model=model) -> dict[str, float]:
+            return {"weight": model.weight.item()}
+
+        history = fit(
+            model, lambda batch, m=model: {"total": (m(batch) - 2 * batch).square().mean()}, lambda step: x, config,
+            tmp_path / f"{decay}.pt", "", watch=see,
+        )  # fmt: skip
+        trained.append([record["weight"] for record in history])
+        watched.append(model.weight.item())
+    for weight in trained[0]:
+        expected.append(0.75 * expected[-1] + 0.25 * weight)
+    assert trained[1] == pytest.approx(expected[1:], rel=1e-5)
+    assert watched == pytest.approx([trained[0][-1], expected[-1]], rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
+def test_a_decay_outside_zero_to_one_is_refused(decay):
+    with pytest.raises(ValueError, match="average: .* 0 or more, and less than 1"):
+        replace(CONFIG, average=decay)
+
+
 def trained_from(gradient: float | None, resume_path) -> torch.Tensor:
     """The weights of a linear layer after three steps, its gradients filled with a number before."""
     seed_everything(0)

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from lib.files import replace_file
 from lib.training import parallel
+from lib.training.average import Average
 from lib.training.loading import Meter, loaded
 from lib.training.weights import saved_state
 
@@ -49,14 +50,18 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
     accumulate: int = 1  # micro-batches per step
+    average: float = 0.0  # decay of the weights' moving average, which is then what is watched and kept; 0: none
     precision: str = "float32"  # "float32" or "bfloat16" (see `autocast`)
     checkpoint_every: int = 200  # steps
     seed: int = 0
     compile: bool = False  # torch.compile; pays on a GPU and over thousands of steps, and changes the last digits
 
     def __post_init__(self):
-        if not self.compile:  # then not among vars(), of which the fingerprints of finished trainings are made
-            del self.__dict__["compile"]
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: {self.average} is no decay of an average: give 0 or more, and less than 1")
+        for later in ("average", "compile"):
+            if not getattr(self, later):  # then not among vars(), of which the fingerprints of trainings are made
+                del self.__dict__[later]
 
     @classmethod
     def from_dict(cls, values: dict, **fixed) -> "TrainConfig":
@@ -164,8 +169,9 @@ def fit(
     )
     optimiser.zero_grad(set_to_none=True)  # of whatever was done with the model before
     seed_everything(config.seed)
-    start, earlier, spent = _resume(resume_path, fingerprint, model, optimiser, device)
+    start, earlier, spent, averaged = _resume(resume_path, fingerprint, model, optimiser, device)
     objective, history, meter = _objective(model, loss, config, device), History(earlier), Meter(device)
+    average = Average(trainable, config.average, averaged)
     log_every = max(1, config.steps // records)
     began = time.monotonic() - spent
     batches = loaded(batch_at, range(start * config.accumulate, config.steps * config.accumulate), device)
@@ -184,13 +190,16 @@ def fit(
         torch.nn.utils.clip_grad_norm_(trainable, config.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        average.update()
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
             seen = record(step + 1, losses, config.rate(step), time.monotonic() - began, label)
-            history.append(seen | watch(step + 1))
+            with average.in_place():
+                history.append(seen | watch(step + 1))
             meter.read()
         if (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps and parallel.first():
-            state = {"model": saved_state(model), "optimiser": optimiser.state_dict()}
+            state = {"model": saved_state(model), "optimiser": optimiser.state_dict(), "average": average.weights}
             save_checkpoint(resume_path, fingerprint, step + 1, history, time.monotonic() - began, state)
+    average.keep()
     history.speed = {"steps_per_second": config.steps / max(time.monotonic() - began, 1e-9), **meter.facts()}
     return history
 
@@ -256,13 +265,13 @@ def save_checkpoint(
         torch.save(known | state, temporary)
 
 
-def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int, list[dict], float]:
+def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int, list[dict], float, list[Tensor]]:
     state = read_checkpoint(path, fingerprint)
     start = state["step"] if state else 0
     if start != parallel.agree(start):
         raise parallel.ParallelError(f"{path.name} is not the same for all processes: keep results in a shared folder.")
     if state is None:
-        return 0, [], 0.0
+        return 0, [], 0.0, []
     model.load_state_dict({k: v.to(device) for k, v in state["model"].items()}, strict=False)
     optimiser.load_state_dict(state["optimiser"])
     torch.set_rng_state(state["rng"])
@@ -270,7 +279,7 @@ def _resume(path: Path, fingerprint: str, model, optimiser, device) -> tuple[int
         torch.cuda.set_rng_state(state["cuda_rng"][0])  # all processes draw the same numbers as the first
     elif state["cuda_rng"]:
         torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
-    return start, state["history"], state["seconds"]
+    return start, state["history"], state["seconds"], [weight.to(device) for weight in state.get("average", [])]
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> dict | None:

@@ -132,7 +132,8 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
         "# The reference run",
         "",
         f"Profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
-        f"{' and '.join(facts['vocoder']) or 'no'} vocoder, commits {commits}, data {', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
+        f"{' and '.join(facts['vocoder']) or 'no'} vocoder, commits {commits}, data "
+        f"{', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
         "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
         "",
         *([CLIPS.format(facts["clips"]), ""] if facts.get("clips") else []),
