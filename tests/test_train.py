@@ -53,13 +53,13 @@ def test_the_average_of_an_interrupted_run_goes_on_where_it_was(tmp_path):
 
 
 def test_the_average_is_what_is_watched_and_kept_and_training_goes_on_from_its_own_weights(tmp_path):
-    """Against the recursion written out: m = d m + (1 - d) w after each step, from the weights at the start."""
+    """Against the recursion written out: m = d m + (1 - d) w after step n, d = min(decay, (1 + n) / (10 + n))."""
     x, trained, watched = torch.linspace(-1, 1, 8).reshape(8, 1), [], []
-    for decay in (0.0, 0.75):
+    for decay in (0.0, 0.5):
         seed_everything(0)
         model = nn.Linear(1, 1, bias=False)
         expected = [model.weight.item()]
-        config = TrainConfig(steps=12, batch_size=8, learning_rate=0.1, average=decay)
+        config = TrainConfig(steps=20, batch_size=8, learning_rate=0.1, average=decay)
 
         def see(step: int, model=model) -> dict[str, float]:
             return {"weight": model.weight.item()}
@@ -70,8 +70,9 @@ def test_the_average_is_what_is_watched_and_kept_and_training_goes_on_from_its_o
         )  # fmt: skip
         trained.append([record["weight"] for record in history])
         watched.append(model.weight.item())
-    for weight in trained[0]:
-        expected.append(0.75 * expected[-1] + 0.25 * weight)
+    for n, weight in enumerate(trained[0], start=1):
+        d = min(0.5, (1 + n) / (10 + n))
+        expected.append(d * expected[-1] + (1 - d) * weight)
     assert trained[1] == pytest.approx(expected[1:], rel=1e-5)
     assert watched == pytest.approx([trained[0][-1], expected[-1]], rel=1e-5)
 

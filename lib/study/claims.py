@@ -1,5 +1,6 @@
 """Pre-registered claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -147,12 +148,8 @@ class Bench:
 
     def judge(self, claim: dict) -> dict:
         """The record of one claim."""
-        parts, absent, shut = self.measured(claim), _absent(claim["needs"], self.rows[claim["paper"]]), self.shut(claim)
-        primary = [part for part in parts if counts(part)]
-        family = sum(part.estimate is not None and not part.floored for part in primary) or 1
-        for part in parts:
-            judge_part(part, self.options["level"], family, claim.get("training", True))
-        verdict, reason = combine(primary, absent)
+        parts, verdict, reason = self.verdict(claim, self.rows[claim["paper"]])
+        shut = self.shut(claim)
         if "unasked" in claim:
             verdict, reason = "not tested", f"not asked of this speech: {claim['unasked']}"
         elif not self.judges:
@@ -166,6 +163,15 @@ class Bench:
                 part.verdict = "not tested"
         return self._record(claim, parts, verdict, reason, shut)
 
+    def verdict(self, claim: dict, rows: pd.DataFrame) -> tuple[list[Part], str, str]:
+        """A claim's parts, its verdict on the rows of its paper and the reason, whatever the gates say."""
+        parts, absent = self.measured(claim, rows), _absent(claim["needs"], rows)
+        primary = [part for part in parts if counts(part)]
+        family = sum(part.estimate is not None and not part.floored for part in primary) or 1
+        for part in parts:
+            judge_part(part, self.options["level"], family, claim.get("training", True))
+        return parts, *combine(primary, absent)
+
     @property
     def asked(self) -> list[dict]:
         """The claims of the profile: all, or of a column those of its paper."""
@@ -177,9 +183,9 @@ class Bench:
         """Does the profile test claims at all (`statistics.judges`)?"""
         return (self.profile.get("statistics") or {}).get("judges", True)
 
-    def measured(self, claim: dict) -> list[Part]:
+    def measured(self, claim: dict, rows: pd.DataFrame) -> list[Part]:
         """The parts of a claim with what was measured of them, and the design that would decide each."""
-        rows, paper = self.rows[claim["paper"]], self.papers.get(claim["paper"], {})
+        paper = self.papers.get(claim["paper"], {})
         parts = [Part(spec) for spec in claim["parts"]]
         for part in parts:
             measure(part, rows, self.texts, paper.get("sentence"), **self.options)
@@ -196,7 +202,7 @@ class Bench:
         trained = self._trained(claim)
         if trained:
             if claim["id"] not in self.convergence:
-                self.convergence[claim["id"]] = gates.plateau(claim["paper"], trained, self.curves)
+                self.convergence[claim["id"]] = self._plateau(claim, trained)
             found.append(self.convergence[claim["id"]])
         unequal = gates.unequal(claim.get("trained_alike") or [], self.profile, claim["paper"])
         if unequal:
@@ -209,6 +215,23 @@ class Bench:
         every = [gate for name in self.papers for gate in self.quality.get(name, [])]
         plateaus = [gates.as_records([gate])[0] | {"claim": claim} for claim, gate in self.convergence.items()]
         return gates.as_records(every) + plateaus
+
+    def _plateau(self, claim: dict, trained: list[str]) -> gates.Gate:
+        """The gate of a claim's plateau; where its own systems still improve, by its verdict with half of the training.
+
+        Shared trainings have to be at their plateau all the same, and every curve has to be there.
+        """
+        paper, own = claim["paper"], [name for name in trained if name in claim["needs"].get("systems", [])]
+        gate = gates.plateau(paper, trained, self.curves)
+        half = gates.halves(own, self.profile, paper)
+        flat = gates.plateau(paper, [name for name in trained if name not in own], self.curves)
+        read = gates.plateau(paper, trained, self.curves, limit=math.inf)
+        if gate.open or half is None or not (flat.open and read.open):
+            return gate
+        rows = self.rows[paper]
+        _, now, _ = self.verdict(claim, rows)
+        _, then, _ = self.verdict(claim, with_half(rows, half))
+        return gates.held(gate, now, then)
 
     def _trained(self, claim: dict) -> list[str]:
         """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its
@@ -258,6 +281,12 @@ class Bench:
             "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
             "parts": [record(part) for part in parts],
         }
+
+
+def with_half(rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
+    """The rows with those of each system replaced by those that it had with half of its training."""
+    left = rows[~rows["system"].isin(list(half))]
+    return left.assign(system=left["system"].replace({then: name for name, then in half.items()}))
 
 
 def _check_part(claim: str, part: dict) -> None:

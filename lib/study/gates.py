@@ -3,12 +3,13 @@
 A gate of quality is a number of the rows with a bound: `of` - `minus`, in shares of `over` - `over_minus` where there
 is `over`; each of them is the mean of a metric where columns have given values. The gate of the plateau reads the
 learning curves of the systems that a claim compares: over the last fifth of training the loss may fall by less than 2
-%. A gate that cannot be read for lack of rows or curves is shut.
+%, or the claim has the same verdict of the systems that had half of the training (`half` in a profile's systems). A
+gate that cannot be read for lack of rows or curves is shut.
 """
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def plateau(paper: str, systems: list[str], curves: dict[str, list[dict]], limit
         reason = f"largest fall {value:.1f} % ({worst})" if worst else "nothing is trained"
     still = value is not None and value >= limit
     return Gate(paper, "plateau", told, value, not still and not unread, reason)
+
+
+def halves(systems: list[str], profile: dict, paper: str) -> dict[str, str] | None:
+    """Each of these systems and those that its rows stand beside, by the system with half of its training (`half`);
+    None where one of `systems` has none.
+    """
+    every = (profile.get(paper.lower()) or {}).get("systems") or {}
+    half = {name: entry["half"] for name, entry in every.items() if "half" in entry}
+    return half if systems and set(systems) <= set(half) else None
+
+
+def held(gate: Gate, now: str, then: str) -> Gate:
+    """The gate of a plateau that is not reached, read by the verdicts with all and with half of the training."""
+    if now == then and now in ("reproduced", "not reproduced"):
+        reason = f"{gate.reason}, and with half of the training the verdict is the same ({then})"
+        return replace(gate, open=True, reason=reason)
+    return replace(gate, reason=f"{gate.reason}; with half of the training the verdict is “{then}”, with all “{now}”")
 
 
 def fall(curve: list[dict]) -> float | None:

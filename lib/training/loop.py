@@ -190,7 +190,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_(trainable, config.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        average.update()
+        average.update(step + 1)
         if (step + 1) % log_every == 0 or step + 1 == config.steps:
             seen = record(step + 1, losses, config.rate(step), time.monotonic() - began, label)
             with average.in_place():

@@ -13,7 +13,7 @@ from lib.corpora.styled import styles
 from lib.metrics import is_silent
 from lib.models.mel import MelDims
 from lib.papers.ld.clap import conditions
-from lib.papers.ld.measure import decode, decoder_of, prosody_of, sampling, text_latents
+from lib.papers.ld.measure import decode, decoder_of, precise, prosody_of, sampling, text_latents
 from lib.papers.ld.pictures import LIMIT, image
 from lib.papers.ld.systems import POSTERIOR, Systems
 from lib.study.heard import ExploreError, Heard, Panel, speech_panel, transcript
@@ -78,7 +78,8 @@ def speak_latents(
     z_text, frames = every[number : number + 1, :, : int(frames[number])], frames[number : number + 1]
     wanted = study.clap.embed_text([words])
     condition = conditions(study.clap, wanted).to(study.device)
-    z = study.diffusion(system, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
+    with precise(study):
+        z = study.diffusion(system, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
     z = study.kept_content(system, z_text, z)
     wave, before = decode(study, z, frames, decoder_of(study, system, condition))[0], decode(study, z_text, frames)[0]
     dims = MelDims()

@@ -14,6 +14,7 @@ then 1. An output without voice has no F0 and has not moved.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
@@ -31,6 +32,7 @@ from lib.papers.ld.decoders import CORPUS, OTHER
 from lib.papers.ld.systems import Systems
 from lib.study.profile import StudyError
 from lib.study.units import unit
+from lib.training.loop import autocast
 
 FEATURES = ("f0_median", "f0_spread", "energy_mean", "hnr")
 MEASURED = ("energy_mean", "hnr", "energy_range", "rate", "jitter", "shimmer", "pause_share")
@@ -103,8 +105,9 @@ def text_latents(study: Systems) -> tuple[Tensor, Tensor]:
 def decode(study: Systems, z: Tensor, frames: Tensor, decoder: Callable | None = None) -> list[np.ndarray]:
     """16 kHz waves of padded latents, each decoded alone: faster on a CPU than a padded batch."""
     decoder = decoder or study.vits.decoder
-    waves = [decoder(item[None, :, : int(n)], None)[0].cpu().numpy() for item, n in zip(z, frames, strict=True)]
-    return [heard(wave, study.vits.dims.rate) for wave in waves]
+    with precise(study):
+        waves = [decoder(item[None, :, : int(n)], None)[0] for item, n in zip(z, frames, strict=True)]
+    return [heard(wave.float().cpu().numpy(), study.vits.dims.rate) for wave in waves]
 
 
 def text_waves(study: Systems) -> list[np.ndarray]:
@@ -134,14 +137,21 @@ def condition_of(study: Systems, style: str, count: int) -> Tensor:
 
 def sampling(study: Systems, seed: int, guidance: float) -> dict:
     """The options of `LatentDiffusion.trajectory`."""
-    return {"guidance": guidance, "seed": seed, **study.settings["sampling"]}
+    settings = study.settings["sampling"]
+    return {"guidance": guidance, "seed": seed} | {k: v for k, v in settings.items() if k != "precision"}
+
+
+def precise(study: Systems) -> AbstractContextManager:
+    """Samplers and decoders in the profile's precision, measures outside of it in float32."""
+    return autocast(study.settings["sampling"].get("precision", "float32"), study.device)
 
 
 def sample(study: Systems, name: str, seed: int, style: str, guidance: float) -> tuple[Tensor, Tensor]:
     """A system's z for the test sentences in a style, `(batch, latent, frames)`, and the valid frames."""
     z_text, frames = text_latents(study)
     condition = condition_of(study, style, len(frames))
-    z = study.diffusion(name, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
+    with precise(study):
+        z = study.diffusion(name, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
     return study.kept_content(name, z_text, z), frames
 
 

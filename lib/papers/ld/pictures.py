@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.metrics.dtw import warp
-from lib.papers.ld.measure import condition_of, sample, sampling, text_latents
+from lib.papers.ld.measure import condition_of, precise, sample, sampling, text_latents
 from lib.papers.ld.style import colour, label
 from lib.papers.ld.systems import Systems
 from lib.study.drawing import canvas, describe
@@ -97,7 +97,8 @@ def trajectory(study: Systems, system: str, seed: int, style: str, guidance: flo
     z_text, frames = z_text[:1, :, : int(frames[0])], frames[:1]
     options = sampling(study, seed, guidance)
     taken = study.diffusion(system, seed).trajectory(z_text, frames, condition_of(study, style, 1), **options)
-    steps = [(t, x, study.kept_content(system, z_text, estimate)) for t, x, estimate in taken]
+    with precise(study):
+        steps = [(t, x, study.kept_content(system, z_text, estimate)) for t, x, estimate in taken]
     chosen = [steps[i] for i in np.linspace(0, len(steps) - 1, min(shown, len(steps))).round().astype(int)]
     figure, axes = canvas(2, 10.0, 1.4 * len(chosen) + 0.7, rows=len(chosen), sharex=True, sharey=True, squeeze=False)
     look = {"aspect": "auto", "origin": "lower", "cmap": "RdBu_r", "vmin": -LIMIT, "vmax": LIMIT}

@@ -3,7 +3,7 @@
     posterior   the encoder of recordings into z, whose means are z_audio
     clap        mini-CLAP, where the profile does not take LAION's
     decoder     the voice's decoder, trained on; decoder_voices, ... : its other kinds (`lib.papers.ld.decoders`)
-    the rest    a diffusion on pairs (z_text, z_audio, condition)
+    the rest    a diffusion on pairs (z_text, z_audio, condition); with `half` it goes on from that system's weights
 
 Pairs are cut from the same frames of both latents. With shared durations these frames say the same; with sampled
 durations, as in the paper, they drift apart along the utterance. Frames of such a z_text may be repeated or dropped to
@@ -38,6 +38,7 @@ from lib.study import watch
 from lib.study.protocol import Part
 from lib.study.shipped import Lesson
 from lib.training import parallel
+from lib.training.weights import load_weights
 
 POSTERIOR, CLAP = "posterior", "clap"
 DECODERS = {kind: "decoder" if kind == "trainable" else f"decoder_{kind}" for kind in KINDS}  # parts by kind
@@ -207,12 +208,15 @@ class Systems(Styled):
         process = PROCESSES[system["method"]](**s["processes"][system["method"]])
         dims = DenoiserDims(latent=self.vits.dims.latent, condition=self.clap.size, **s["denoiser"])
         section = s["diffusion"]
-        config = training(section, seed, "frames")
+        config, half = training(section, seed, "frames"), system.get("half")
 
         def start(model: LatentDiffusion):
             pairs = Pairs(self, name, config.batch_size, section["frames"], seed)
-            every = [self.latents(sentence)[style] for sentence in pairs.sentences for style in self.corpus.styles]
-            model.set_scale([torch.from_numpy(z).to(self.device) for z in every])
+            if half:
+                load_weights(model, self.train(half, seed))
+            else:
+                every = [self.latents(sentence)[style] for sentence in pairs.sentences for style in self.corpus.styles]
+                model.set_scale([torch.from_numpy(z).to(self.device) for z in every])
             return pairs, lambda batch: parallel.mean(model.loss, batch, batch["frames"].float())
 
         def unseen(model: LatentDiffusion, losses: Callable) -> Callable[[], float]:
@@ -223,7 +227,16 @@ class Systems(Styled):
         described = (s["processes"][system["method"]], s["denoiser"], s["drop_condition"], section)
         encoder = self.mark_of(POSTERIOR, 0)
         depends = (encoder, self.clap_hash, shared, described, s["content_directions"], seed)
-        return Part(config, depends, lambda: LatentDiffusion(process, dims, s["drop_condition"]), start, unseen=unseen)
+        depends += (self.mark(self.part(half, seed)),) if half else ()
+        after = {"after": self.run_id(half, seed)} if half else {}
+        return Part(
+            config,
+            depends,
+            lambda: LatentDiffusion(process, dims, s["drop_condition"]),
+            start,
+            unseen=unseen,
+            details=lambda model: after,
+        )
 
 
 @dataclass
