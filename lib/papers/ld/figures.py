@@ -169,12 +169,20 @@ def content(rows: pd.DataFrame, profile: dict) -> Figure:
     return compared(rows, profile, ("text", "palette", "palette_content_removed"), what)
 
 
+def half(rows: pd.DataFrame, profile: dict) -> Figure:
+    """Samplers with half of their training and with all of it, where the profile trains them in two halves."""
+    pairs = ((entry["half"], name) for name, entry in profile["ld"]["systems"].items() if "half" in entry)
+    what = "Samplers with half of their training and with all of it: what more training would change."
+    return compared(rows, profile, tuple(name for pair in pairs for name in pair), what)
+
+
 FIGURES = {
     "ld_posterior": Drawing(diagnostics.posterior, "30_latent_diagnostics", "posterior"),
     "ld_variance": Drawing(diagnostics.variance, "30_latent_diagnostics", "LD3"),
     "ld_probes": Drawing(diagnostics.probes, "30_latent_diagnostics", "LD3"),
     "ld_steering": Drawing(diagnostics.steering, "30_latent_diagnostics", "steering"),
     "ld_misalignment": Drawing(diagnostics.misalignment, "30_latent_diagnostics", "LD4"),
+    "ld_half": Drawing(half, "31_latent_diffusion_train", "half"),
     "ld_guidance": Drawing(guidance, "32_guidance_sweep", "LD1"),
     "ld_plane": Drawing(plane, "32_guidance_sweep", "LD6"),
     "ld_decoder": Drawing(decoder, "33_decoder_and_alignment", "LD2"),
