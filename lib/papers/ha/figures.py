@@ -28,6 +28,8 @@ from lib.papers.ha.style import (
     usable,
 )
 from lib.study import drawing
+from lib.study.claims import load_claims
+from lib.study.columns import of as columns_of
 from lib.study.drawing import (
     Dot,
     Drawing,
@@ -71,9 +73,14 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
     table = errors(rows, systems)
     caption = (
         f"Word error rate by cohort and severity, test sentences of all speakers: {sample(table, profile)}; "
-        f"{whiskers(profile)}. Each panel has a scale of its own."
+        f"{whiskers(profile)}. Each panel has a scale of its own. {severities_mean(profile)}"
     )
-    return describe(figure, caption, "WER by cohort and severity for several systems.", count(table))
+    return describe(figure, caption.rstrip(), "WER by cohort and severity for several systems.", count(table))
+
+
+def severities_mean(profile: dict) -> str:
+    """What the profile's corpus means by severity, where it is other speech than the study's own."""
+    return columns_of(load_claims(), profile)["papers"]["HA"].get("severities", "")
 
 
 def ceiling(rows: pd.DataFrame, profile: dict) -> Figure:

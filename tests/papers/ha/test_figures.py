@@ -102,6 +102,12 @@ def test_a_figure_without_rows_says_which_to_run(rows, profile, name):
         asr_plots.FIGURES[name].draw(rows.iloc[:0], profile)
 
 
+def test_severity_on_other_speech_than_the_studys_own_says_what_it_is(rows, profile):
+    own = asr_plots.severity(rows, profile).description["caption"]
+    other = asr_plots.severity(rows, study.load_profile("nonnative")).description["caption"]
+    assert "no disorder" not in own and other.endswith("age (severe: below 9, moderate: below 16).")
+
+
 def test_a_difference_is_paired_by_utterance(rows, profile):
     found = differences(rows, "lora_w1", "whisper_0", profile, role="never_seen", cohort="dysarthria")
     assert found.n == 3 and found.value < -0.3
