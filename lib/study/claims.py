@@ -223,14 +223,14 @@ class Bench:
         """
         paper, own = claim["paper"], [name for name in trained if name in claim["needs"].get("systems", [])]
         gate = gates.plateau(paper, trained, self.curves)
-        half = gates.halves(own, self.profile, paper)
+        half = gates.halves(self.profile, paper)
         flat = gates.plateau(paper, [name for name in trained if name not in own], self.curves)
         read = gates.plateau(paper, trained, self.curves, limit=math.inf)
-        if gate.open or half is None or not (flat.open and read.open):
+        if gate.open or not own or not set(own) <= set(half) or not (flat.open and read.open):
             return gate
         rows = self.rows[paper]
         _, now, _ = self.verdict(claim, rows)
-        _, then, _ = self.verdict(claim, with_half(rows, half))
+        _, then, _ = self.verdict(claim, gates.with_half(rows, half))
         return gates.held(gate, now, then)
 
     def _trained(self, claim: dict) -> list[str]:
@@ -281,12 +281,6 @@ class Bench:
             "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
             "parts": [record(part) for part in parts],
         }
-
-
-def with_half(rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
-    """The rows with those of each system replaced by those that it had with half of its training."""
-    left = rows[~rows["system"].isin(list(half))]
-    return left.assign(system=left["system"].replace({then: name for name, then in half.items()}))
 
 
 def _check_part(claim: str, part: dict) -> None:

@@ -63,13 +63,16 @@ def plateau(paper: str, systems: list[str], curves: dict[str, list[dict]], limit
     return Gate(paper, "plateau", told, value, not still and not unread, reason)
 
 
-def halves(systems: list[str], profile: dict, paper: str) -> dict[str, str] | None:
-    """Each of these systems and those that its rows stand beside, by the system with half of its training (`half`);
-    None where one of `systems` has none.
-    """
-    every = (profile.get(paper.lower()) or {}).get("systems") or {}
-    half = {name: entry["half"] for name, entry in every.items() if "half" in entry}
-    return half if systems and set(systems) <= set(half) else None
+def halves(profile: dict, paper: str) -> dict[str, str]:
+    """The system with half of the training by the system that went on from it, of a paper in a profile (`half`)."""
+    systems = (profile.get(paper.lower()) or {}).get("systems") or {}
+    return {name: entry["half"] for name, entry in systems.items() if "half" in entry}
+
+
+def with_half(rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
+    """The rows with those of each system replaced by those that it had with half of its training."""
+    left = rows[~rows["system"].isin(list(half))]
+    return left.assign(system=left["system"].replace({then: name for name, then in half.items()}))
 
 
 def held(gate: Gate, now: str, then: str) -> Gate:

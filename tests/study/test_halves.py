@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from lib.study import gates
-from lib.study.claims import Bench, with_half
+from lib.study.claims import Bench
+from lib.study.report import claim_rows
 from lib.study.rows import COLUMNS
 from tests.study.test_gates import curve
 
@@ -65,6 +66,12 @@ def test_a_system_without_half_a_missing_curve_and_a_shared_training_that_still_
 
 
 def test_rows_of_half_stand_in_for_those_of_all():
-    table = with_half(rows(dp=0.1, dp_half=0.9, vp=0.3), {"dp": "dp_half"})
+    table = gates.with_half(rows(dp=0.1, dp_half=0.9, vp=0.3), {"dp": "dp_half"})
     assert set(table["system"]) == {"dp", "vp"}
     assert table.groupby("system")["value"].mean().round(1).to_dict() == {"dp": 0.9, "vp": 0.3}
+
+
+def test_the_rows_of_half_are_committed_with_the_claim_under_their_own_name():
+    table = claim_rows.compared(claim(["dp"]), rows(dp=0.1, dp_half=0.9, vp=0.3), gates.halves(PROFILE, "SP"))
+    assert table.groupby("system")["value"].mean().round(1).to_dict() == {"dp": 0.1, "dp_half": 0.9}
+    assert set(table["part"]) == {"CER"} and gates.halves(PROFILE, "HT") == {}

@@ -8,21 +8,25 @@ from pathlib import Path
 import pandas as pd
 
 from lib.files import replace_file
+from lib.study import gates
 from lib.study.claim_compare import names, select
-from lib.study.gates import OPERANDS
 
 CONSTANT = ("profile", "paper", "unit")
 
 
-def write(claims: list[dict], rows: pd.DataFrame, root: Path, packed: bool = False) -> dict[str, dict]:
-    """Write the rows that each claim's parts compare; a claim without any has no file.
+def write(
+    claims: list[dict], rows: pd.DataFrame, root: Path, packed: bool = False, profile: dict | None = None
+) -> dict[str, dict]:
+    """Write the rows that each claim's parts compare, also those that the profile's systems had with half of their
+    training; a claim without any has no file.
 
     `claims` is the part of claims.yaml with its defaults filled in (`lib.study.claims.load_claims`). Returns by claim
     the file's address within `root` and how many rows it has. packed: the files are gzip's, <claim>.csv.gz.
     """
     written = {}
     for claim in claims:
-        table, path = compared(claim, rows), root / "evidence" / f"{claim['id']}.csv{'.gz' * packed}"
+        half = gates.halves(profile or {}, claim["paper"])
+        table, path = compared(claim, rows, half), root / "evidence" / f"{claim['id']}.csv{'.gz' * packed}"
         if table.empty:
             path.unlink(missing_ok=True)
             continue
@@ -51,7 +55,7 @@ def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed:
         tables = [
             select(rows, {"paper": name} | gate[operand]).assign(part=gate["name"])
             for gate in facts.get("gates") or []
-            for operand in OPERANDS
+            for operand in gates.OPERANDS
             if operand in gate
         ]
         table = pd.concat(tables).drop(columns=["profile", "unit"], errors="ignore") if tables else pd.DataFrame()
@@ -59,10 +63,18 @@ def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed:
             _save(table.dropna(axis="columns", how="all"), root / "evidence" / f"{name}-gates.csv{'.gz' * packed}")
 
 
-def compared(claim: dict, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of every part of a claim, the part's name first, without the columns in which none has a value."""
+def compared(claim: dict, rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
+    """The rows of every part of a claim, the part's name first, without the columns in which none has a value.
+
+    half: the systems with half of the training, of whose rows a gate of the claim may have asked (`lib.study.gates`).
+    """
     mine = rows[(rows["paper"] == claim["paper"]).fillna(False)]
     chosen = [_of_part(part, mine).assign(part=part["name"]) for part in claim["parts"]]
+    if half:
+        then = gates.with_half(mine, half)
+        then = then[then["system"].isin(list(half))]
+        named = {"system": lambda table: table["system"].replace(half)}
+        chosen += [_of_part(part, then).assign(part=part["name"], **named) for part in claim["parts"]]
     table = pd.concat(chosen, ignore_index=True).drop(columns=list(CONSTANT), errors="ignore")
     return table[["part", *table.columns.drop("part")]].dropna(axis="columns", how="all")
 

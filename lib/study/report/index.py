@@ -66,7 +66,7 @@ def write_report(
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
     own_check = read_json(root / "results.json", "python -m lib report reference")["corpus_check"] if again else None
     packed, beside = column is not None and copied is not None, columns.beside(written, root)
-    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed)
+    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed, profile)
     if not again:
         claim_rows.write_gates(chosen, rows, root, packed)
     budget = AUDIO_BYTES // len(written["papers"])
