@@ -77,6 +77,11 @@ def test_the_average_is_what_is_watched_and_kept_and_training_goes_on_from_its_o
     assert watched == pytest.approx([trained[0][-1], expected[-1]], rel=1e-5)
 
 
+def test_a_training_inside_autocast_is_refused_since_its_weights_would_stay_those_of_the_first_step(tmp_path):
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match="inside autocast"):
+        run(tmp_path, CONFIG)
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5])
 def test_a_decay_outside_zero_to_one_is_refused(decay):
     with pytest.raises(ValueError, match="average: .* 0 or more, and less than 1"):

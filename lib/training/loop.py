@@ -161,8 +161,13 @@ def fit(
     Raises:
         FloatingPointError: a loss is not finite.
         ValueError: a compiled training without a GPU.
+        RuntimeError: called where autocast is on, which would keep the weights of the first step.
     """
     device = torch.device(device)
+    if torch.is_autocast_enabled(device.type):
+        raise RuntimeError(
+            f"{label} began inside autocast, where weights are cast once and then kept: begin it outside"
+        )
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         trainable, config.learning_rate, config.betas, config.eps, config.weight_decay, fused=True

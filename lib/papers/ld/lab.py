@@ -78,8 +78,9 @@ def speak_latents(
     z_text, frames = every[number : number + 1, :, : int(frames[number])], frames[number : number + 1]
     wanted = study.clap.embed_text([words])
     condition = conditions(study.clap, wanted).to(study.device)
+    model, options = study.diffusion(system, seed), sampling(study, seed, guidance)
     with precise(study):
-        z = study.diffusion(system, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
+        z = model.sample(z_text, frames, condition, **options)
     z = study.kept_content(system, z_text, z)
     wave, before = decode(study, z, frames, decoder_of(study, system, condition))[0], decode(study, z_text, frames)[0]
     dims = MelDims()

@@ -150,8 +150,9 @@ def sample(study: Systems, name: str, seed: int, style: str, guidance: float) ->
     """A system's z for the test sentences in a style, `(batch, latent, frames)`, and the valid frames."""
     z_text, frames = text_latents(study)
     condition = condition_of(study, style, len(frames))
+    model, options = study.diffusion(name, seed), sampling(study, seed, guidance)
     with precise(study):
-        z = study.diffusion(name, seed).sample(z_text, frames, condition, **sampling(study, seed, guidance))
+        z = model.sample(z_text, frames, condition, **options)
     return study.kept_content(name, z_text, z), frames
 
 
