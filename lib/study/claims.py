@@ -1,6 +1,7 @@
 """Pre-registered claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -229,6 +230,9 @@ class Bench:
         if gate.open or not own or not set(own) <= set(half) or not (flat.open and read.open):
             return gate
         rows = self.rows[paper]
+        seeds = rows.groupby("system")["seed"].nunique()
+        if any(seeds.get(half[name], 0) < seeds.get(name, 0) for name in own):
+            return replace(gate, reason=f"{gate.reason}; with half of the training fewer seeds were run")
         _, now, _ = self.verdict(claim, rows)
         _, then, _ = self.verdict(claim, gates.with_half(rows, half))
         return gates.held(gate, now, then)
