@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from lib.papers.ha.measure_figures import angles, columns, probes
 from lib.papers.ha.size_figures import sizes
 from lib.papers.ha.style import (
+    CAPPED,
     COHORTS,
     LARGER,
     METHODS,
@@ -60,7 +61,7 @@ def severity(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, axes = canvas(len(cohorts), 2.2 * len(cohorts) + 1.2, 3.6, squeeze=False)
     for axis, cohort in zip(axes[0], cohorts, strict=True):
         lines = [dots(rows, systems, profile, {"markersize": 5}, cohort=cohort, severity=s) for s in SEVERITIES]
-        intervals(axis, SEVERITIES, lines, "WER" if axis is axes[0][0] else "", step=0.12, vertical=True)
+        intervals(axis, SEVERITIES, lines, CAPPED if axis is axes[0][0] else "", step=0.12, vertical=True)
         for number, system in enumerate(systems):
             shift = 0.12 * (number - (len(systems) - 1) / 2)
             line = [(place + shift, each[number].estimate) for place, each in enumerate(lines)]
@@ -118,7 +119,7 @@ def unseen(rows: pd.DataFrame, profile: dict) -> Figure:
     figure, axis = canvas(1, 7.5, 0.42 * len(others) + 1.3)
     where = {"role": "never_seen", "cohort": trained(rows)}
     lines = [Dot(differences(rows, "hyper", other, profile, **where), colour(other)) for other in others]
-    title = "WER of the hypernetwork minus WER of the other\n(left of 0: the hypernetwork is better)"
+    title = "WER (capped) of the hypernetwork minus that of the other\n(left of 0: the hypernetwork is better)"
     intervals(axis, [f"minus {label(other)}" for other in others], lines, title, zero=True)
     table = errors(rows, ["hyper"], **where)
     caption = f"Never-seen speakers of the trained cohorts, paired by utterance: {sample(table, profile)}; "
@@ -139,7 +140,7 @@ def left_out(rows: pd.DataFrame, profile: dict) -> Figure:
         line[1].look["fmt"] = "s"
     lines = [[dot for dot in line if dot.estimate is not None] for line in lines]
     figure, axis = canvas(1, 8.0, 0.62 * len(lines) + 1.4)
-    intervals(axis, [COHORTS[cohort] for cohort in cohorts], lines, "WER")
+    intervals(axis, [COHORTS[cohort] for cohort in cohorts], lines, CAPPED)
     from_zero(axis)
     entries = {label(system): colour(system) for system in ("whisper_0", "hyper")}
     if held:
@@ -181,7 +182,7 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
     for axis in (ours, theirs):
         axis.set(xscale="log", xlim=(5e-4, 200), xlabel="Adapted weights (% of Whisper's, log)")
         axis.set_ylim(bottom=0)
-    ours.set(title="Ours", ylabel="WER")
+    ours.set(title="Ours", ylabel=CAPPED)
     theirs.set_title("Published reductions, from our Whisper's WER")
     caption = (
         f"WER on the trained cohorts against adapted weights: {sample(table, profile)}; {whiskers(profile)}. Dashed: "
@@ -193,7 +194,7 @@ def budget(rows: pd.DataFrame, profile: dict) -> Figure:
 
 def targets(rows: pd.DataFrame, profile: dict) -> Figure:
     """Static LoRA on different matrices at one budget, and what each loses against the decoder's W1."""
-    title = "WER minus that of LoRA on W1\n(right of 0: W1 is better)"
+    title = "WER (capped) minus that of LoRA on W1\n(right of 0: W1 is better)"
     figure, table = _beside(
         rows, usable(rows, AT_ONE_BUDGET), ("lora_w1", "whisper_0"), title, profile, cohort=trained(rows)
     )
@@ -204,7 +205,7 @@ def targets(rows: pd.DataFrame, profile: dict) -> Figure:
 def conditionings(rows: pd.DataFrame, profile: dict) -> Figure:
     """Hypernetworks by conditioning and generator, on never-seen speakers."""
     title, where = (
-        "WER minus that of the linear one\nconditioned on Whisper",
+        "WER (capped) minus that of the linear\none conditioned on Whisper",
         {"role": "never_seen", "cohort": trained(rows)},
     )
     figure, table = _beside(rows, usable(rows, CONDITIONED), ("hyper",), title, profile, **where)

@@ -7,7 +7,7 @@ from itertools import combinations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.papers.ha.style import LARGER, colour, errors, label, paired, sample, trained
+from lib.papers.ha.style import CAPPED, LARGER, colour, errors, label, paired, sample, trained
 from lib.study.drawing import PlotError, canvas, count, describe, estimate, legend, mark, whiskers
 from lib.study.statistics import Estimate
 
@@ -21,9 +21,9 @@ def both(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """
     found = {}
     for name, larger in LARGER.items():
-        pair = [errors(rows, [each], empty=True, cohort=trained(rows)) for each in (name, larger)]
+        pair = tuple(errors(rows, [each], empty=True, cohort=trained(rows)) for each in (name, larger))
         if all(map(len, pair)):
-            found[name] = tuple(each.assign(value=each["value"].clip(upper=1.0)) for each in pair)
+            found[name] = pair
     if not found:
         raise PlotError("the order by size needs a method on both Whispers: run those of profile full")
     return found
@@ -40,7 +40,7 @@ def sizes(rows: pd.DataFrame, profile: dict) -> Figure:
         for place, level in zip(places, levels, strict=True):
             mark(axis, place, level, colour(name), aside=NEAR / 3, fmt="s" if name.startswith("hyper") else "o")
     axis.set_xticks((0, 1), (f"Whisper {profile['ha']['whisper']['name']}", label(LARGER["whisper_0"])))
-    axis.set(ylabel="WER, capped at 1", xlim=(-0.5, 1.5))
+    axis.set(ylabel=CAPPED, xlim=(-0.5, 1.5))
     axis.set_ylim(bottom=0)
     looks = {label(name): (colour(name), "s" if name.startswith("hyper") else "o") for name in tables}
     legend(figure, looks, ncols=3)

@@ -30,6 +30,7 @@ METHODS = (
     *("whisper_0", "full", "lora_w1", "lora_w1_b01", "cohort_ft", "cohort_full", "cohort_lora", "individual"),
     *("hyper", "hyper_mlp", "hyper_ge2e", "hyper_speaker"),
 )
+CAP, CAPPED = 1.0, "WER, capped at 1"
 TRAINED = ["stuttering", "dysarthria", "parkinsons"]
 
 LARGER = {facts["of"]: name for name, facts in palette.listed("HA").items() if "of" in facts}  # on a larger Whisper
@@ -61,13 +62,16 @@ def trained(rows: pd.DataFrame) -> list[str]:
 
 
 def errors(rows: pd.DataFrame, systems: Sequence[str] | None, empty: bool = False, **where) -> pd.DataFrame:
-    """WER rows of test utterances. Raises PlotError when there are none, unless `empty` allows it."""
+    """WER rows of test utterances, an utterance's at most 1 as in the claims: on a few of them a recogniser repeats
+    itself and reaches several times that (column `uncapped`). Raises PlotError when there are none, unless `empty`
+    allows it.
+    """
     wanted = {"metric": "wer", "split": "test"} | where | ({"system": list(systems)} if systems is not None else {})
     found = select(rows, wanted)
     if found.empty and not empty:
         told = f" for {', '.join(f'{key} {value}' for key, value in where.items())}" if where else ""
         raise PlotError(f"there are no WER rows of {', '.join(systems or ['any system'])}{told}: run them first")
-    return found
+    return found.assign(value=found["value"].clip(upper=CAP), uncapped=found["value"])
 
 
 def usable(rows: pd.DataFrame, systems: Sequence[str]) -> list[str]:
@@ -105,7 +109,7 @@ def dots(rows: pd.DataFrame, systems: Sequence[str], profile: dict, look: dict |
 
 def levels(axis: Axes, rows: pd.DataFrame, systems: Sequence[str], profile: dict, **where) -> None:
     """WER of each system, a name a row, from 0."""
-    intervals(axis, [label(system) for system in systems], dots(rows, systems, profile, **where), "WER")
+    intervals(axis, [label(system) for system in systems], dots(rows, systems, profile, **where), CAPPED)
     from_zero(axis)
 
 

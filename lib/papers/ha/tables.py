@@ -13,15 +13,15 @@ from lib.study.statistics import Estimate
 def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd.DataFrame:
     """WER of every method (rows) on every cohort (columns) as text: mean, interval, median; a dash where it has none.
 
-    An utterance on which the decoder loops can have a WER of several hundred percent, and a few of them make the mean,
-    which the claims use. The median over utterances (each averaged over its seeds) tells what the others are like.
+    Means are of utterances capped at 1, as in the claims; where capping changes a mean, the one without it is told. The
+    median over utterances (each averaged over its seeds) tells what most are like.
     """
     table = []
     for system in usable(rows, [name for name in METHODS if name != "individual"]):
         line = {"method": label(system)}
         for cohort, name in COHORTS.items():
             mine = errors(rows, [system], role=role, cohort=cohort, empty=True)
-            line[name] = _cell(estimate(mine, profile), median(mine)) if len(mine) else "–"
+            line[name] = _cell(estimate(mine, profile), mine) if len(mine) else "–"
         table.append(line)
     return pd.DataFrame(table)
 
@@ -31,9 +31,11 @@ def median(table: pd.DataFrame) -> float:
     return float(table.groupby(["speaker", "utterance"])["value"].mean().median())
 
 
-def _cell(estimate: Estimate, middle: float) -> str:
+def _cell(estimate: Estimate, table: pd.DataFrame) -> str:
     ends = "" if estimate.ci_low is None else f" [{estimate.ci_low:.2f}, {estimate.ci_high:.2f}]"
-    return f"{estimate.value:.2f}{ends}, median {middle:.2f}"
+    raw = table["uncapped"].mean()
+    uncapped = f", uncapped {raw:.2f}" if f"{raw:.2f}" != f"{table['value'].mean():.2f}" else ""
+    return f"{estimate.value:.2f}{ends}, median {median(table):.2f}{uncapped}"
 
 
 def weights(rows: pd.DataFrame) -> pd.DataFrame:
