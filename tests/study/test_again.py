@@ -1,40 +1,60 @@
 import json
+import shutil
+from math import inf
 
 import pandas as pd
 import pytest
 
 from lib.study import StudyError, again, columns
 from lib.study.claims import VERDICTS, load_claims
+from lib.study.report.evidence import read_json
 from lib.study.report.index import write_report
-from lib.study.report.reference import REFERENCE
+from lib.study.report.reference import REFERENCE, today
 
 
 @pytest.fixture(scope="module")
-def committed():
-    return json.loads((REFERENCE / again.JUDGED).read_text(encoding="utf-8"))
+def committed(tmp_path_factory):
+    """A copy of the committed run, judged again."""
+    folder = tmp_path_factory.mktemp("committed") / "reference"
+    shutil.copytree(REFERENCE, folder, ignore=shutil.ignore_patterns("figures", "audio", "*.html"))
+    judged, profile = again.judge_again(folder)
+    return folder, judged, profile
 
 
-def test_the_committed_run_is_judged_by_todays_rules_and_none_rests_on_one_seed(committed):
-    content = load_claims()
-    assert [record["id"] for record in committed["claims"]] == [claim["id"] for claim in content["claims"]]
-    training = {claim["id"] for claim in content["claims"] if claim.get("training", True)}
-    for record in committed["claims"]:
-        assert record["verdict"] in VERDICTS and record["reason"]
-        decided = record["verdict"] in ("reproduced", "not reproduced")
-        assert not (decided and record["id"] in training and record["seeds"] == 1), record["id"]
+def test_the_committed_verdicts_are_those_of_todays_rules_on_the_committed_rows(committed):
+    records = {record["id"]: record for record in today() or read_json(REFERENCE / "claims.json", "")}
+    assert list(records) == [claim["id"] for claim in load_claims()["claims"]]
+    for record in committed[1]["claims"]:
+        known = records[record["id"]]
+        assert record["verdict"] == known["verdict"] and record["verdict"] in VERDICTS and record["reason"]
+        for name in ("value", "ci_low", "ci_high"):  # rows are committed with six digits
+            near = record[name] if known[name] is None else pytest.approx(known[name], rel=1e-3, abs=1e-4)
+            assert record[name] == near and (record[name] is None) == (known[name] is None), record["id"]
 
 
-def test_a_shut_gate_of_the_committed_run_is_told_with_its_number(committed):
-    gates = {gate["name"]: gate for gate in committed["gates"] if "claim" not in gate}
-    assert gates["fine-tuning helps"]["value"] == pytest.approx(29.7, abs=0.1)
-    assert not gates["fine-tuning helps"]["open"] and gates["gap closed"]["open"]
+def test_no_decided_claim_about_training_rests_on_one_seed(committed):
+    training = {claim["id"] for claim in load_claims()["claims"] if claim.get("training", True)}
+    decided = [r for r in committed[1]["claims"] if r["verdict"] in ("reproduced", "not reproduced")]
+    assert decided and all(record["seeds"] != 1 for record in decided if record["id"] in training)
 
 
-def test_the_page_of_the_committed_run_begins_with_its_gates_and_shows_old_rules_beside_new_ones():
-    page = (REFERENCE / again.PAGE).read_text(encoding="utf-8")
+def test_a_gate_of_the_committed_run_is_open_where_its_value_is_on_its_side(committed):
+    asked = {(name, gate["name"]): gate for name, facts in load_claims()["papers"].items() for gate in facts["gates"]}
+    measured = [gate for gate in committed[1]["gates"] if "claim" not in gate and gate["value"] is not None]
+    for gate in measured:
+        rule = asked[gate["paper"], gate["name"]]
+        holds = rule.get("at_least", -inf) <= gate["value"] <= rule.get("at_most", inf)
+        assert gate["open"] == holds, gate
+        assert float(gate["reason"].split()[0]) == pytest.approx(gate["value"], rel=0.01), gate
+    assert measured
+
+
+def test_the_page_judged_again_begins_with_its_gates_and_shows_old_rules_beside_new_ones(committed):
+    folder, judged, profile = committed
+    page = write_report(profile, copied=folder, again=judged).read_text(encoding="utf-8")
     assert page.index("Can anything be concluded here?") < page.index('id="claims"')
     amended = [claim["amended"] for claim in load_claims()["claims"] if "amended" in claim]
-    beside = sum(len(records) for records in columns.beside(load_claims(), REFERENCE).values())  # each says what it was
+    beside = sum(len(records) for records in columns.beside(load_claims(), folder).values())  # each says what it was
     assert page.count("<em>Before:</em>") == len(amended) + beside and len(amended) > 20
 
 

@@ -69,6 +69,7 @@ def write_report(
     kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed, profile)
     if not again:
         claim_rows.write_gates(chosen, rows, root, packed)
+    measured = set(rows["paper"].dropna())
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
     text = (
@@ -87,7 +88,7 @@ def write_report(
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
-            gates=_gates(again["gates"] if again else _written(root), chosen),
+            gates=_gates(again["gates"] if again else _written(root), [name for name in chosen if name in measured]),
             again=again is not None,
             named=bool(manifests),
             judges=(profile.get("statistics") or {}).get("judges", True),
@@ -150,8 +151,8 @@ def _written(root: Path) -> list[dict]:
     return read_json(root / "gates.json", "python -m lib claims") if exists(root, "gates.json") else []
 
 
-def _gates(every: list[dict], chosen: dict) -> dict[str, dict]:
-    """The gates of each paper that was judged: of quality, and each plateau with the claims it is for."""
+def _gates(every: list[dict], chosen: list[str]) -> dict[str, dict]:
+    """The gates of each chosen paper that was judged: of quality, and each plateau with the claims it is for."""
     found = {}
     for paper in chosen:
         mine = [gate for gate in every if gate["paper"] == paper]

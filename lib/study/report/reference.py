@@ -12,6 +12,7 @@ other, in a folder of its own. The second puts the tables of the committed bench
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -41,7 +42,7 @@ AGAIN = (
     "",
 )
 CLIPS = (
-    "`audio/` has {} Opus clips of its speech, which `index.html` plays; `python -m lib listen make --paper sp "
+    "`audio/` has {} Opus clips of its speech, which `index.html` plays; `python -m lib listen make --paper {} "
     "--evidence results/reference` makes a listening test of them."
 )
 OLD_RULES = (
@@ -68,7 +69,7 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     table = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
     check = None if column else tables.corpus_check(rows, profile)
     speech = {} if column else clips.encode(profile)
-    facts["clips"] = len(speech)
+    facts["clips"] = dict(Counter(name.split("-")[0] for name in speech))
     shutil.rmtree(folder / "figures", ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
     clips.write(speech, folder)
@@ -127,16 +128,17 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
     """
     verdict = {record["id"]: record["verdict"] for record in again}
     facts = results["facts"]
+    clips = facts.get("clips") or {}
     commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
     lines = [
         "# The reference run",
         "",
         f"Profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
-        f"{' and '.join(facts['vocoder']) or 'no'} vocoder, commits {commits}, data "
+        f"{' and '.join(facts['vocoder'])}{' vocoder, ' if facts['vocoder'] else ''}commits {commits}, data "
         f"{', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
         "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
         "",
-        *([CLIPS.format(facts["clips"]), ""] if facts.get("clips") else []),
+        *([CLIPS.format(sum(clips.values()), next(iter(clips))), ""] if clips else []),
         *(AGAIN if again else []),
         "![Every verdict at a glance](figures/verdicts.png)",
     ]
@@ -152,6 +154,8 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
         for record in (record for record in claims if record["paper"] == paper):
             cells = [f" {cell} |" for mine in others.values() for cell in _measured(mine[record["id"]])]
             lines.append(_claim(record, verdict) + "".join(cells))
+    if not results["table"]:
+        return "\n".join(lines) + "\n"
     metrics = load_claims()["papers"]["HT"]["table"]["columns"]
     names = [f"{short(metric)} (published)" for metric in metrics]
     lines += ["", "## The systems of HyperTTS", "", "Test sentences of the adaptation speakers.", ""]

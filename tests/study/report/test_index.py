@@ -165,7 +165,6 @@ def test_an_empty_study_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
     text = Page(report.write_report(PROFILE).read_text()).text
     for missing in (
-        "The corpus check of HT is missing",
         "The claims are missing: HT1, HT2",
         "The results of HT are missing",
         "The figures are missing",
