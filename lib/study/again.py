@@ -4,6 +4,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -19,20 +20,52 @@ JUDGED, PAGE = "judged_again.json", "judged_again.html"
 
 def judge_again(folder: Path) -> tuple[dict, dict]:
     """Judge the committed run in `folder`, write judged_again.json there (claims and gates) and return it with the
-    run's profile.
+    profile of the paper that was run last; each is judged in its own.
 
     Gates may read the table of results, too, whose means stand for rows that are not committed. Raises StudyError when
     there is no evidence.
     """
-    rows = read_evidence(folder)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    profile = study.load_profile(results["facts"]["profile"])
-    bench = Bench(load_claims(), rows, read_manifests(folder), profile, {}, pd.concat([rows, _means(results, rows)]))
-    bench.convergence = _plateaus(folder)
-    records = [bench.judge(claim) for claim in bench.asked]
-    judged = {"claims": records, "gates": bench.gate_records()}
+    rows, content, results = read_evidence(folder), load_claims(), read_results(folder)
+    of, judged = profiles(results, content["papers"]), {"claims": [], "gates": []}
+    gate_rows = pd.concat([rows, _means(results, rows)])
+    for profile in {each["name"]: each for each in of.values()}.values():
+        bench = Bench(content, rows, read_manifests(folder), profile, {}, gate_rows)
+        bench.convergence = _plateaus(folder)
+        mine = [name for name, each in of.items() if each["name"] == profile["name"]]
+        judged["claims"] += [bench.judge(claim) for claim in bench.asked if claim["paper"] in mine]
+        judged["gates"] += [gate for gate in bench.gate_records() if gate["paper"] in mine]
+    order = [claim["id"] for claim in content["claims"]]
+    judged["claims"].sort(key=lambda record: order.index(record["id"]))
     write_json(folder / JUDGED, judged)
-    return judged, profile
+    return judged, study.load_profile(newest(results)["profile"])
+
+
+def read_results(folder: Path) -> dict:
+    """results.json of a committed run: `facts` of its papers, and HyperTTS's table. Raises StudyError for one that
+    cannot be read.
+    """
+    path = folder / "results.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not all(each["profile"] for each in found["facts"].values()):
+            raise ValueError
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise study.StudyError(
+            f"{folder} holds no committed run ({type(error).__name__} in {path.name}): give results/reference"
+        ) from error
+
+
+def profiles(results: dict, papers: Iterable[str]) -> dict[str, dict]:
+    """The profile that each paper was run in; one that was not run has the newest's."""
+    names = {paper: results["facts"].get(paper, newest(results))["profile"] for paper in papers}
+    known = {name: study.load_profile(name) for name in set(names.values())}
+    return {paper: known[name] for paper, name in names.items()}
+
+
+def newest(results: dict) -> dict:
+    """The facts of the paper that was run last."""
+    return max(results["facts"].values(), key=lambda facts: facts.get("started") or "")
 
 
 def read_evidence(folder: Path) -> pd.DataFrame:
@@ -50,12 +83,13 @@ def read_evidence(folder: Path) -> pd.DataFrame:
 
 
 def read_manifests(folder: Path) -> dict[str, dict]:
-    """What results.json says of each paper's corpora, as manifests; none where the run was committed before it did."""
-    facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))["facts"]
+    """What results.json says of each paper's corpora and texts, as manifests; none where the run was committed before
+    it did.
+    """
     return {
-        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus}
-        for paper, corpora in facts.get("corpora", {}).items()
-        for corpus in corpora
+        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus, "texts": facts.get("texts")}
+        for paper, facts in read_results(folder)["facts"].items()
+        for corpus in facts.get("corpora", [])
     }
 
 

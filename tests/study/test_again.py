@@ -63,12 +63,12 @@ def test_a_folder_without_evidence_is_refused(tmp_path):
         again.judge_again(tmp_path)
 
 
-@pytest.mark.parametrize("corpora", [{}, {"HT": ["embedded"]}])
+@pytest.mark.parametrize("corpora", [[], ["embedded"]])
 def test_a_page_names_the_corpus_or_says_that_the_evidence_is_older(tmp_path, corpora):
     row = {"part": "p", "system": "reference", "method": "m", "metric": "mcd", "value": 0, "utterance": "u"}
     (tmp_path / "evidence").mkdir()
     pd.DataFrame([row | {"speaker": "s", "seed": 0, "split": "test"}]).to_csv(tmp_path / "evidence" / "HT10.csv")
-    results = {"facts": {"profile": "smoke", "corpora": corpora}, "table": [], "corpus_check": None}
+    results = {"facts": {"HT": {"profile": "smoke", "corpora": corpora}}, "table": [], "corpus_check": None}
     (tmp_path / "results.json").write_text(json.dumps(results))
     judged, profile = again.judge_again(tmp_path)
     page = write_report(profile, copied=tmp_path, again=judged).read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lib import audio, study
+from lib.study.again import profiles, read_results
 from lib.study.listen import keep_recordings
 from lib.study.registry import paper as registered
 
@@ -42,14 +42,11 @@ def with_recordings(profile: dict, paper: str) -> Path:
 
 
 def from_evidence(folder: Path, paper: str) -> tuple[dict, set[str]]:
-    """The profile of a committed run, which results.json names, and the systems of a paper whose clips are with it."""
+    """The profile that a paper of a committed run was run in, and the systems of it whose clips are with the run."""
     try:
-        facts = json.loads((folder / "results.json").read_text(encoding="utf-8"))["facts"]
-        profile = study.load_profile(facts["profile"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ListeningError(
-            f"{folder} holds no committed run ({type(error).__name__} in results.json): give results/reference"
-        ) from error
+        profile = profiles(read_results(folder), [paper.upper()])[paper.upper()]
+    except study.StudyError as error:
+        raise ListeningError(str(error)) from error
     return profile, {
         path.name.split("-", 1)[1].rpartition("-s")[0] for path in (folder / "audio").glob(f"{paper}-*-s*")
     }

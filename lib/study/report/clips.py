@@ -45,9 +45,11 @@ def encode(profile: dict) -> dict[str, bytes]:
     return found
 
 
-def write(clips: dict[str, bytes], folder: Path) -> None:
-    """Write the clips to `folder`/audio in the place of those of an earlier run."""
-    shutil.rmtree(folder / "audio", ignore_errors=True)
+def write(clips: dict[str, bytes], folder: Path, papers: list[str]) -> None:
+    """Write the clips to `folder`/audio in the place of an earlier run's of the same papers."""
+    for paper in papers:
+        for earlier in (folder / "audio").glob(f"{paper.lower()}-*"):
+            shutil.rmtree(earlier)
     for name, data in clips.items():
         path = folder / "audio" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import pandas as pd
 from lib import study
 from lib.files import replace_file
 from lib.study import columns, tables
-from lib.study.again import PAGE, read_evidence, read_manifests
+from lib.study.again import PAGE, profiles, read_evidence, read_manifests, read_results
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
 from lib.study.report import claim_rows, evidence, page
@@ -43,7 +43,8 @@ def write_report(
 
     With `paper`, the report of one paper on the rows there are now, in a file of its own. With `copied`, a
     folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
-    links its figures instead of holding them; with `again` (`lib.study.again.judge_again`), its claims and gates judged
+    links its figures instead of holding them, and papers that the profile has not run are as an earlier run left them
+    there; with `again` (`lib.study.again.judge_again`), its claims and gates judged
     by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows,
     manifests, claims or captions and for a paper that is not in claims.yaml.
     """
@@ -52,8 +53,12 @@ def write_report(
     chosen = {name: facts for name, facts in written["papers"].items() if (paper or column) in (None, name)}
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
-    rows = read_evidence(root) if again else study.read_rows(profile, paper)
-    manifests = read_manifests(root) if again else study.read_manifests(profile, paper)
+    manifests = {} if again else study.read_manifests(profile, paper)
+    results = read_results(root) if copied and exists(root, "results.json") else {"facts": {}}
+    kept = set(results["facts"]) - {manifest["paper"] for manifest in manifests.values()}
+    of = dict.fromkeys(chosen, profile) | profiles(results, kept & set(chosen))
+    rows = _rows(profile, paper, root if kept else None, kept, bool(manifests))
+    manifests |= {run: facts for run, facts in (read_manifests(root) if kept else {}).items() if facts["paper"] in kept}
     claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
     figures = read_figures(root, embed=copied is None)
     if again:
@@ -64,11 +69,11 @@ def write_report(
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
-    own_check = read_json(root / "results.json", "python -m lib report reference")["corpus_check"] if again else None
     packed, beside = column is not None and copied is not None, columns.beside(written, root)
-    kept = claim_rows.there(claims, root) if again else claim_rows.write(claims, rows, root, packed, profile)
-    if not again:
-        claim_rows.write_gates(chosen, rows, root, packed)
+    own = [claim for claim in claims if claim["paper"] not in kept]
+    written_rows = claim_rows.there([claim for claim in claims if claim["paper"] in kept], root)
+    written_rows |= claim_rows.write(own, rows, root, packed, profile)
+    claim_rows.write_gates({name: facts for name, facts in chosen.items() if name not in kept}, rows, root, packed)
     measured = set(rows["paper"].dropna())
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
@@ -76,12 +81,12 @@ def write_report(
         _environment()
         .get_template("report.html.j2")
         .render(
-            profile=profile["name"],
+            profile=" and ".join(dict.fromkeys(of[name]["name"] for name in of if name in measured)) or profile["name"],
             papers=[
-                _paper(name, facts, written, records, rows, manifests, profile, own_check)
+                _paper(name, facts, written, records, rows, manifests, of[name], results if name in kept else None)
                 for name, facts in chosen.items()
             ],
-            claims=[claim_view(record, root, figures, players, kept) for record in records],
+            claims=[claim_view(record, root, figures, players, written_rows) for record in records],
             columns=_columns(records, beside),
             expected=[claim["id"] for claim in claims],
             figures=figures,
@@ -105,6 +110,15 @@ def write_report(
     return target
 
 
+def _rows(profile: dict, paper: str | None, root: Path | None, kept: set[str], ran: bool) -> pd.DataFrame:
+    """The rows of the profile's runs, if any ran, and those in evidence/ of the papers that are kept of an earlier."""
+    found = [study.read_rows(profile, paper)] if ran or not kept else []
+    if kept:
+        evidence_rows = read_evidence(root)
+        found.append(evidence_rows[evidence_rows["paper"].isin(list(kept))])
+    return pd.concat(found, ignore_index=True)
+
+
 def _columns(records: list[dict], beside: dict[str, list[dict]]) -> dict[str, dict]:
     """By column its records by claim, and the number of each verdict by paper."""
     found = {}
@@ -125,7 +139,7 @@ def _paper(
     rows: pd.DataFrame,
     manifests: dict,
     profile: dict,
-    own_check: dict | None,
+    results: dict | None,
 ) -> dict:
     mine = rows[(rows["paper"] == name).fillna(False)]
     judged = [record for record in records if record["paper"] == name]
@@ -142,7 +156,7 @@ def _paper(
         "counts": {verdict: sum(record["verdict"] == verdict for record in judged) for verdict in VERDICTS},
         "table": tables.results(mine, paper, profile) if len(mine) else [],
         "checked": "tts_0" in paper["systems"],
-        "check": (tables.corpus_check(mine, profile) or own_check) if len(mine) else None,
+        "check": (tables.corpus_check(mine, profile) or (results or {}).get("corpus_check")) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
     }
 

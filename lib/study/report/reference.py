@@ -12,7 +12,6 @@ other, in a folder of its own. The second puts the tables of the committed bench
 
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -20,11 +19,11 @@ from matplotlib import rc_context
 from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import columns, tables
-from lib.study.again import JUDGED, LISTENERS, PAGE
+from lib.study.again import JUDGED, LISTENERS, PAGE, judge_again, newest, read_results
 from lib.study.claim_compare import corpora
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
-from lib.study.registry import papers
+from lib.study.registry import paper_of, papers
 from lib.study.report import clips
 from lib.study.report.evidence import against
 from lib.study.report.index import write_report
@@ -52,7 +51,9 @@ OLD_RULES = (
 
 
 def collect(profile: dict, folder: Path = REFERENCE) -> None:
-    """Copy what a reader needs of a finished run into `folder`, replacing what an earlier run left.
+    """Copy what a reader needs of a finished run into `folder`, replacing what earlier runs left of the same papers.
+
+    Papers that the profile has not run stay as an earlier run left them, judged by today's rules.
 
     Raises:
         ValueError: the profile has no claims.json yet, or keeps more speech than is committed.
@@ -61,27 +62,54 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     if not (root / "claims.json").exists():
         raise ValueError(f"results/{profile['name']} has no claims yet: run ./run_all.sh --profile {profile['name']}")
     column = columns.of(load_claims(), profile).get("column")
-    rows, manifests = study.read_rows(profile, "HT"), study.read_manifests(profile)
-    last = max(manifests.values(), key=lambda manifest: manifest["started"])
-    facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
-    facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")} | {"runs": len(manifests)}
-    facts["corpora"] = {name: corpora(manifests, name) for name in load_claims()["papers"]}
-    table = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
-    check = None if column else tables.corpus_check(rows, profile)
-    speech = {} if column else clips.encode(profile)
-    facts["clips"] = dict(Counter(name.split("-")[0] for name in speech))
-    shutil.rmtree(folder / "figures", ignore_errors=True)
-    (folder / "figures").mkdir(parents=True)
-    clips.write(speech, folder)
-    for path in (folder / JUDGED, folder / PAGE, *(folder / "evidence").glob(f"*{LISTENERS}")):
+    speech, mine = {} if column else clips.encode(profile), _facts(profile)
+    earlier = read_results(folder) if (folder / "results.json").exists() else {"facts": {}}
+    kept = {paper: facts for paper, facts in earlier["facts"].items() if paper not in mine}
+    judged = judge_again(folder)[0] if kept else {}
+    for paper, facts in mine.items():
+        facts["clips"] = sum(name.startswith(f"{paper.lower()}-") for name in speech)
+        (folder / "evidence" / f"{paper}{LISTENERS}").unlink(missing_ok=True)
+    for path in (folder / JUDGED, folder / PAGE):
         path.unlink(missing_ok=True)
-    for name in ("claims.json", "gates.json"):
-        if (root / name).exists():
-            shutil.copy(root / name, folder / name)
-    for figure in sorted((root / "figures").glob("*.[pj][ns][go]*")):
-        _copy_figure(figure, folder / "figures" / figure.name)
-    write_json(folder / "results.json", {"facts": facts, "table": table, "corpus_check": check})
+    order = [claim["id"] for claim in load_claims()["claims"]]
+    for name, key in (("claims", "id"), ("gates", "name")):
+        own = json.loads((root / f"{name}.json").read_text()) if (root / f"{name}.json").exists() else []
+        every = [record for record in own if record["paper"] not in kept]
+        every += [record for record in judged.get(name, []) if record["paper"] in kept]
+        write_json(folder / f"{name}.json", sorted(every, key=lambda r: order.index(r[key]) if r[key] in order else 0))
+    _copy_figures(root / "figures", folder / "figures", set(kept))
+    clips.write(speech, folder, [paper for paper in mine if not column])
+    if "HT" in mine or not kept:
+        rows = study.read_rows(profile, "HT")
+        earlier["table"] = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
+        earlier["corpus_check"] = None if column else tables.corpus_check(rows, profile)
+    write_json(folder / "results.json", earlier | {"facts": mine | kept})
     write_report(profile, copied=folder)
+
+
+def _facts(profile: dict) -> dict[str, dict]:
+    """Of each paper that the profile ran: how, when and with what, and the texts of what players play."""
+    every, found = study.read_manifests(profile), {}
+    for paper in sorted({manifest["paper"] for manifest in every.values()}):
+        manifests = {run: manifest for run, manifest in every.items() if manifest["paper"] == paper}
+        last = max(manifests.values(), key=lambda manifest: manifest["started"])
+        facts = {name: last.get(name) for name in ("device", "started")} | {"profile": profile["name"]}
+        facts |= {name: _known(manifests, name) for name in ("commit", "data_hash", "vocoder")}
+        texts = {key: text for each in manifests.values() for key, text in (each.get("texts") or {}).items()}
+        found[paper] = facts | {"runs": len(manifests), "corpora": corpora(manifests, paper), "texts": texts}
+    return found
+
+
+def _copy_figures(source: Path, target: Path, kept: set[str]) -> None:
+    """The run's figures in the place of earlier ones, of which those of papers that are kept stay."""
+    for path in target.glob("*.json"):
+        of = paper_of(str(json.loads(path.read_text(encoding="utf-8")).get("notebook")))
+        if of is None or of.id not in kept:
+            for each in target.glob(f"{path.stem}.*"):
+                each.unlink()
+    target.mkdir(parents=True, exist_ok=True)
+    for figure in sorted(source.glob("*.[pj][ns][go]*")):
+        _copy_figure(figure, target / figure.name)
 
 
 def _copy_figure(source: Path, target: Path) -> None:
@@ -95,14 +123,14 @@ def _copy_figure(source: Path, target: Path) -> None:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, format="png", optimize=True)
 
 
-def draw_verdicts(records: list[dict], folder: Path, profile: dict, beside: dict) -> None:
+def draw_verdicts(records: list[dict], folder: Path, profile: str, beside: dict) -> None:
     """The README's picture: every claim's verdict at a glance, as verdicts.png, .svg and its caption."""
     figure = verdicts(columns.groups(records, beside))
     with replace_file(folder / "verdicts.png") as temporary:
         temporary.write_bytes(show(figure).png)
     with replace_file(folder / "verdicts.svg") as temporary, rc_context(RC):
         figure.savefig(temporary, format="svg", metadata={"Date": None})
-    write_json(folder / "verdicts.json", figure.description | {"name": "verdicts", "profile": profile["name"]})
+    write_json(folder / "verdicts.json", figure.description | {"name": "verdicts", "profile": profile})
 
 
 def _known(manifests: dict[str, dict], name: str) -> list[str]:
@@ -127,18 +155,18 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
     again: the claims as today's rules judge the same rows, where rules have changed since; beside: other columns.
     """
     verdict = {record["id"]: record["verdict"] for record in again}
-    facts = results["facts"]
-    clips = facts.get("clips") or {}
-    commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
+    spoken = {paper: facts["clips"] for paper, facts in results["facts"].items() if facts.get("clips")}
     lines = [
         "# The reference run",
         "",
-        f"Profile `{facts['profile']}`, {facts['runs']} runs, {facts['device']}, "
-        f"{' and '.join(facts['vocoder'])}{' vocoder, ' if facts['vocoder'] else ''}commits {commits}, data "
-        f"{', '.join(facts['data_hash'])}. `python -m lib report reference` writes "
-        "this page; `index.html` is the run's report, `evidence/` has the rows that each claim compares.",
+        "`python -m lib report reference` writes this page, of each paper from the newest run that was made of it; "
+        "`index.html` is the report, `evidence/` has the rows that each claim compares.",
         "",
-        *([CLIPS.format(sum(clips.values()), next(iter(clips))), ""] if clips else []),
+        "| paper | profile | runs | newest | device | vocoder | commits | data |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_run(paper, facts) for paper, facts in results["facts"].items()),
+        "",
+        *([CLIPS.format(sum(spoken.values()), next(iter(spoken)).lower()), ""] if spoken else []),
         *(AGAIN if again else []),
         "![Every verdict at a glance](figures/verdicts.png)",
     ]
@@ -162,6 +190,13 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
     lines += [f"| system | trainable | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     lines += [_system(entry, metrics) for entry in results["table"]]
     return "\n".join(lines) + "\n"
+
+
+def _run(paper: str, facts: dict) -> str:
+    commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
+    vocoders, data = (", ".join(facts[name]) or "–" for name in ("vocoder", "data_hash"))
+    cells = [paper, f"`{facts['profile']}`", facts["runs"], facts["started"][:10], facts["device"], vocoders]
+    return f"| {' | '.join(map(str, [*cells, commits, data]))} |"
 
 
 def _claim(record: dict, again: dict[str, str]) -> str:
@@ -253,7 +288,7 @@ def write_tables() -> None:
     put_into_readme(summary(today() or claims, beside))
     if today():
         _say_again(REFERENCE / "index.html")
-    draw_verdicts(today() or claims, REFERENCE / "figures", {"name": results["facts"]["profile"]}, beside)
+    draw_verdicts(today() or claims, REFERENCE / "figures", newest(results)["profile"], beside)
 
 
 def _say_again(page: Path) -> None:

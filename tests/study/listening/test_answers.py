@@ -209,7 +209,7 @@ def test_a_committed_folder_without_clips_or_without_a_run_is_told_in_one_senten
     wanted = ["listen", "make", "--paper", "sp", "--evidence", str(tmp_path)]
     with pytest.raises(SystemExit, match=r"holds no committed run \(FileNotFoundError in results.json\): give"):
         door.main(wanted)
-    (tmp_path / "results.json").write_text('{"facts": {"profile": "smoke"}}')
+    (tmp_path / "results.json").write_text('{"facts": {"SP": {"profile": "smoke"}}}')
     with pytest.raises(SystemExit, match="holds no speech of sp's listening test: take a run that was committed"):
         door.main(wanted)
 

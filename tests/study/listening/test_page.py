@@ -122,7 +122,7 @@ def test_a_test_of_a_committed_runs_clips_is_made_answered_and_judged_without_tr
         clip = committed / "audio" / f"sp-{path.parent.name}-s0" / f"{path.stem}.opus"
         clip.parent.mkdir(parents=True, exist_ok=True)
         clip.write_bytes(packed(audio.read(path), audio.RATE))
-    facts = {"facts": {"profile": "smoke"}, "table": [], "corpus_check": None}
+    facts = {"facts": {"SP": {"profile": "smoke"}}, "table": [], "corpus_check": None}
     (committed / "results.json").write_text(json.dumps(facts))
     door.main(["listen", "make", "--paper", "sp", "--evidence", str(committed)])
     folder = tmp_path / "results" / "listening" / "sp"

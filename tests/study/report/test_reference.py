@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lib import study
-from lib.study import claims, columns
+from lib.files import write_json
+from lib.study import again, claims, columns
 from lib.study.claims import load_claims
 from lib.study.report import reference
 
@@ -85,6 +86,38 @@ def test_a_column_is_taken_in_beside_the_other_run_when_all_its_runs_are_there(m
     (records,) = columns.beside(load_claims(), reference.REFERENCE).values()
     assert [record["id"] for record in records] == [f"HA{number}" for number in range(1, 13)]
     assert "Hypernetworks" in (reference.REFERENCE / "nonnative" / "index.html").read_text(encoding="utf-8")
+
+
+def test_papers_that_a_profile_has_not_run_stay_as_an_earlier_run_left_them(monkeypatch, tmp_path):
+    """Ten sentences of HT10 in one profile, then one row of LD in another."""
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path))
+    folder = tmp_path / "reference"
+    row = {"system": "reference", "split": "test", "role": "adaptation", "speaker": "s", "method": "none", "seed": 0}
+    row |= {"metric": "mcd_as_released", "unit": "dB"}
+    heard = [row | {"utterance": f"u{number}", "value": 5.0 + 0.01 * number} for number in range(10)]
+    heard += [each | {"metric": "mcd", "value": 0.0} for each in heard]
+    smoke, demo = study.load_profile("smoke"), study.load_profile("demo")
+    study.write_rows(heard, "ht-reference-s0", demo)
+    study.write_manifest("ht-reference-s0", demo, {}, 0.0, corpus="embedded", texts={"u0": "Said."})
+    claims.write_claims(demo)
+    write_json(tmp_path / "demo" / "figures" / "mine.json", {"caption": "c", "notebook": "02_hypertts_evaluate"})
+    reference.collect(demo, folder)
+    first = {record["id"]: record for record in json.loads((folder / "claims.json").read_text())}
+    study.write_rows([row | {"metric": "cer", "value": 0.1, "unit": "CER", "utterance": "u"}], "ld-text-s0", smoke)
+    study.write_manifest("ld-text-s0", smoke, {}, 1.0)
+    claims.write_claims(smoke)
+    reference.collect(smoke, folder)
+    second = {record["id"]: record for record in json.loads((folder / "claims.json").read_text())}
+    assert list(second) == list(first) and second["HT10"]["value"] == pytest.approx(first["HT10"]["value"])
+    assert second["HT10"]["verdict"] == first["HT10"]["verdict"] and second["HT10"]["profile"] == "demo"
+    assert second["LD1"]["profile"] == "smoke" and first["LD1"]["profile"] == "demo"
+    facts = json.loads((folder / "results.json").read_text())["facts"]
+    assert {paper: each["profile"] for paper, each in facts.items()} == {"HT": "demo", "LD": "smoke"}
+    assert facts["HT"]["texts"] == {"u0": "Said."} and (folder / "evidence" / "HT10.csv").exists()
+    assert (folder / "figures" / "mine.json").exists() and not (folder / again.JUDGED).exists()
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "smoke and demo profile" in page or "demo and smoke profile" in page
+    assert "Measured here: demo profile, corpus embedded" in page
 
 
 @needs_reference
