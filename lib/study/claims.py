@@ -29,6 +29,7 @@ TYPES = {
     "equals": {"value", "tolerance"},
     "share": {"a", "b", "at_most"},
 }
+SAID = ["metric", "utterance", "speaker", "variant", "target", "layer", "role", "split", "x", "value"]
 PLAIN = ("equals", "share")  # without an interval, and so without a side of it
 
 
@@ -107,6 +108,17 @@ def interval_options(profile: dict) -> dict:
     return {"level": (profile.get("statistics") or {}).get("level", 0.95)}
 
 
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without seeds whose every value is that of another seed of the same system: they are one training, or
+    none, measured again, and must not count as several.
+    """
+    key, measured = ["paper", "system", "seed"], rows[rows["utterance"].notna()]
+    said = measured[key].assign(mark=pd.util.hash_pandas_object(measured[SAID], index=False))
+    marks = said.groupby(key)["mark"].sum().reset_index().sort_values("seed")
+    repeated = marks[marks.duplicated(["paper", "system", "mark"])]
+    return rows[~rows.set_index(key).index.isin(list(repeated[key].itertuples(index=False, name=None)))]
+
+
 class Bench:
     """Rows, gates and curves of a profile, and the judge of its claims; `gate_rows`, where given, are what gates
     read.
@@ -124,6 +136,7 @@ class Bench:
         self.content = content = columns.of(content, profile)
         self.manifests, self.profile, self.curves = manifests, profile, curves
         self.papers, self.options = content.get("papers", {}), interval_options(profile)
+        rows = once(rows)
         self.rows = {
             name: rows[(rows["paper"] == name).fillna(False)] for name in {c["paper"] for c in content["claims"]}
         }

@@ -191,6 +191,17 @@ def test_one_seed_decides_nothing_that_speaks_of_training(seeds, training, verdi
     assert record["verdict"] == verdict and "one seed" in record["reason"]
 
 
+def test_one_training_measured_with_several_seeds_is_one_seed():
+    base = noisy(60, size=36)
+    part = {"type": "difference", "a": "a", "b": "b", "expect": "greater"}
+    same, gained = np.repeat(base, 4), np.repeat(base + noisy(3, size=36, seed=2), 4)
+    record = judge_part(gained, same, **part)
+    assert record["verdict"] == "inconclusive" and "one seed" in record["reason"] and record["seeds"] == 1
+    little = noisy(0, size=144, spread=1e-3, seed=5)
+    again = judge_part(gained + little, same - little, **part)
+    assert again["verdict"] == "reproduced" and again["seeds"] == 4
+
+
 @pytest.mark.parametrize(("lost", "verdict"), [(0.2, "reproduced"), (2.0, "not reproduced"), (1.0, "inconclusive")])
 def test_non_inferiority_is_judged_against_its_margin(lost, verdict):
     base = noisy(60, spread=5, seed=3)

@@ -18,6 +18,7 @@ from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.source import COMMAND, open_corpus, prepared
 from lib.metrics import prosody
+from lib.models.clap import Clap
 from lib.papers.ld import clap
 from lib.papers.ld.data import TRUTHS, LatentError, energy_of_frames, f0_of_frames, truths
 from lib.papers.ld.posterior import encode
@@ -96,12 +97,12 @@ def latent_rows(study: Systems) -> list[dict]:
     return named(pd.DataFrame(rows), corpus).to_dict("records")
 
 
-def clap_rows(study: Systems) -> list[pd.DataFrame]:
+def clap_rows(study: Systems, model: Clap) -> list[pd.DataFrame]:
     """The rows of `lib.papers.ld.clap.probe` for acted speech: no table where the profile names no corpus."""
     corpus = corpus_of(study)
     if corpus is None:
         return []
-    return [named(clap.probe(*(_embedded(study, corpus, split) for split in ("train", "test"))), corpus)]
+    return [named(clap.probe(*(_embedded(study, model, corpus, split) for split in ("train", "test"))), corpus)]
 
 
 def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
@@ -111,13 +112,13 @@ def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
     return rows.assign(variant="acted_" + rows["variant"], **shared)
 
 
-def _embedded(study: Systems, corpus: Corpus, split: str) -> pd.DataFrame:
+def _embedded(study: Systems, model: Clap, corpus: Corpus, split: str) -> pd.DataFrame:
     """Audio embeddings of a split with the values of `TRUTHS`, as they are heard."""
     lines = []
     for u in chosen(study, corpus, split):
         wave = corpus.wave(u)
         pause = float(prosody.timing([wave], device=study.device)["pause_seconds"][0])
         known = dict(zip(TRUTHS, truths(wave, f0_of(wave), vowels_of(u), pause).tolist(), strict=True))
-        embedding = study.clap.embed_audio([wave])[0].cpu().numpy()
+        embedding = model.embed_audio([wave])[0].cpu().numpy()
         lines.append({"utterance": u.utterance, "speaker": u.speaker, **known, "embedding": embedding})
     return pd.DataFrame(lines)

@@ -48,7 +48,7 @@ def vocabulary() -> list[str]:
     return sorted({word for phrase in phrases for word in clap.words_of(phrase)})
 
 
-def clap_part(study: Styled) -> Part:
+def clap_part(study: Styled, seed: int) -> Part:
     """mini-CLAP, as it is trained."""
     section, corpus = study.settings["clap"], study.corpus
     dims = MiniClapDims(**section["dims"], text=text_tower(section))
@@ -59,7 +59,7 @@ def clap_part(study: Styled) -> Part:
         return MiniClap(dims, vocabulary() if dims.text == "words" else [])
 
     def pairs_at(step: int, split: str) -> tuple[np.ndarray, list[str]]:
-        random, sentences = np.random.default_rng([7, step]), corpus.sentences(split)
+        random, sentences = np.random.default_rng([7 + seed, step]), corpus.sentences(split)
         mels, prompts, used = [], [], set()
         for _ in range(20 * config.batch_size):
             sentence = sentences[random.integers(len(sentences))]

@@ -82,7 +82,8 @@ def speak_latents(
     with precise(study):
         z = model.sample(z_text, frames, condition, **options)
     z = study.kept_content(system, z_text, z)
-    wave, before = decode(study, z, frames, decoder_of(study, system, condition))[0], decode(study, z_text, frames)[0]
+    wave = decode(study, z, frames, decoder_of(study, system, seed, condition))[0]
+    before = decode(study, z_text, frames)[0]
     dims = MelDims()
     latents = {"z_text": z_text, "z after": z, "z after, less z_text": z - z_text}
     return Heard(

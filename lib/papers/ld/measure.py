@@ -114,18 +114,19 @@ def text_waves(study: Systems) -> list[np.ndarray]:
     return decode(study, *text_latents(study))
 
 
-def decoder_of(study: Systems, name: str, condition: Tensor | None = None) -> Callable | None:
+def decoder_of(study: Systems, name: str, seed: int, condition: Tensor | None = None) -> Callable | None:
     """The decoder of a system that has one of its own, told the speaker's code or the style's condition `(1, size)`."""
     system = study.system(name)
     kind = system.get("decoder")
     if kind == "speaker":
         condition = study.voices.code(system.get("speaker", SPEAKER))
-    return partial(study.decoder(kind), g=condition if kind in ("speaker", "style") else None) if kind else None
+    return partial(study.decoder(kind, seed), g=condition if kind in ("speaker", "style") else None) if kind else None
 
 
-def through(study: Systems, name: str, style: str) -> list[np.ndarray]:
+def through(study: Systems, name: str, seed: int, style: str) -> list[np.ndarray]:
     """The test recordings in a style through z and a system's decoder."""
-    latents, decoder = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested], decoder_of(study, name)
+    latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested]
+    decoder = decoder_of(study, name, seed)
     return [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
 
 
@@ -175,7 +176,7 @@ def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None,
     method, told = system["method"], system.get("decoder") == "style"
 
     def decoder(style: str) -> Callable | None:
-        return decoder_of(study, name, condition_of(study, system.get("prompt", style), 1) if told else None)
+        return decoder_of(study, name, seed, condition_of(study, system.get("prompt", style), 1) if told else None)
 
     if method == "none":
         for styles in [[style] for style in wanted] if told else [wanted]:
@@ -185,7 +186,7 @@ def spoken(study: Systems, name: str, seed: int) -> Iterator[tuple[float | None,
             yield None, [style], recordings(study, style)
     elif method == "posterior":
         for style in wanted:
-            yield None, [style], through(study, name, style)
+            yield None, [style], through(study, name, seed, style)
     else:
         for guidance in guidances(study, name):  # at 0 the condition plays no part: one sample is for all styles
             for styles in [wanted] if guidance == 0 and not told else [[style] for style in wanted]:
@@ -200,7 +201,7 @@ def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[s
     neutral, words = recordings(study, "neutral"), [s.text for s in sentences]
     system, still = study.system(name), None
     if system["method"] == "posterior":
-        still = prosody_of(through(study, name, "neutral"), study.device)
+        still = prosody_of(through(study, name, seed, "neutral"), study.device)
     other = system.get("speaker", OTHER) if system.get("decoder") in CORPUS else None
     for guidance, styles, waves in spoken(study, name, seed):
         measured = measures(waves, words, neutral, study.device)

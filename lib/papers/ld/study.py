@@ -80,8 +80,9 @@ class Study(Systems):
         if method == "inversion":
             rows = report(self)
         elif name == "clap_probe":
-            tables = [draws_of(self, self.clap, *splits) for splits in (("train", "validation"), ("test",))]
-            rows = [probe(*tables), retrieval(tables[1], self.clap), *acted.clap_rows(self)]
+            model = self.clap_of(seed)
+            tables = [draws_of(self, model, *splits) for splits in (("train", "validation"), ("test",))]
+            rows = [probe(*tables), retrieval(tables[1], model), *acted.clap_rows(self, model)]
             rows = pd.concat(rows, ignore_index=True)
         elif method == "probes":
             parts = (probes.variance_and_probes, diagnostics.misalignment, diagnostics.steered, diagnostics.worn)
@@ -101,9 +102,9 @@ class Study(Systems):
         if self.system(name)["method"] == "inversion":
             return self.trained(POSTERIOR, 0)
         if name == "clap_probe" and self.settings["clap"]["model"] == "mini":
-            return self.trained(CLAP, 0)
+            return self.trained(CLAP, seed)
         if decoder := self.system(name).get("decoder"):
-            return self.trained(DECODERS[decoder], 0)
+            return self.trained(DECODERS[decoder], seed)
         untrained = self.system(name)["method"] in (*UNTRAINED, "probes")
         return {} if untrained else self.trained(self.trained_as(name), seed)
 

@@ -67,7 +67,7 @@ class Systems(Styled):
         if name == POSTERIOR:
             return encoder_part(self)
         if name == CLAP:
-            return clap_part(self)
+            return clap_part(self, seed)
         if name in DECODERS.values():
             return self._decoder_part(name, seed)
         return self._diffusion_part(name, seed)
@@ -77,13 +77,13 @@ class Systems(Styled):
         """The posterior encoder, trained now if it is not there."""
         return self.restore(POSTERIOR, 0).requires_grad_(False)
 
-    def decoder(self, kind: str) -> nn.Module:
+    def decoder(self, kind: str, seed: int = 0) -> nn.Module:
         """A decoder that was trained on, trained now if it is not there. Raises LatentError for an unknown kind."""
         if kind not in DECODERS:
             raise LatentError(f"A decoder can be {', '.join(DECODERS)}, not {kind!r}.")
-        if kind not in self._decoders:
-            self._decoders[kind] = self.restore(DECODERS[kind], 0).requires_grad_(False)
-        return self._decoders[kind]
+        if (kind, seed) not in self._decoders:
+            self._decoders[kind, seed] = self.restore(DECODERS[kind], seed).requires_grad_(False)
+        return self._decoders[kind, seed]
 
     @cached_property
     def voices(self) -> Voices:
@@ -94,11 +94,15 @@ class Systems(Styled):
 
     @cached_property
     def clap(self) -> Clap:
-        """The profile's CLAP: LAION's from its checkpoint, or mini-CLAP, trained now if it is not there."""
+        """The CLAP that all systems are conditioned on."""
+        return self.clap_of(0)
+
+    def clap_of(self, seed: int) -> Clap:
+        """The profile's CLAP: LAION's from its checkpoint, or a training of mini-CLAP, done now if it is not there."""
         section = self.settings["clap"]
         if section["model"] == "laion":
             return clap.load_laion(section["checkpoint"], self.device)
-        return self.restore(CLAP, 0).requires_grad_(False)
+        return self.restore(CLAP, seed).requires_grad_(False)
 
     @cached_property
     def clap_hash(self) -> str:
@@ -168,7 +172,7 @@ class Systems(Styled):
         return {}
 
     @cached_property
-    def _decoders(self) -> dict[str, nn.Module]:
+    def _decoders(self) -> dict[tuple[str, int], nn.Module]:
         return {}
 
     def trained_as(self, name: str) -> str:

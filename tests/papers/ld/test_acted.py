@@ -77,7 +77,7 @@ def test_acted_speech_is_drawn_beside_the_restyled_voice(stage):
 
 
 def test_without_a_corpus_there_are_no_rows_and_no_figure(prepared):
-    assert acted.latent_rows(prepared) == [] and acted.clap_rows(prepared) == []
+    assert acted.latent_rows(prepared) == [] and acted.clap_rows(prepared, prepared.clap) == []
     with pytest.raises(PlotError, match="acted"):
         figures.draw("ld_acted", study.read_rows(prepared.profile, "LD"), prepared.profile)
 

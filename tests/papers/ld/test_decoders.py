@@ -1,6 +1,7 @@
 """Decoders that are trained on: what they start as, what they are told, and what training moves."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -117,3 +118,10 @@ def test_speakers_decoders_and_voices_that_there_are_not_are_refused(prepared, p
     named = Study(study.merge(profile, {"ld": {"systems": {"two_space": {"prompt": "shouted"}}}}))
     with pytest.raises(LatentError, match="There is no style"):
         named.run("two_space", 0)
+
+
+def test_each_seed_has_a_decoder_and_a_clap_of_its_own(prepared):
+    for made in (partial(prepared.decoder, "trainable"), prepared.clap_of):
+        first, again, other = (made(seed).state_dict() for seed in (0, 0, 1))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert any(not torch.equal(first[name], other[name]) for name in first)
