@@ -26,12 +26,10 @@ def write(
     written = {}
     for claim in claims:
         half = gates.halves(profile or {}, claim["paper"])
-        table, path = compared(claim, rows, half), root / "evidence" / f"{claim['id']}.csv{'.gz' * packed}"
-        if table.empty:
-            path.unlink(missing_ok=True)
-            continue
-        _save(table, path)
-        written[claim["id"]] = {"href": f"evidence/{path.name}", "rows": len(table)}
+        table = compared(claim, rows, half)
+        path = _save(table, root, claim["id"], packed)
+        if path is not None:
+            written[claim["id"]] = {"href": f"evidence/{path.name}", "rows": len(table)}
     return written
 
 
@@ -43,10 +41,17 @@ def there(claims: list[dict], root: Path) -> dict[str, dict]:
     }
 
 
-def _save(table: pd.DataFrame, path: Path) -> None:
+def _save(table: pd.DataFrame, root: Path, name: str, packed: bool) -> Path | None:
+    """R/evidence/<name>.csv or .csv.gz in the place of an earlier one of either kind; returns it, None without rows."""
+    path = root / "evidence" / f"{name}.csv{'.gz' * packed}"
+    for earlier in path.parent.glob(f"{name}.csv*"):
+        earlier.unlink()
+    if table.empty:
+        return None
     written = table.to_csv(index=False, float_format="%.6g").encode()
     with replace_file(path) as temporary:  # a packed file has neither time nor name in it: same rows, same file
-        temporary.write_bytes(gzip.compress(written, mtime=0) if path.suffix == ".gz" else written)
+        temporary.write_bytes(gzip.compress(written, mtime=0) if packed else written)
+    return path
 
 
 def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed: bool = False) -> None:
@@ -59,8 +64,7 @@ def write_gates(papers: dict[str, dict], rows: pd.DataFrame, root: Path, packed:
             if operand in gate
         ]
         table = pd.concat(tables).drop(columns=["profile", "unit"], errors="ignore") if tables else pd.DataFrame()
-        if len(table):
-            _save(table.dropna(axis="columns", how="all"), root / "evidence" / f"{name}-gates.csv{'.gz' * packed}")
+        _save(table.dropna(axis="columns", how="all"), root, f"{name}-gates", packed)
 
 
 def compared(claim: dict, rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:

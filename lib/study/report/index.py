@@ -69,11 +69,12 @@ def write_report(
         path = root / "claims.json"
         records = read_json(path, "python -m lib claims") if exists(root, path.name) else []
     across = next(f"notebooks/{each.chapters[0]}.html" for each in papers().values() if each.across)
-    packed, beside = column is not None and copied is not None, columns.beside(written, root)
+    beside = columns.beside(written, root)
     own = [claim for claim in claims if claim["paper"] not in kept]
     written_rows = claim_rows.there([claim for claim in claims if claim["paper"] in kept], root)
-    written_rows |= claim_rows.write(own, rows, root, packed, profile)
-    claim_rows.write_gates({name: facts for name, facts in chosen.items() if name not in kept}, rows, root, packed)
+    written_rows |= claim_rows.write(own, rows, root, copied is not None, profile)
+    anew = {name: facts for name, facts in chosen.items() if name not in kept}
+    claim_rows.write_gates(anew, rows, root, copied is not None)
     measured = set(rows["paper"].dropna())
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}

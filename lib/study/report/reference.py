@@ -5,7 +5,8 @@
 
 The first copies claims.json and the figures of a finished run and the speech it kept as Opus, writes its results
 table beside them as results.json, its report as index.html and its tables as README.md, and puts the verdicts in
-numbers between the markers in the project's README.md; with --profile nonnative it takes that run in beside the
+numbers between the markers in the project's README.md. Papers that the profile has not run stay as an earlier run
+left them, so a long run can be committed paper by paper. With --profile nonnative it takes that run in beside the
 other, in a folder of its own. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
 `python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
 """

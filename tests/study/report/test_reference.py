@@ -113,7 +113,7 @@ def test_papers_that_a_profile_has_not_run_stay_as_an_earlier_run_left_them(monk
     assert second["LD1"]["profile"] == "smoke" and first["LD1"]["profile"] == "demo"
     facts = json.loads((folder / "results.json").read_text())["facts"]
     assert {paper: each["profile"] for paper, each in facts.items()} == {"HT": "demo", "LD": "smoke"}
-    assert facts["HT"]["texts"] == {"u0": "Said."} and (folder / "evidence" / "HT10.csv").exists()
+    assert facts["HT"]["texts"] == {"u0": "Said."} and (folder / "evidence" / "HT10.csv.gz").exists()
     assert (folder / "figures" / "mine.json").exists() and not (folder / again.JUDGED).exists()
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "smoke and demo profile" in page or "demo and smoke profile" in page
