@@ -9,6 +9,7 @@ F0 mean and range, energy, rate and pauses on sentences that nothing was fitted 
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from lib.training import parallel
 
 PROMPTS = 4  # of every recording
 HELD_WORDING = 3  # of `styles.PHRASES`, for testing only
+WORDINGS = {"used": 0, "new": HELD_WORDING}  # that of the systems' prompts, and one that was never trained on
 UNITS = {
     "f0_mean": "semitones",
     "f0_range": "semitones",
@@ -144,17 +146,19 @@ def draws_of(study: Styled, model: Clap, *splits: str) -> pd.DataFrame:
 
 
 def retrieval(table: pd.DataFrame, model: Clap) -> pd.DataFrame:
-    """For each embedded draw and factor: 1 where the true level's prompt is nearest, in a wording never trained on.
+    """For each embedded draw and factor: 1 where the true level's prompt is nearest.
 
-    Rows retrieval_accuracy with the factor as variant, and retrieval_chance beside each.
+    Rows retrieval_accuracy with the factor as variant, and retrieval_chance beside each; target says which wording the
+    prompts have (`WORDINGS`).
     """
     rows = []
     audio_side = torch.from_numpy(np.stack(table["embedding"]))
-    for factor, levels in styles.PHRASES.items():
-        prompts = [styles.prompt({factor: level}, HELD_WORDING) for level in levels]
+    for (factor, levels), (kind, wording) in product(styles.PHRASES.items(), WORDINGS.items()):
+        prompts = [styles.prompt({factor: level}, wording) for level in levels]
         nearest = (audio_side @ model.embed_text(prompts).cpu().T).argmax(1).numpy()
         for name, found, true in zip(table["utterance"], nearest, table[factor], strict=True):
-            shared = {"variant": factor, "speaker": SPEAKER, "utterance": name, "split": "test", "unit": "share"}
+            shared = {"variant": factor, "target": kind, "speaker": SPEAKER, "utterance": name, "split": "test"}
+            shared |= {"unit": "share"}
             rows.append(shared | {"metric": "retrieval_accuracy", "value": float(list(levels)[found] == true)})
             rows.append(shared | {"metric": "retrieval_chance", "value": 1 / len(levels)})
     return pd.DataFrame(rows)

@@ -145,16 +145,18 @@ def clap(rows: pd.DataFrame, profile: dict) -> Figure:
     title = "R² of a linear map from the audio embedding"
     intervals(left, [PROPERTIES[name] for name in names], lines, title, zero=True)
     factors = list(dict.fromkeys(hits["variant"]))
-    lines = [dot(hits, profile, BLUE, {"variant": factor}) for factor in factors]
+    wordings = {"used": BLUE, "new": ORANGE}
+    lines = [[dot(hits, profile, c, {"variant": f, "target": kind}) for kind, c in wordings.items()] for f in factors]
     title = "Prompt retrieval accuracy (| chance)"
     intervals(right, [factor.capitalize() for factor in factors], lines, title)
     for place, factor in enumerate(factors):
         chance = select(rows, {"metric": "retrieval_chance", "variant": factor})["value"].mean()
         right.plot(chance, place, "|", color="0.3", markersize=14)
-    right.set_xlim(0, 1.02)
+    right.set_xlim(-0.02, 1.02)
+    legend(figure, {"Wording of the systems' prompts": BLUE, "Wording never trained on": ORANGE})
     caption = (
         f"What the CLAP that conditions the diffusion knows: {sample(table)} with random levels of every factor; "
-        f"{whiskers(profile)}. Left: held-out R². Right: the true level's prompt is nearest, wording never trained on."
+        f"{whiskers(profile)}. Left: held-out R². Right: how often the true level's prompt is nearest."
     )
     return describe(figure, caption, "R squared of prosody from the embedding, and retrieval accuracy.", count(table))
 
