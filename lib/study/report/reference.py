@@ -72,12 +72,13 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
         (folder / "evidence" / f"{paper}{LISTENERS}").unlink(missing_ok=True)
     for path in (folder / JUDGED, folder / PAGE):
         path.unlink(missing_ok=True)
-    order = [claim["id"] for claim in load_claims()["claims"]]
-    for name, key in (("claims", "id"), ("gates", "name")):
-        own = json.loads((root / f"{name}.json").read_text()) if (root / f"{name}.json").exists() else []
-        every = [record for record in own if record["paper"] not in kept]
-        every += [record for record in judged.get(name, []) if record["paper"] in kept]
-        write_json(folder / f"{name}.json", sorted(every, key=lambda r: order.index(r[key]) if r[key] in order else 0))
+    order = {claim["id"]: place for place, claim in enumerate(load_claims()["claims"])}
+    records = [r for r in _records(root / "claims.json") if r["paper"] not in kept]
+    records += [r for r in judged.get("claims", []) if r["paper"] in kept]
+    gates = [gate for gate in _records(root / "gates.json") if gate["paper"] in mine]
+    gates += [gate for gate in judged.get("gates", []) if gate["paper"] in kept]
+    write_json(folder / "claims.json", sorted(records, key=lambda record: order[record["id"]]))
+    write_json(folder / "gates.json", gates)
     _copy_figures(root / "figures", folder / "figures", set(kept))
     clips.write(speech, folder, [paper for paper in mine if not column])
     if "HT" in mine or not kept:
@@ -86,6 +87,10 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
         earlier["corpus_check"] = None if column else tables.corpus_check(rows, profile)
     write_json(folder / "results.json", earlier | {"facts": mine | kept})
     write_report(profile, copied=folder)
+
+
+def _records(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _facts(profile: dict) -> dict[str, dict]:
