@@ -132,7 +132,7 @@ def conditions(model: Clap, embeddings: Tensor) -> Tensor:
 
 
 def draws_of(study: Styled, model: Clap, *splits: str) -> pd.DataFrame:
-    """Embedded draws: utterance, levels by factor, truths, and the embedding as an array."""
+    """Embedded draws: utterance, speaker, `levels` (by factor), truths, and the embedding as an array."""
     lines = []
     for sentence in study.corpus.sentences(*splits):
         arrays = study.corpus.spoken(sentence)
@@ -141,7 +141,7 @@ def draws_of(study: Styled, model: Clap, *splits: str) -> pd.DataFrame:
             levels = dict(zip(styles.PHRASES, arrays[f"levels_draw{draw}"].tolist(), strict=True))
             truths = dict(zip(TRUTHS, arrays[f"truth_draw{draw}"].tolist(), strict=True))
             named = {"utterance": f"{sentence.name}-draw{draw}", "speaker": SPEAKER}
-            lines.append({**named, **levels, **truths, "embedding": embedding})
+            lines.append({**named, "levels": levels, **truths, "embedding": embedding})
     return pd.DataFrame(lines)
 
 
@@ -156,10 +156,10 @@ def retrieval(table: pd.DataFrame, model: Clap) -> pd.DataFrame:
     for (factor, levels), (kind, wording) in product(styles.PHRASES.items(), WORDINGS.items()):
         prompts = [styles.prompt({factor: level}, wording) for level in levels]
         nearest = (audio_side @ model.embed_text(prompts).cpu().T).argmax(1).numpy()
-        for name, found, true in zip(table["utterance"], nearest, table[factor], strict=True):
+        for name, found, true in zip(table["utterance"], nearest, table["levels"], strict=True):
             shared = {"variant": factor, "target": kind, "speaker": SPEAKER, "utterance": name, "split": "test"}
             shared |= {"unit": "share"}
-            rows.append(shared | {"metric": "retrieval_accuracy", "value": float(list(levels)[found] == true)})
+            rows.append(shared | {"metric": "retrieval_accuracy", "value": float(list(levels)[found] == true[factor])})
             rows.append(shared | {"metric": "retrieval_chance", "value": 1 / len(levels)})
     return pd.DataFrame(rows)
 
