@@ -20,7 +20,7 @@ def texts(prompts: list[str]) -> torch.Tensor:
 def test_a_clap_that_knows_every_level_retrieves_every_factors_prompt(prepared):
     silent = SimpleNamespace(embed_audio=lambda waves: torch.zeros(len(waves), len(LEVELS)), embed_text=texts)
     table = draws_of(prepared, silent, "test")
-    each = [np.array([float(named[factor] == level) for factor, level in LEVELS]) for named in table["levels"]]
+    each = [np.float32([named[factor] == level for factor, level in LEVELS]) for named in table["levels"]]
     found = retrieval(table.assign(embedding=each), silent)
     hits = found[found["metric"] == "retrieval_accuracy"].groupby(["variant", "target"])["value"].mean()
     assert set(hits.index) == {(factor, kind) for factor in styles.PHRASES for kind in WORDINGS} and (hits == 1).all()
