@@ -38,12 +38,6 @@ UNITS = {
 }
 
 
-def text_tower(section: dict) -> str:
-    """The profile's choice; "auto" is MiniLM where its package is installed, else a bag of words."""
-    wanted = section["text"]
-    return wanted if wanted != "auto" else "minilm" if clap.find_minilm() else "words"
-
-
 def vocabulary() -> list[str]:
     """Every word of the prompts that are trained on."""
     phrases = [p for levels in styles.PHRASES.values() for names in levels.values() for p in names]
@@ -53,7 +47,7 @@ def vocabulary() -> list[str]:
 def clap_part(study: Styled, seed: int) -> Part:
     """mini-CLAP, as it is trained."""
     section, corpus = study.settings["clap"], study.corpus
-    dims = MiniClapDims(**section["dims"], text=text_tower(section))
+    dims = MiniClapDims(**section["dims"], text=section["text"])
     config = training(section["train"], 0)
     draws = corpus.settings["draws"]
 

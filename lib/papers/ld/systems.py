@@ -30,7 +30,7 @@ from lib.models.denoiser import DenoiserDims
 from lib.models.speaker import SIZE
 from lib.models.vits import model as vits
 from lib.models.vits.model import PosteriorEncoder
-from lib.papers.ld.clap import clap_part, conditions, text_tower
+from lib.papers.ld.clap import clap_part, conditions
 from lib.papers.ld.data import PAIRS, SPEAKER, LatentError, Sentence, Styled, read, write
 from lib.papers.ld.decoders import KINDS, Voices, decoder_part, restyled, two_spaces
 from lib.papers.ld.posterior import encode, encoder_part, training
@@ -57,7 +57,7 @@ class Systems(Styled):
         s = self.settings
         needs = {"voice": vits.find().sha256}
         if name == CLAP:
-            needs |= {"towers": [s["clap"]["dims"], text_tower(s["clap"])], "levels": s["data"]["amounts"]}
+            needs |= {"towers": [s["clap"]["dims"], s["clap"]["text"]], "levels": s["data"]["amounts"]}
         else:
             needs |= {"encoder": {size: s["posterior"][size] for size in ("channels", "layers")}}
         trained, tested = self.corpus.sentences("train"), self.corpus.sentences("test")
@@ -115,7 +115,7 @@ class Systems(Styled):
         section = self.settings["clap"]
         if section["model"] == "laion":
             return f"LAION-CLAP, {Path(section['checkpoint']).name}"
-        return f"mini-CLAP, trained by this study, {self.start_of(CLAP, 0)}, text tower {text_tower(section)}"
+        return f"mini-CLAP, trained by this study, {self.start_of(CLAP, 0)}, text tower {section['text']}"
 
     @cached_property
     def encoded(self) -> Path:
