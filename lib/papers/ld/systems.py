@@ -50,7 +50,7 @@ class Systems(Styled):
 
     shares: ClassVar[dict] = {
         POSTERIOR: {"system": "posterior", "metric": ["cer", "cer_input", "mel_l1"], "split": "test"},
-        CLAP: {"system": "clap_probe", "metric": ["retrieval_accuracy", "retrieval_chance"], "split": "test"},
+        CLAP: {"system": "clap_probe", "metric": ["retrieval_accuracy", "retrieval_chance"], "target": "used"},
     }
 
     def lesson(self, name: str) -> Lesson:
