@@ -104,7 +104,7 @@ def compared(
     systems = present(at, systems, "LD")
     table = found(at, metrics[0], system=systems)
     styles = sorted(set(table["variant"].dropna()))
-    figure, axes = canvas(len(metrics), 12.0, 0.5 * len(systems) + 2.0, sharey=True)
+    figure, axes = canvas(len(metrics), 12.0, 0.6 * len(systems) + 2.0, sharey=True)
     for axis, metric in zip(axes, metrics, strict=True):
         mine = select(at, {"metric": metric})
         intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), short(metric))
@@ -113,6 +113,7 @@ def compared(
             for place, small in enumerate(dots(select(mine, {"variant": style}), systems, profile, **look)):
                 if small.estimate is not None:
                     mark(axis, place + 0.16 + 0.12 * number, small.estimate, small.colour, False, **look)
+        axis.set_ylim(len(systems) - 0.3, -0.5)  # below the last system's styles
         axis.axvline(0, color="0.6", lw=1)
         axis.xaxis.label.set_fontsize("small")
     marks = "; ".join(f"{'<>^v'[(i + 1) % 4]} {style.replace('_', ' ')}" for i, style in enumerate(styles))
