@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, files found whatever the spelling of their names, and names for content."""
 
 import errno
+import fcntl
 import functools
 import hashlib
 import io
@@ -150,3 +151,16 @@ def file_hash(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock beside `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".lock").touch()
+    except OSError as error:
+        raise disk_error(error, path) or error from None
+    with open(path.with_suffix(".lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -8,72 +8,37 @@ manifest that marks a run as finished.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lib import audio
 from lib.corpora import source
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features, features_of
-from lib.files import cache_root, disk_error, file_hash, fingerprint, write_json
+from lib.files import cache_root, file_hash, fingerprint, locked, write_json
 from lib.models import vocoder
 from lib.models.mel import MelDims
-from lib.pretrained import resolve
 from lib.study import shipped
+from lib.study.part import Measured, Part, with_factors
 from lib.study.profile import StudyError, expected_runs, results_root
+from lib.study.provenance import JUDGES, pretrained_used, resolve_device
 from lib.study.rows import read_manifests, write_manifest, write_rows
 from lib.study.watch import Watch
 from lib.training import parallel
-from lib.training.loop import TrainConfig, fit, seed_everything
+from lib.training.loop import fit, seed_everything
 from lib.training.weights import is_kept, keep, load_weights, metadata, saved_state
 
-JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
 STARTS = ("trained", "shipped")  # where what systems share comes from; a section that does not say: trained
-
-
-@dataclass
-class Part:
-    """Something that is trained: a backbone, a system's adapters, a posterior encoder.
-
-    build: makes the untrained model, in the mode that it trains in, after the seed is set. start(model): the batches,
-    a function of the micro-batch, and the losses of one, of which "total" is minimised. depends: everything that the
-    weights depend on; its fingerprint is theirs. at_step(model): called before each step, and once more with the number
-    of steps; where it returns True, training ends. unseen(model, losses): the loss on unseen sentences now, watched
-    for the plateau. saved(model): what of it is in the file. details(model): what else its .json says, after training.
-    """
-
-    config: TrainConfig
-    depends: tuple
-    build: Callable[[], nn.Module]
-    start: Callable[[nn.Module], tuple[Callable[[int], Any], Callable[[Any], dict[str, Tensor]]]]
-    at_step: Callable[[nn.Module], Callable[[int], bool | None]] = lambda model: lambda step: None
-    saved: Callable[[nn.Module], nn.Module] = lambda model: model
-    details: Callable[[nn.Module], dict] = lambda model: {}
-    unseen: Callable[[nn.Module, Callable], Callable[[], float] | None] = lambda model, losses: None
-
-
-@dataclass
-class Measured:
-    """What a run found: rows (metric, value, unit and the factors that differ within the run), waves by utterance
-    that may be kept for listening, and facts for the manifest."""
-
-    rows: pd.DataFrame
-    waves: dict[str, np.ndarray] = field(default_factory=dict)
-    facts: dict = field(default_factory=dict)
 
 
 class Study:
@@ -221,7 +186,7 @@ class Study:
             return shipped.take(self, name, source, path)
         part = self.part(name, seed)
         mark = self.mark(part)
-        with _locked(path) if parallel.first() else nullcontext():
+        with locked(path) if parallel.first() else nullcontext():
             if not again and is_kept(path, mark):
                 return path
             if name in self.shares and self.settings.get("start") == "shipped" and parallel.first():
@@ -336,38 +301,3 @@ class Study:
 
     def command(self, verb: str, name: str, seed: int) -> str:
         return f"python -m lib {verb} {self.paper} {name} --seed {seed} --profile {self.profile['name']}"
-
-
-def with_factors(rows: pd.DataFrame, shared: dict) -> pd.DataFrame:
-    """The rows with the columns that all of a system share; its x only where a row has none of its own."""
-    if "x" not in shared:
-        return rows.assign(**shared)
-    x = rows["x"].astype("float64") if "x" in rows else pd.Series(float("nan"), rows.index)
-    return rows.assign(**{**shared, "x": x if shared["x"] is None else x.fillna(shared["x"])})
-
-
-def resolve_device(device: str) -> str:
-    """ "auto" is the GPU where there is one. Raises StudyError for a GPU that is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise StudyError("no CUDA device is visible to torch: run with --device cpu, or check the driver")
-    return device
-
-
-def pretrained_used(*names: str) -> dict:
-    """Where the judges' weights came from."""
-    return {name: resolve(name).manifest() for name in names or JUDGES}
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock beside `path`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".lock").touch()
-    except OSError as error:
-        raise disk_error(error, path) or error from None
-    with open(path.with_suffix(".lock"), "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

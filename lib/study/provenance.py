@@ -11,6 +11,10 @@ import tomllib
 from pathlib import Path
 
 from lib.files import ROOT
+from lib.pretrained import resolve
+from lib.study.profile import StudyError
+
+JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
 
 OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # a repository that a hook is run for
 PART = r"[^\s/]+(?:(?<![:;,]) +[^\s/]+)*"  # of a path; its words may have spaces between them
@@ -60,6 +64,22 @@ def device_name(device: str = "cpu") -> str:
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
     return f"CPU, {names[0].strip()}" if names else f"CPU, {platform.machine()}"
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is the GPU where there is one. Raises StudyError for a GPU that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise StudyError("no CUDA device is visible to torch: run with --device cpu, or check the driver")
+    return device
+
+
+def pretrained_used(*names: str) -> dict:
+    """Where the judges' weights came from."""
+    return {name: resolve(name).manifest() for name in names or JUDGES}
 
 
 def peak_memory() -> dict[str, float]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.files import fingerprint, replace_file
+from lib.study.part import Part
 from lib.study.profile import StudyError
-from lib.study.protocol import Part, Study
+from lib.study.protocol import Study
 from lib.training.loop import fit, seed_everything
 
 KEY = ["system", "rate", "steps", "seed", "mark"]

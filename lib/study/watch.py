@@ -51,7 +51,7 @@ def mean_loss(
 
 
 def drawn(batch_at: Callable[[int, str], dict], device: torch.device | str) -> Callable[..., Callable[[], float]]:
-    """`lib.study.protocol.Part.unseen` of a training whose batches are drawn: the same few of the validation split."""
+    """`lib.study.part.Part.unseen` of a training whose batches are drawn: the same few of the validation split."""
 
     def unseen(model: nn.Module, loss: Callable[[dict], dict[str, torch.Tensor]]) -> Callable[[], float]:
         return mean_loss(model, loss, lambda: (batch_at(step, "validation") for step in range(BATCHES)), device)

@@ -27,8 +27,7 @@ from torch.utils.benchmark import Timer
 
 from lib.cli import print_table
 from lib.files import ROOT, write_json
-from lib.study.protocol import resolve_device
-from lib.study.provenance import device_name
+from lib.study.provenance import device_name, resolve_device
 from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training, waiting
 
 ROWS = (*metrics.ROWS, *adapters.ROWS, *training.ROWS, *waiting.ROWS)

@@ -277,8 +277,7 @@ def compared(device: str, findings: list[Finding]) -> bool:
     `results/<device>-check.json`."""
     from lib.files import write_json
     from lib.study import results_root
-    from lib.study.protocol import resolve_device
-    from lib.study.provenance import portable
+    from lib.study.provenance import portable, resolve_device
     from lib.workflow import devices
     from lib.workflow.bench import slug
 

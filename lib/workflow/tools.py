@@ -14,7 +14,7 @@ from lib.study.registry import paper
 
 
 def score(options: argparse.Namespace) -> None:
-    from lib.study.protocol import resolve_device
+    from lib.study.provenance import resolve_device
     from lib.workflow import score
 
     scored = score.score(options.speech, options.reference, options.texts, resolve_device(options.device))
@@ -27,7 +27,7 @@ def score(options: argparse.Namespace) -> None:
 
 def transcribe(options: argparse.Namespace) -> None:
     from lib.papers.ha import shipped
-    from lib.study.protocol import resolve_device
+    from lib.study.provenance import resolve_device
 
     heard, facts = shipped.transcribe(
         options.recordings, options.system, options.weights, resolve_device(options.device)
@@ -70,7 +70,7 @@ def estimate(options: argparse.Namespace) -> None:
 
 def bench(options: argparse.Namespace) -> None:
     if options.recordings:
-        from lib.study.protocol import resolve_device
+        from lib.study.provenance import resolve_device
         from lib.workflow.benchmarks import pitch, vocoders
 
         folder, size = options.recordings, options.size or 20
@@ -85,7 +85,7 @@ def bench(options: argparse.Namespace) -> None:
 
 def words(options: argparse.Namespace) -> None:
     from lib.papers.ld.words import words
-    from lib.study.protocol import resolve_device
+    from lib.study.provenance import resolve_device
 
     device = resolve_device(options.device)
     lines = words(options.profile, options.choices, options.steps, options.sampling, device)

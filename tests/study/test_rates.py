@@ -8,6 +8,7 @@ from torch import nn
 
 from lib import study
 from lib.study import protocol, rates
+from lib.study.part import Part
 from lib.study.profile import StudyError
 from lib.training.loop import TrainConfig
 
@@ -32,7 +33,7 @@ class Lines(protocol.Study):
         def unseen(model, loss):
             return None if name == "blind" else lambda: ((model(2 * x) - 6 * x) ** 2).mean().item()
 
-        return protocol.Part(config, (name, seed), lambda: nn.Linear(1, 1, bias=False), losses, unseen=unseen)
+        return Part(config, (name, seed), lambda: nn.Linear(1, 1, bias=False), losses, unseen=unseen)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from lib.corpora import durations
 from lib.corpora.corpus import Utterance
 from lib.models.aligner import Aligner, AlignerError
 from lib.study import protocol
+from lib.study.part import Part
 from lib.study.profile import merge
-from lib.study.protocol import Part
 from lib.training.loop import TrainConfig
 
 ALIGNER = "ht-aligner"  # its weights' name

@@ -21,8 +21,8 @@ from lib.papers.ha.best import Best
 from lib.papers.ha.data import AsrError
 from lib.papers.ha.measure import base_model, export, recognise
 from lib.papers.ha.systems import EVERYBODY, Systems
+from lib.study.part import Part
 from lib.study.profile import results_root
-from lib.study.protocol import Part
 from lib.text import IN_CAPITALS, sentence
 
 SPEAKERS = 4  # training speakers from which on some of them are the validation part

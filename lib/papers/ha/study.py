@@ -19,8 +19,8 @@ from lib.papers.common.real_voice import ROLE, RealVoice, without_recordings
 from lib.papers.ha import measure, probes
 from lib.papers.ha.real import other_corpus
 from lib.papers.ha.systems import EVERYBODY, LARGEST_RANK, Systems
+from lib.study.part import Measured
 from lib.study.profile import StudyError
-from lib.study.protocol import Measured
 from lib.study.variant import Choice
 
 MLP = 64  # width of the MLP generator's hidden layer where the profile gives none

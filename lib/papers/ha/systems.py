@@ -29,7 +29,7 @@ from lib.models.whisper.states import Example
 from lib.models.whisper.training import loss
 from lib.papers.ha.data import AsrError, Recordings
 from lib.study import watch
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
 

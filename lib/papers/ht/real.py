@@ -19,8 +19,8 @@ from lib.papers.common.real_voice import ROLE, RealVoice, without_recordings
 from lib.papers.ht.measure import measure
 from lib.papers.ht.speech import synthesise, vocode
 from lib.papers.ht.systems import BACKBONE, Adapted, Systems, assemble, in_training
+from lib.study.part import Part
 from lib.study.profile import merge
-from lib.study.protocol import Part
 from lib.training.loop import TrainConfig, seed_everything
 
 TESTED = "test"  # the split of every row: what is measured is outside the training split

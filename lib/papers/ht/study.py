@@ -24,7 +24,7 @@ from lib.papers.ht.measure import (
 )
 from lib.papers.ht.real import other_corpus
 from lib.papers.ht.systems import BACKBONE, GENERATED, METHODS, OTHER, Systems
-from lib.study.protocol import Measured
+from lib.study.part import Measured
 from lib.study.variant import Choice
 
 

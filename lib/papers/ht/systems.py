@@ -28,7 +28,7 @@ from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks
 from lib.study import protocol, watch
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig

@@ -22,7 +22,7 @@ from lib.models import clap
 from lib.models.clap import Clap, MiniClap, MiniClapDims
 from lib.papers.ld.data import SPEAKER, TRUTHS, Styled, fingerprint_seed, floats
 from lib.papers.ld.posterior import training
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.watch import drawn
 from lib.training import parallel
 

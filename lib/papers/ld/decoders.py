@@ -26,7 +26,7 @@ from lib.metrics import cos
 from lib.models.speaker import SIZE
 from lib.papers.ld.data import SPEAKER, LatentError, Restyled, Sentence, Styled, heard
 from lib.papers.ld.posterior import encode, mel_distance, stretch, training
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.watch import drawn
 from lib.training import parallel
 

@@ -16,7 +16,7 @@ from lib.models.mel import MelDims, filterbank
 from lib.models.vits import model as vits
 from lib.models.vits.model import PosteriorEncoder, Vits
 from lib.papers.ld.data import Styled, floats
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.watch import drawn
 from lib.training import parallel
 from lib.training.loop import TrainConfig

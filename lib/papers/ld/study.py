@@ -22,8 +22,9 @@ from lib.papers.ld.decoders import CORPUS
 from lib.papers.ld.measure import UNTRAINED, baseline, evaluate, player, scales
 from lib.papers.ld.reconstruction import report
 from lib.papers.ld.systems import CLAP, DECODERS, POSTERIOR, Systems
+from lib.study.part import Measured
 from lib.study.profile import profile_hash
-from lib.study.protocol import Measured, pretrained_used
+from lib.study.provenance import pretrained_used
 from lib.study.variant import Choice
 from lib.workers import begin
 

@@ -35,7 +35,7 @@ from lib.papers.ld.data import PAIRS, SPEAKER, LatentError, Sentence, Styled, re
 from lib.papers.ld.decoders import KINDS, Voices, decoder_part, restyled, two_spaces
 from lib.papers.ld.posterior import encode, encoder_part, training
 from lib.study import watch
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.weights import load_weights

@@ -19,7 +19,7 @@ from lib.papers.sp.measure import (
 )
 from lib.papers.sp.systems import COST, DENSE, Systems
 from lib.study.listen import keep_recordings
-from lib.study.protocol import Measured
+from lib.study.part import Measured
 from lib.study.variant import Choice
 
 SIMILARITY = "CAM++ (secs) and GE2E (cos)"

@@ -22,7 +22,7 @@ from lib.files import file_hash
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.study import protocol, watch
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig

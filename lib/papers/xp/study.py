@@ -12,7 +12,7 @@ import pandas as pd
 from lib.papers.xp.measure import cell_rows, unadapted_rows
 from lib.papers.xp.systems import BACKBONE, Systems
 from lib.papers.xp.weights import cloud_of, cloud_rows
-from lib.study.protocol import Measured
+from lib.study.part import Measured
 from lib.study.variant import Choice
 
 

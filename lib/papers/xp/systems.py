@@ -23,7 +23,7 @@ from lib.models.fft_block import NO_HOOKS, Hooks, length_mask
 from lib.papers.ht import systems as ht
 from lib.papers.ht.systems import Adapted, assemble, in_training
 from lib.study import protocol
-from lib.study.protocol import Part
+from lib.study.part import Part
 from lib.training import parallel
 from lib.training.loop import TrainConfig, seed_everything
 
