@@ -107,10 +107,19 @@ def _facts(profile: dict) -> dict[str, dict]:
 
 
 def _copy_figures(source: Path, target: Path, kept: set[str]) -> None:
-    """The run's figures in the place of earlier ones, of which those of papers that are kept stay."""
-    for path in target.glob("*.json"):
-        of = paper_of(str(json.loads(path.read_text(encoding="utf-8")).get("notebook")))
-        if of is None or of.id not in kept:
+    """The run's figures in the place of earlier ones of the same papers, and of the same chapter where that is about
+    no paper; the others stay.
+    """
+
+    def chapters(folder: Path) -> dict[Path, str]:
+        return {
+            path: str(json.loads(path.read_text(encoding="utf-8")).get("notebook")) for path in folder.glob("*.json")
+        }
+
+    drawn = set(chapters(source).values())
+    for path, chapter in chapters(target).items():
+        of = paper_of(chapter)
+        if chapter in drawn if of is None else of.id not in kept:
             for each in target.glob(f"{path.stem}.*"):
                 each.unlink()
     target.mkdir(parents=True, exist_ok=True)

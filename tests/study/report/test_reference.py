@@ -100,7 +100,12 @@ def test_papers_that_a_profile_has_not_run_stay_as_an_earlier_run_left_them(monk
     study.write_rows(heard, "ht-reference-s0", demo)
     study.write_manifest("ht-reference-s0", demo, {}, 0.0, corpus="embedded", texts={"u0": "Said."})
     claims.write_claims(demo)
-    write_json(tmp_path / "demo" / "figures" / "mine.json", {"caption": "c", "notebook": "02_hypertts_evaluate"})
+    for name, chapter in (
+        ("mine", "02_hypertts_evaluate"),
+        ("audit", "05_metric_audit"),
+        ("old", "30_latent_diagnostics"),
+    ):
+        write_json(tmp_path / "demo" / "figures" / f"{name}.json", {"caption": "c", "notebook": chapter})
     reference.collect(demo, folder)
     first = {record["id"]: record for record in json.loads((folder / "claims.json").read_text())}
     study.write_rows([row | {"metric": "cer", "value": 0.1, "unit": "CER", "utterance": "u"}], "ld-text-s0", smoke)
@@ -114,7 +119,8 @@ def test_papers_that_a_profile_has_not_run_stay_as_an_earlier_run_left_them(monk
     facts = json.loads((folder / "results.json").read_text())["facts"]
     assert {paper: each["profile"] for paper, each in facts.items()} == {"HT": "demo", "LD": "smoke"}
     assert facts["HT"]["texts"] == {"u0": "Said."} and (folder / "evidence" / "HT10.csv.gz").exists()
-    assert (folder / "figures" / "mine.json").exists() and not (folder / again.JUDGED).exists()
+    assert sorted(path.stem for path in (folder / "figures").glob("*.json")) == ["audit", "mine"]
+    assert not (folder / again.JUDGED).exists()
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "smoke and demo profile" in page or "demo and smoke profile" in page
     assert "Measured here: demo profile, corpus embedded" in page
