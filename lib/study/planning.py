@@ -14,15 +14,16 @@ from lib.study.claims import load_claims
 from lib.study.power import half_width, needed, said, wanted, with_seeds
 from lib.study.statistics import share
 
-REFERENCE = ROOT / "results" / "reference" / JUDGED
+REFERENCE = ROOT / "results" / "reference"
 
 
 def power(profile: dict, path: Path | None = None) -> list[dict]:
     """The deciding parts of claims that a profile's design cannot settle, by the variances in `path`, else in the
-    profile's own claims.json, else in the committed run judged again. Raises StudyError for a file that cannot be read.
+    profile's own claims.json, else in the committed run, by today's rules where it was judged again. Raises StudyError
+    for a file that cannot be read.
     """
-    own = study.results_root(profile) / "claims.json"
-    path = path or (own if own.exists() else REFERENCE)
+    known = (study.results_root(profile) / "claims.json", REFERENCE / JUDGED, REFERENCE / "claims.json")
+    path = path or next((each for each in known if each.exists()), known[-1])
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
         records = records["claims"] if isinstance(records, dict) else records
