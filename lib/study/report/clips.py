@@ -7,6 +7,7 @@ import soundfile
 
 from lib.files import replace_file
 from lib.study.claims import load_claims
+from lib.study.gates import halves
 from lib.study.listen import packed
 from lib.study.listening.make import protocols
 from lib.study.listening.stimuli import REFERENCE, with_recordings
@@ -17,7 +18,7 @@ MOST = 8_000_000  # bytes of all papers' clips
 
 def encode(profile: dict) -> dict[str, bytes]:
     """Clips by their path in a folder audio/, of every paper that has a listening test: its headline systems, those of
-    the test, those that are not trained, and the recordings as they are and vocoded. Raises ValueError for more bytes
+    the test, those that are not trained, and the recordings as they are and vocoded; none of half a training. Raises ValueError for more bytes
     than `MOST`.
     """
     found, sizes = {}, {}
@@ -25,6 +26,7 @@ def encode(profile: dict) -> dict[str, bytes]:
         facts, section = load_claims()["papers"][name.upper()], profile.get(name) or {}
         wanted = {REFERENCE, f"{REFERENCE}_vocoded", *facts.get("untrained", []), *(section.get("headline") or [])}
         wanted |= {*test["systems"], *(system for pair in test["pairs"] for system in pair)}
+        wanted -= set(halves(profile, name.upper()))
         heard = kept_speech(with_recordings(profile, name), name.upper(), facts)
         mine = {
             f"{path.parent.name}/{utterance}.opus": packed(*soundfile.read(path, dtype="float32"))
