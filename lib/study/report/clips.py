@@ -18,15 +18,15 @@ MOST = 8_000_000  # bytes of all papers' clips
 
 def encode(profile: dict) -> dict[str, bytes]:
     """Clips by their path in a folder audio/, of every paper that has a listening test: its headline systems, those of
-    the test, those that are not trained, and the recordings as they are and vocoded; none of half a training. Raises ValueError for more bytes
-    than `MOST`.
+    the test, those that are not trained, and the recordings as they are and vocoded; none of half a training. Raises
+    ValueError for more bytes than `MOST`.
     """
     found, sizes = {}, {}
     for name, test in protocols().items():
         facts, section = load_claims()["papers"][name.upper()], profile.get(name) or {}
         wanted = {REFERENCE, f"{REFERENCE}_vocoded", *facts.get("untrained", []), *(section.get("headline") or [])}
         wanted |= {*test["systems"], *(system for pair in test["pairs"] for system in pair)}
-        wanted -= set(halves(profile, name.upper()))
+        wanted -= set(halves(profile, name).values())
         heard = kept_speech(with_recordings(profile, name), name.upper(), facts)
         mine = {
             f"{path.parent.name}/{utterance}.opus": packed(*soundfile.read(path, dtype="float32"))
