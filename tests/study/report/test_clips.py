@@ -32,9 +32,9 @@ def committed(tmp_path_factory):
         for system in SYSTEMS:
             keep(root, "ht", system, [f"ad{speaker}-0" for speaker in range(5)] + ["ad0-1", "ne0-0"])
         keep(root, "ld", "reference", ["test_000-high_lively"])
-        keep(root, "ld", "palette", ["test_000-high_lively-x2", "test_000-high_lively-x4"])
-        row = {"system": "palette", "metric": "cer", "value": 0.1, "unit": "ratio", "split": "test", "x": 2.0}
-        write_run("ld-palette-s0", [row | {"speaker": "joe", "utterance": "test_000-high_lively"}])
+        keep(root, "ld", "palette_aligned", ["test_000-high_lively-x2", "test_000-high_lively-x4"])
+        row = {"system": "palette_aligned", "metric": "cer", "value": 0.1, "unit": "ratio", "split": "test", "x": 2.0}
+        write_run("ld-palette_aligned-s0", [row | {"speaker": "joe", "utterance": "test_000-high_lively"}])
         reference.collect(PROFILE, folder)
         yield root, folder
 
@@ -53,7 +53,7 @@ def test_every_sentence_of_the_compared_systems_is_a_small_clip_of_the_same_spee
 def test_a_guided_clip_has_the_papers_scale_and_the_name_of_its_recording(committed):
     _, folder = committed
     names = sorted(path.relative_to(folder / "audio").as_posix() for path in (folder / "audio").glob("ld-*/*"))
-    assert names == ["ld-palette-s0/test_000-high_lively.opus", "ld-reference-s0/test_000-high_lively.opus"]
+    assert names == ["ld-palette_aligned-s0/test_000-high_lively.opus", "ld-reference-s0/test_000-high_lively.opus"]
 
 
 def test_more_than_may_be_committed_names_the_largest_and_leaves_the_folder_alone(committed, monkeypatch):
