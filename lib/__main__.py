@@ -25,6 +25,10 @@ VERBS = {  # the module of lib that does a verb's work, and what it is about
         "workflow.runs",
         "Train one system if need be and measure it; without a system, all runs of the paper that are missing.",
     ),
+    "resume": (
+        "workflow.runs",
+        "Take up the committed runs of a profile, so that another machine's portion of it goes on here.",
+    ),
     "status": ("workflow.runs", "What has run, what is missing, what is stale."),
     "claims": ("workflow.runs", "Judge the claims on the rows and write claims.json."),
     "figures": ("workflow.runs", "Draw every figure again from the rows alone."),

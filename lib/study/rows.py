@@ -50,7 +50,7 @@ def write_rows(rows: list[dict] | pd.DataFrame, run_id: str, profile: dict) -> P
     path = _rows_path(run_id, profile)
     manifest_path(run_id, profile).unlink(missing_ok=True)
     with replace_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, compression="zstd")
     return path
 
 

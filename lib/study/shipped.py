@@ -2,6 +2,7 @@
 
     python -m lib ship ld posterior --profile full      writes a trained part and its card
     ht: {start: shipped}                                in a profile: what is shipped is taken, not trained
+    python -m lib resume --profile full                 takes what this profile's recipe made as if trained here
 
 A card says how the weights were made and on what, how good they are, what they need, and their SHA-256.
 """
@@ -24,13 +25,14 @@ from lib.study.claim_compare import select
 from lib.study.profile import StudyError
 from lib.study.provenance import git_state
 from lib.study.rows import read_rows
-from lib.training.weights import WeightsError, is_kept, load_weights, metadata
+from lib.training.weights import WeightsError, is_kept, keep, load_weights, metadata
 
 Study = Any  # lib.study.protocol.Study, which imports this module
 WEIGHTS = DATA / "weights"
 POINTS = 50  # most of a learning curve on a card
 LICENCE = "MIT, as the project; what it was trained on has its own"
 MARK = "shipped"  # the fingerprint in a shipped file: no training's, so that it is never taken for one
+ADOPTED = ("trainable_parameters", "steps", "seconds_trained", "speed", "history")  # facts of a training on its card
 OF = ("profile", "history", "fingerprint", "sha256", "wall_seconds")  # facts of a training that a card says otherwise
 
 
@@ -113,6 +115,20 @@ def take(study: Study, part: str, source: Path, path: Path) -> Path:
     return path
 
 
+def adopt(study: Study, part: str, seed: int = 0) -> bool:
+    """Put a shipped part where a study that trains it keeps it, in 32-bit floats, if its card names this very recipe.
+
+    False where the recipe is another, or the part is there. Raises WeightsError for a damaged one.
+    """
+    source, path = file_of(study.paper, part), study.checkpoint(part, seed)
+    marks, card = _marks(study, part, seed), read_card(source)
+    if study.shipped(part) or card.get("recipe") not in marks or any(is_kept(path, mark) for mark in marks):
+        return False
+    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(source).items()}
+    keep(path, state, marks[0], {name: card[name] for name in ADOPTED if name in card} | {"from": told(source)})
+    return True
+
+
 def ship(study: Study, part: str, seed: int = 0, path: Path | None = None) -> dict:
     """Write a trained part of a profile and its card into data/weights; returns the card.
 
@@ -134,6 +150,7 @@ def ship(study: Study, part: str, seed: int = 0, path: Path | None = None) -> di
         "commands": [train, study.command("ship", part, seed)],
         "commit": git_state()["commit"],
         "profile": study.profile["name"],
+        "recipe": study.trained(system, seed)["fingerprint"],
         "training": asdict(study.part(system, seed).config),
         "trained_on": {
             "corpus": study.corpus.name,
@@ -199,14 +216,18 @@ def _mend(study: Study) -> str:
 
 def _is_trained(study: Study, part: str, seed: int) -> bool:
     """Whether weights are those of the profile's settings, trained on whichever kind of device."""
-    path, device = study.checkpoint(part, seed), study.device
+    return any(is_kept(study.checkpoint(part, seed), mark) for mark in _marks(study, part, seed))
+
+
+def _marks(study: Study, part: str, seed: int) -> list[str]:
+    """The fingerprints of a part's training by the profile's settings: on the study's device, then on each kind."""
+    marks, device = [], study.device
     try:
         for study.device in (device, "cpu", "cuda"):
-            if is_kept(path, study.mark(study.part(part, seed))):
-                return True
+            marks.append(study.mark(study.part(part, seed)))
     finally:
         study.device = device
-    return False
+    return marks
 
 
 def _named(sentences: list) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lib import cli, study
 from lib.cli import ANY_PAPER, CORES, DEVICE, ONE, PAPER, PROFILE, SEED, THREADS, Verb
 from lib.study import again, claims, load_profile
+from lib.study.planning import REFERENCE
 from lib.study.registry import paper, papers
 from lib.study.statistics import StatisticsError
 from lib.workflow import examples
@@ -71,6 +72,16 @@ def run(options: argparse.Namespace) -> None:
         bench.prepare()
     rows = bench.run(name, options.seed)
     print(f"{bench.run_id(name, options.seed)}: {len(rows)} rows in {bench.root / 'rows'}")
+
+
+def resume(options: argparse.Namespace) -> None:
+    from lib.study.report import portions
+
+    profile = load_profile(options.profile)
+    found = portions.take_up(profile, options.evidence)
+    runs = [*found.taken, *found.there]
+    found.parts = portions.take_parts(profile, runs, options.device, options.threads)
+    print("\n".join(portions.told(found, profile)))
 
 
 def status(options: argparse.Namespace) -> None:
@@ -142,6 +153,7 @@ def chosen(options: argparse.Namespace, device: str) -> tuple[Study, str | None]
 DOCUMENTS = "ht, ha, sp, ld, xp, methods, reference, benchmarks, examples"
 AGAIN = ("--from-scratch", {"action": "store_true", "help": "though it is shipped or trained already"})
 EVIDENCE = {"type": Path, "help": "a committed run's folder, to be judged again"}
+COMMITTED = {"type": Path, "default": REFERENCE, "help": "a committed run's folder (results/reference)"}
 PREPARED = (PAPER, PROFILE, DEVICE, ("--threads", {**THREADS, "default": CORES}))
 TIMES = {"type": float, "nargs": "+", "default": [0.5, 1.0, 2.0, 4.0], "help": "multiples of the profile's rate"}
 RATED = (
@@ -161,6 +173,11 @@ VERBS = {
         run,
         "python -m lib run sp dp_r45 --set ratio=0.35 --set sp.train.steps=500",
         (PAPER, ("system", {"nargs": "?"}), *ONE),
+    ),
+    "resume": Verb(
+        resume,
+        "python -m lib resume --profile full",
+        (PROFILE, ("--evidence", COMMITTED), DEVICE, ("--threads", {**THREADS, "default": CORES})),
     ),
     "status": Verb(status, "python -m lib status --profile demo", (ANY_PAPER, PROFILE)),
     "claims": Verb(judge, "python -m lib claims --profile demo", (PROFILE, ("--evidence", EVIDENCE))),

@@ -132,6 +132,20 @@ def test_where_every_system_starts_from_random_weights_the_dense_model_is_the_ba
         torch.testing.assert_close(taken[name], value, rtol=1e-3, atol=1e-6)
 
 
+def test_a_part_that_this_recipe_made_is_adopted_as_trained_and_no_other(trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "others"))
+    other = make_study(trained.corpus.root, dense={"steps": 2, "batch_size": 4, "learning_rate": 0.005})
+    assert not shipped.adopt(other, DENSE) and not other.checkpoint(DENSE, 0).exists()
+    same = make_study(trained.corpus.root)
+    assert shipped.adopt(same, DENSE) and not shipped.adopt(same, DENSE)
+    no_training(monkeypatch)
+    same.restore(DENSE, 0)
+    assert same.start_of(DENSE, 0) == same.mark_of(DENSE, 0) and same.trained(DENSE, 0)["from"].startswith("shipped")
+    change_card(sha256="0")
+    with pytest.raises(WeightsError, match="its SHA-256 is not the one on its card"):
+        shipped.adopt(same, DENSE)
+
+
 def test_a_card_says_how_and_on_what_and_how_good(tmp_path):
     made = make_study(tmp_path / "trained")
     made.train(DENSE, 0)

@@ -29,7 +29,7 @@ def encode(profile: dict) -> dict[str, bytes]:
         wanted -= set(halves(profile, name).values())
         heard = kept_speech(with_recordings(profile, name), name.upper(), facts)
         mine = {
-            f"{path.parent.name}/{utterance}.opus": packed(*soundfile.read(path, dtype="float32"))
+            f"{path.parent.name}/{utterance}.opus": _opus(path)
             for utterance, systems in heard.items()
             for system, path in systems.items()
             if system in wanted
@@ -45,6 +45,11 @@ def encode(profile: dict) -> dict[str, bytes]:
             f"most, {size / 1e6:.3g} MB for {clips} clips of {sentences} sentences; let its players keep fewer"
         )
     return found
+
+
+def _opus(path: Path) -> bytes:
+    """Speech as Opus; what an earlier portion of the run has packed already as it is."""
+    return path.read_bytes() if path.suffix == ".opus" else packed(*soundfile.read(path, dtype="float32"))
 
 
 def write(clips: dict[str, bytes], folder: Path, papers: list[str]) -> None:

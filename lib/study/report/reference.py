@@ -5,7 +5,8 @@
 
 The first copies claims.json and the figures of a finished run and the speech it kept as Opus, writes its results
 table beside them as results.json, its report as index.html and its tables as README.md, and puts the verdicts in
-numbers between the markers in the project's README.md. Papers that the profile has not run stay as an earlier run
+numbers between the markers in the project's README.md. runs/ there has the run itself, from which another machine goes
+on (`lib.study.report.portions`). Papers that the profile has not run stay as an earlier run
 left them, so a long run can be committed paper by paper. With --profile nonnative it takes that run in beside the
 other, in a folder of its own. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
 `python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
@@ -25,7 +26,7 @@ from lib.study.claim_compare import corpora
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
 from lib.study.registry import paper_of, papers
-from lib.study.report import clips
+from lib.study.report import clips, portions
 from lib.study.report.evidence import against
 from lib.study.report.index import write_report
 from lib.study.report.verdict_figure import verdicts
@@ -81,6 +82,7 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     write_json(folder / "gates.json", gates)
     _copy_figures(root / "figures", folder / "figures", set(kept))
     clips.write(speech, folder, [paper for paper in mine if not column])
+    portions.keep(profile, folder, list(mine))
     if "HT" in mine or not kept:
         rows = study.read_rows(profile, "HT")
         earlier["table"] = [] if column else tables.results(rows, load_claims()["papers"]["HT"], profile)
