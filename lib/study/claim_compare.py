@@ -31,7 +31,8 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]
-    seeds, speakers = heard["seed"].nunique(), heard["speaker"].nunique()
+    fewest, seeds = _seeds(heard, profile, paper)
+    speakers = heard["speaker"].nunique()
     named = corpora(manifests, paper)
     size = select(rows, {"metric": "trainable_parameters", "system": "tts_ft"})["value"]
     parts = [
@@ -39,9 +40,17 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
         f"corpus {' and '.join(named) or 'not named'}",
         f"{speakers} speaker{'s' * (speakers != 1)}",
         f"{len(heard[['speaker', 'utterance']].drop_duplicates())} test utterances",
-        f"{seeds} seed{'s' * (seeds != 1)}",
+        f"{f'{fewest} to ' if fewest < seeds else ''}{seeds} seed{'s' * (seeds != 1)}",
     ]
     return ", ".join(parts + ([f"a backbone of {size.mean() / 1e6:.1f} M parameters"] if len(size) else []))
+
+
+def _seeds(rows: pd.DataFrame, profile: dict, paper: str) -> tuple[int, int]:
+    """The fewest and the most seeds of the systems that are to run with every seed; of all where none of them did."""
+    each = rows.groupby("system")["seed"].nunique()
+    mine = each[each.index.isin((profile.get(paper.lower()) or {}).get("headline") or [])]
+    chosen = mine if len(mine) else each
+    return (int(chosen.min()), int(chosen.max())) if len(chosen) else (0, 0)
 
 
 def corpora(manifests: dict[str, dict], paper: str) -> list[str]:

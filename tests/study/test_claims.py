@@ -8,7 +8,7 @@ from synthetic_study import PROFILE, write_run, write_study
 
 from lib import study
 from lib.study import claims, tables
-from lib.study.claim_compare import measure
+from lib.study.claim_compare import measure, scale
 from lib.study.claim_parts import Part
 from lib.study.claims import ClaimError
 
@@ -89,6 +89,19 @@ def test_published_values_follow_from_the_published_table():
     sweep = [cos[name] for name in ("hypertts_d_ds2", "hypertts_d", "hypertts_d_ds32", "hypertts_d_ds128")]
     adapter = (73.58 - 73.77) / 2  # for each doubling of its bottleneck, 32 to 128
     assert published["HT5"] == pytest.approx(np.polyfit([1, 3, 5, 7], sweep, 1)[0] - adapter, abs=1e-3)
+
+
+def test_a_scale_counts_the_seeds_of_what_is_to_run_with_all_of_them():
+    profile = {"name": "tiny", "ld": {"headline": ["palette", "clap_probe"]}}
+    done = [("palette", 0), ("palette", 1), *(("clap_probe", seed) for seed in range(5)), ("text", 0)]
+    rows = pd.DataFrame([{"system": system, "seed": seed, "utterance": "u", "speaker": "joe"} for system, seed in done])
+    rows = rows.assign(paper="LD", role=None, method="palette", metric="cer", value=0.1).astype({"role": "string"})
+    for left, told in (
+        (rows, "2 to 5 seeds"),
+        (rows[rows["seed"] < 2], "2 seeds"),
+        (rows[rows["system"] == "text"], "1 seed"),
+    ):
+        assert scale(left, {}, profile, "LD").endswith(f", 1 test utterances, {told}")
 
 
 def test_every_claim_gets_a_verdict_with_its_reason_and_scale(judged):
