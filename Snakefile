@@ -16,7 +16,7 @@ from shlex import quote
 sys.path.insert(0, workflow.basedir)
 
 from lib.papers.common.real_source import since
-from lib.study import expected_runs, load_profile, results_root
+from lib.study import expected_runs, load_profile, results_root, runs_on_the_real_voice
 from lib.study.registry import paper_of, papers
 from lib.workflow import terminal
 from lib.workflow.code import code_digest
@@ -55,7 +55,8 @@ if config.get("terminal") == "progress":
 # The real voice: runs of some papers on recordings that may not be there (their rows then say so).
 REAL = PROFILE["real"]
 RUNS = {key: sorted(expected_runs(PROFILE, key)) for key in PAPERS}
-RUNS = {key: [*runs, *([f"{key}-{OTHER}-s0"] if key in REAL["runs"] else [])] for key, runs in RUNS.items()}
+for other in sorted(runs_on_the_real_voice(PROFILE)):
+    RUNS[other.split("-")[0]].append(other)
 
 # Chapters about the study itself: those that write rows and the last one.
 MEASURING = {"00_corpus": "ht-corpus-s0", "05_metric_audit": "audit-metrics-s0"}

@@ -84,6 +84,19 @@ def prepared(name: str, root: str | Path = BUILT) -> list[Path]:
     return sorted(found, key=lambda place: (place / "corpus.json").stat().st_mtime, reverse=True)
 
 
+def given(entry: dict | str | None) -> str | None:
+    """What a profile's entry names, NAME or {source: NAME}: a prepared corpus or a folder of recordings, or nothing.
+
+    One with `if_there: true` that is not prepared here counts as nothing, in a line that says so.
+    """
+    section = entry if isinstance(entry, dict) else {"source": entry}
+    source = section.get("source")
+    if source and section.get("if_there") and not prepared(source) and not Path(source).exists():
+        print(f"{source} is left out: {COMMAND} prepare {source} --source FOLDER makes it part of the study.")
+        return None
+    return source
+
+
 def with_roles(corpus: Corpus, share: float = 0.2, all_tested: bool = False) -> Corpus:
     """The corpus with speakers that are never seen in training, so that training and test can share no speaker.
 

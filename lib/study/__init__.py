@@ -3,6 +3,7 @@
 # ruff: noqa: F401
 
 from lib.study.profile import (
+    OTHER,
     PER_RUN,
     PROFILES,
     StudyError,
@@ -12,6 +13,7 @@ from lib.study.profile import (
     paper_settings,
     profile_hash,
     results_root,
+    runs_on_the_real_voice,
 )
 from lib.study.rows import (
     COLUMNS,

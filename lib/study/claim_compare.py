@@ -7,9 +7,9 @@ import pandas as pd
 
 from lib.study.claim_parts import Part, number
 from lib.study.contrasts import contrast, reduction, share_of_gain, slope, trend
+from lib.study.profile import OTHER
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share
 
-OTHER = "other_corpus"  # role and run of recordings that are no part of the study's corpus
 UNIT = ["seed", "speaker", "utterance"]
 
 

@@ -9,6 +9,7 @@ import yaml
 from lib.files import ROOT, fingerprint
 
 PROFILES = ROOT / "notebooks" / "profiles"
+OTHER = "other_corpus"  # the run of a paper on a real voice
 PER_RUN = ("systems", "headline", "seeds")  # keys of a paper's section that say which runs there are
 DEFAULT = ("start", "trained")  # says what a section without it means
 
@@ -86,6 +87,11 @@ def expected_runs(profile: dict, paper: str | None = None) -> set[str]:
         for system in section.get("systems") or {}:
             runs |= {f"{name}-{system}-s{seed}" for seed in (seeds if system in headline else seeds[:1])}
     return runs
+
+
+def runs_on_the_real_voice(profile: dict) -> set[str]:
+    """Run ids of the papers that are tried on a real voice, too (section real)."""
+    return {f"{name}-{OTHER}-s0" for name in (profile.get("real") or {}).get("runs") or {} if name in profile}
 
 
 def _read_yaml(path: Path) -> dict:

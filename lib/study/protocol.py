@@ -272,9 +272,13 @@ class Study:
         write_manifest(run, profile, self.settings, began, **{**known, **facts})
 
     def missing(self) -> list[tuple[str, int]]:
-        """The runs that the profile expects and that have not finished: system and seed, sorted."""
-        runs = sorted(expected_runs(self.profile, self.paper) - set(read_manifests(self.profile, self.paper.upper())))
-        return [(run.split("-")[1], int(run.split("-")[2].removeprefix("s"))) for run in runs]
+        """The runs that the profile expects and that have not finished: system and seed, seed by seed in the profile's
+        order, which begins with what the gates read.
+        """
+        runs = expected_runs(self.profile, self.paper) - set(read_manifests(self.profile, self.paper.upper()))
+        named = [(run.split("-")[1], int(run.split("-")[2].removeprefix("s"))) for run in runs]
+        order = list(self.settings["systems"])
+        return sorted(named, key=lambda each: (each[1], order.index(each[0])))
 
     def ensure(self) -> Study:
         """Do what the profile expects and is not done yet (a notebook opened on its own); returns the study."""
@@ -286,10 +290,15 @@ class Study:
         return self
 
     def start_of(self, name: str, seed: int) -> str | None:
-        """The fingerprint in a part's file, or the hash of a shipped one: runs with different starts do not mix."""
+        """The fingerprint in a part's file and the hash of what its training wrote, or the hash of a shipped one: runs
+        with different starts do not mix, be it the same recipe followed by two machines.
+        """
         path = self.checkpoint(name, seed)
         mark = metadata(path).get("fingerprint")
-        return shipped.told(path) if mark == shipped.MARK else mark
+        if mark in (None, shipped.MARK):
+            return mark and shipped.told(path)
+        facts = self.trained(name, seed)
+        return f"{mark}, SHA-256 {(facts.get('made') or facts.get('sha256') or file_hash(path))[:12]}"
 
     def vocoder(self) -> str:
         """The name of the vocoder that speaks here, which may be the fallback of the profile's."""

@@ -14,7 +14,14 @@ import pandas as pd
 
 from lib.corpora.corpus import Utterance
 from lib.files import file_hash, replace_file, write_json
-from lib.study.profile import StudyError, expected_runs, profile_hash, results_root, short
+from lib.study.profile import (
+    StudyError,
+    expected_runs,
+    profile_hash,
+    results_root,
+    runs_on_the_real_voice,
+    short,
+)
 from lib.study.provenance import device_name, git_state, package_versions, peak_memory, portable
 from lib.study.units import unit
 
@@ -178,7 +185,7 @@ def status(profile: dict) -> list[dict]:
     manifests, root = read_manifests(profile), results_root(profile)
     written = {path.stem for path in (root / "rows").glob("[!.]*.parquet")}
     entries = []
-    for run_id in sorted(expected_runs(profile) | set(manifests) | written):
+    for run_id in sorted(expected_runs(profile) | runs_on_the_real_voice(profile) | set(manifests) | written):
         manifest = manifests.get(run_id, {})
         if manifest:
             current = profile_hash(profile, manifest.get("paper") or "HT")

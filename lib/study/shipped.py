@@ -4,7 +4,8 @@
     ht: {start: shipped}                                in a profile: what is shipped is taken, not trained
     python -m lib resume --profile full                 takes what this profile's recipe made as if trained here
 
-A card says how the weights were made and on what, how good they are, what they need, and their SHA-256.
+A card says how the weights were made and on what (`recipe`: the training's fingerprint; `made`: the SHA-256 of what it
+wrote), how good they are, what they need, and their SHA-256.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ WEIGHTS = DATA / "weights"
 POINTS = 50  # most of a learning curve on a card
 LICENCE = "MIT, as the project; what it was trained on has its own"
 MARK = "shipped"  # the fingerprint in a shipped file: no training's, so that it is never taken for one
-ADOPTED = ("trainable_parameters", "steps", "seconds_trained", "speed", "history")  # facts of a training on its card
+ADOPTED = ("trainable_parameters", "steps", "seconds_trained", "speed", "history", "made")  # of a training, on its card
 OF = ("profile", "history", "fingerprint", "sha256", "wall_seconds")  # facts of a training that a card says otherwise
 
 
@@ -150,7 +151,8 @@ def ship(study: Study, part: str, seed: int = 0, path: Path | None = None) -> di
         "commands": [train, study.command("ship", part, seed)],
         "commit": git_state()["commit"],
         "profile": study.profile["name"],
-        "recipe": study.trained(system, seed)["fingerprint"],
+        "recipe": known["fingerprint"],
+        "made": known["sha256"],
         "training": asdict(study.part(system, seed).config),
         "trained_on": {
             "corpus": study.corpus.name,

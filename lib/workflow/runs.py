@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lib import cli, study
 from lib.cli import ANY_PAPER, CORES, DEVICE, ONE, PAPER, PROFILE, SEED, THREADS, Verb
-from lib.study import again, claims, load_profile
+from lib.study import again, claims, columns, load_profile
 from lib.study.planning import REFERENCE
 from lib.study.registry import paper, papers
 from lib.study.statistics import StatisticsError
@@ -67,6 +67,10 @@ def run(options: argparse.Namespace) -> None:
     bench, name = chosen(options, options.device)
     if name is None:
         bench.ensure()
+        alone = columns.of(claims.load_claims(), bench.profile).get("column")  # a run on recordings of its own
+        wanted = set() if alone else study.runs_on_the_real_voice(bench.profile)
+        if bench.run_id(study.OTHER, 0) in wanted - set(study.read_manifests(bench.profile)):
+            bench.run(study.OTHER, 0)
         return
     if bench.own:
         bench.prepare()

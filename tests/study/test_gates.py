@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lib.study import StudyError, gates
+from lib.study.claims import load_claims
 
 
 def curve(losses, steps=1000, name="total"):
@@ -58,3 +59,10 @@ def test_systems_that_saw_fewer_utterances_are_not_trained_alike():
     told = gates.unequal(["hyper", "full"], profile, "HA")
     assert told == "they are not trained alike: hyper on 480 utterances, full on 240 utterances"
     assert gates.unequal(["hyper", "hyper"], profile, "HA") == ""
+
+
+def test_every_gate_on_word_or_character_errors_caps_an_utterance():
+    for paper, facts in load_claims()["papers"].items():
+        for gate in facts.get("gates", []):
+            read = {gate[operand]["metric"] for operand in gates.OPERANDS if operand in gate}
+            assert not read & {"wer", "cer"} or gate["cap"] == 1.0, (paper, gate["name"])

@@ -2,7 +2,8 @@
 
 Everything here is simulated (`lib.corpora.disorders.simulate`). A recipe lists groups of speakers. A simulated
 speaker is a voice of the embedded corpus, a condition, a severity and a profile drawn from them. Groups of the role
-adaptation take voices and sentences from the pre-training and adaptation speakers, with a training and a test split;
+adaptation take voices and sentences from the pre-training and adaptation speakers, with a training, a validation and a
+test split;
 groups of the role never_seen take only voices that no training speaker has, and test sentences. Every recording,
 typical speech included, has the same pink room noise, set against the level of the voice before it was changed: a
 weak voice is therefore nearer to the noise, as before a real microphone.
@@ -27,7 +28,7 @@ from lib.corpora.made import collect, complete, finished, keep, set_aside
 from lib.files import BUILT, fingerprint
 from lib.workers import map_in_processes
 
-VERSION = 1  # of the samples that a job gives; part of the corpus's hash
+VERSION = 2  # of the samples that a job gives; part of the corpus's hash
 CHUNK = 6  # utterances a worker makes together
 FEW = 24  # fewer are made without a pool
 LONGEST = 29.0  # s: Whisper hears 30
@@ -85,16 +86,21 @@ def _voices(source: Corpus, role: str, seed: int) -> list[str]:
     return [names[index] for index in np.random.default_rng([seed, 0]).permutation(len(names))]
 
 
+def mixture(recipe: dict, index: int) -> tuple[str, str]:
+    """The two conditions of a mixed speaker; severities go round with `index`, so pairs move on after each round."""
+    pairs = list(itertools.combinations(recipe["mixtures"], 2))
+    return pairs[(index + index // len(recipe["severities"])) % len(pairs)]
+
+
 def _speaker(source, recipe, group, condition, severity, voice, number, index) -> list[Job]:
     """The utterances of one simulated speaker; `number` counts all speakers, `index` those of the condition."""
-    pairs = list(itertools.combinations(recipe["mixtures"], 2))
-    cohorts = {"typical": (), "mixed": pairs[index % len(pairs)]}.get(condition, (condition,))
+    cohorts = {"typical": (), "mixed": mixture(recipe, index)}.get(condition, (condition,))
     own = recipe["seed"] * 10_000 + number
     profiles = tuple(draw_profile(cohort, severity, own) for cohort in cohorts)
     severity = severity if profiles else "none"
     speaker = "_".join((condition, *((severity,) if profiles else ()), voice))
     jobs = []
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         count = group.get(split, 0)
         items = source.select(split=split, speaker=voice)
         if len(items) < count:

@@ -164,6 +164,13 @@ def _stand_in(corpus: Corpus) -> list[Clip]:
     ]
 
 
+def seeds_of(study: protocol.Study, name: str) -> list[int]:
+    """The seeds asked for with which the embedded corpus's run of a system exists."""
+    seeds = study.settings["seeds"]
+    there = seeds if name in study.settings["headline"] else seeds[:1]
+    return [seed for seed in study.profile["real"]["seeds"] if seed in there]
+
+
 def without_recordings() -> pd.DataFrame:
     """The row of a run that had no recordings."""
     return pd.DataFrame([{"metric": "recordings", "value": 0.0, "unit": "count", "system": "recordings"}])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.papers.common.real_voice import ROLE, RealVoice, without_recordings
+from lib.papers.common.real_voice import ROLE, RealVoice, seeds_of, without_recordings
 from lib.papers.ha.measure import keep_transcripts, recognise, scores, size_factors
 from lib.papers.ha.systems import Systems
 from lib.study.claims import select
@@ -25,12 +25,14 @@ def other_corpus(base: Systems, voice: RealVoice) -> tuple[pd.DataFrame, dict]:
     for name in voice.settings["recognisers"]:
         if name not in base.settings["systems"]:
             continue
-        system = base.system(name)
-        model = None if system["method"] == "none" else base.restore(name, 0)
-        items, texts = recognise(heard, system, model)
-        rows = scores(items, texts).assign(role=ROLE, cohort=COHORT)
-        tables.append(rows.assign(**base.factors(name, 0), **size_factors(base, model)))
-        keep_transcripts(base.root / "transcripts" / f"ha-other_corpus-{name}.json", items, texts)
+        for seed in seeds_of(base, name):
+            system = base.system(name)
+            model = None if system["method"] == "none" else base.restore(name, seed)
+            items, texts = recognise(heard, system, model)
+            rows = scores(items, texts).assign(role=ROLE, cohort=COHORT)
+            tables.append(rows.assign(**base.factors(name, seed), **size_factors(base, model)))
+            if seed == base.settings["seeds"][0]:
+                keep_transcripts(base.root / "transcripts" / f"ha-other_corpus-{name}.json", items, texts)
     facts = {"corpus": heard.corpus.name, "data_hash": heard.corpus.hash, "set_aside": heard.set_aside}
     return pd.concat(tables, ignore_index=True), facts
 

@@ -15,6 +15,7 @@ from lib.papers.ht.speech import enrolment, synthesise, vocode
 from lib.papers.ht.systems import Systems, TTSError
 from lib.study.rows import tidy
 from lib.study.units import unit
+from lib.training.loop import seed_everything
 
 
 def test_utterances(study: Systems, name: str, seed: int) -> list[Utterance]:
@@ -111,16 +112,26 @@ def clustered(study: Systems) -> list[Utterance]:
     return [u for split in ("test", "validation") for u in study.corpus.select(role="adaptation", split=split)]
 
 
-def generated_parameters(study: Systems, name: str, seed: int) -> tuple[np.ndarray, list[str]]:
-    """The weights that a hypernetwork generates for the adaptation speakers' test and validation utterances.
+def generated_parameters(study: Systems, name: str, seed: int, trained: bool = True) -> tuple[np.ndarray, list[str]]:
+    """The weights that a hypernetwork generates for the adaptation speakers' test and validation utterances, after its
+    training or as it starts from.
 
     Returns `(utterances, parameters)` and each row's speaker.
     """
-    model = study.restore(name, seed)
-    chosen = clustered(study)
-    embeddings = torch.from_numpy(study.features.embeddings(study.features.rows(chosen))).to(study.device)
+    if trained:
+        model = study.restore(name, seed)
+    else:
+        part = study.part(name, seed)
+        seed_everything(seed)  # as before its training
+        model = part.build().to(study.device).eval()
+    embeddings = torch.from_numpy(embedded(study)).to(study.device)
     with torch.no_grad():
-        return model.adapter.generated(embeddings).cpu().numpy(), [u.speaker for u in chosen]
+        return model.adapter.generated(embeddings).cpu().numpy(), [u.speaker for u in clustered(study)]
+
+
+def embedded(study: Systems) -> np.ndarray:
+    """The speaker embeddings `(utterances, size)` that weights are generated from."""
+    return study.features.embeddings(study.features.rows(clustered(study)))
 
 
 def speaker_silhouette(points: np.ndarray, speakers: list[str]) -> np.ndarray:
@@ -131,12 +142,21 @@ def speaker_silhouette(points: np.ndarray, speakers: list[str]) -> np.ndarray:
 
 
 def generated_rows(study: Systems) -> pd.DataFrame:
-    """Claim HT6's rows: the silhouette by speaker of what each listed hypernetwork generates."""
-    tables = []
+    """Claim HT6's rows: the silhouette by speaker of what each listed hypernetwork generates, of what the same network
+    generates before its training, and of the speaker embeddings that both start from.
+    """
+    speakers = [u.speaker for u in clustered(study)]
+
+    def silhouette(points: np.ndarray) -> pd.DataFrame:
+        return tidy({"silhouette": speaker_silhouette(points, speakers)}, clustered(study))
+
+    tables = [silhouette(embedded(study)).assign(method="none", system="speaker_embedding", trainable=0)]
     for name in study.settings["evaluate"]["clustered_systems"]:
         for seed in study.settings["seeds"]:
-            points, speakers = generated_parameters(study, name, seed)
-            rows = tidy({"silhouette": speaker_silhouette(points, speakers)}, clustered(study))
+            shared = study.factors(name, seed)
+            points, _ = generated_parameters(study, name, seed)
             count = {"metric": "generated_parameters", "value": float(points.shape[1]), "unit": "count"}
-            tables.append(pd.concat([rows, pd.DataFrame([count])]).assign(**study.factors(name, seed)))
+            tables.append(pd.concat([silhouette(points), pd.DataFrame([count])]).assign(**shared))
+            points, _ = generated_parameters(study, name, seed, trained=False)
+            tables.append(silhouette(points).assign(**shared | {"system": f"{name}_untrained", "trainable": 0}))
     return pd.concat(tables, ignore_index=True)

@@ -15,7 +15,7 @@ from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.features import Features
 from lib.files import file_hash
 from lib.models.fastspeech2 import FastSpeech2
-from lib.papers.common.real_voice import ROLE, RealVoice, without_recordings
+from lib.papers.common.real_voice import ROLE, RealVoice, seeds_of, without_recordings
 from lib.papers.ht.measure import measure
 from lib.papers.ht.speech import synthesise, vocode
 from lib.papers.ht.systems import BACKBONE, Adapted, Systems, assemble, in_training
@@ -93,13 +93,6 @@ def other_corpus(base: Systems, voice: RealVoice) -> tuple[pd.DataFrame, dict]:
 def folder(study: Systems) -> Path:
     """Where the run's audio is, a folder for each system."""
     return study.root / "audio" / ROLE
-
-
-def seeds_of(study: Systems, name: str) -> list[int]:
-    """The seeds asked for with which the embedded corpus's run of a system exists."""
-    seeds = study.settings["seeds"]
-    there = seeds if name in study.settings["headline"] else seeds[:1]
-    return [seed for seed in study.profile["real"]["seeds"] if seed in there]
 
 
 def chosen_for_players(voice: RealVoice) -> list[Utterance]:

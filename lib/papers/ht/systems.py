@@ -29,6 +29,7 @@ from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks
 from lib.study import protocol, watch
 from lib.study.part import Part
+from lib.study.profile import OTHER
 from lib.study.shipped import Lesson
 from lib.training import parallel
 from lib.training.loop import BucketedBatches, TrainConfig
@@ -36,7 +37,6 @@ from lib.training.weights import load_weights
 
 BACKBONE = "backbone"  # the common start
 GENERATED = "generated_parameters"  # no model: what the hypernetworks generate
-OTHER = "other_corpus"  # the run on a real voice, which is in no profile's list: its recordings may not be there
 ALTERNATIVES = {
     "concatenation": ConcatenationAdapters,
     "layer_norm": ConditionalLayerNorm,

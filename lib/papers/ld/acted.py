@@ -8,15 +8,13 @@ are what lies between sounding frames. Rows have the role acted, the corpus as t
 acted_style, acted_f0_mean and so on.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
 from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
-from lib.corpora.source import COMMAND, open_corpus, prepared
+from lib.corpora.source import given, open_corpus
 from lib.metrics import prosody
 from lib.models.clap import Clap
 from lib.papers.ld import clap
@@ -32,12 +30,8 @@ STEP = 0.01  # seconds between frames of F0
 
 def corpus_of(study: Systems) -> Corpus | None:
     """The corpus of acted styles, or None where there is none. Raises LatentError for one without styles."""
-    section = study.settings.get("probes") or {}
-    source = section.get("source")
-    if source and section.get("if_there") and not prepared(source) and not Path(source).exists():
-        print(f"No acted speech is probed: {COMMAND} prepare {source} --source FOLDER makes it part of the study.")
-        return None
-    if not source:
+    source = given(study.settings.get("probes"))
+    if source is None:
         return None
     corpus = open_corpus(source, cores=study.cores)
     if not all(u.recipe.get("style") for u in corpus.utterances):

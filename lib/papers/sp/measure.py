@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lib.corpora.corpus import Utterance
+from lib.corpora.source import given
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.methods.sparse_attention_cost import attention_cost
 from lib.metrics import cos, duration, is_silent, mos, per, secs, wer
@@ -26,6 +27,7 @@ from lib.study.units import unit
 
 SHORTEST = 1600  # samples of speech that every metric can judge
 CURVE_POINTS = 50
+AT_ONCE = 8  # inputs whose attention weights are held, every block's before and after pruning
 HEARD = ("cer", "wer", "per", "mos_predicted")
 
 
@@ -134,8 +136,8 @@ def reference_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
 
 def other_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
     """Similarity, CER and predicted MOS in the voices of another data set's speakers, if the profile names one."""
-    source = study.settings["other_references"]
-    if not source:
+    source = given(study.settings["other_references"])
+    if source is None:
         return pd.DataFrame()
     (speaker, *_) = study.corpus.speakers("never_seen")
     texts = study.corpus.select(role="never_seen", split="test", speaker=speaker)
@@ -168,12 +170,14 @@ def kept_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
         groups = [group for group in groups if len(group) == count]
         if not groups:
             continue
-        batch = joined(study.features, [study.features.rows(group) for group in groups], study.device)
-        first = [group[0] for group in groups]
-        for layer, values in attention_rows(model, batch).items():
-            lengths = values.pop("frames")
-            tables.append(tidy(values, first).assign(layer=layer, variant=f"joined_{count}"))
-            tables[-1]["x"] = np.tile(lengths, len(values))
+        for place in range(0, len(groups), AT_ONCE):
+            few = groups[place : place + AT_ONCE]
+            batch = joined(study.features, [study.features.rows(group) for group in few], study.device)
+            first = [group[0] for group in few]
+            for layer, values in attention_rows(model, batch).items():
+                lengths = values.pop("frames")
+                tables.append(tidy(values, first).assign(layer=layer, variant=f"joined_{count}"))
+                tables[-1]["x"] = np.tile(lengths, len(values))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

@@ -1,5 +1,7 @@
 """The simulated atypical corpus: who says what, disjoint speakers and sentences, noise, resuming."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic_corpus import source as synthetic_source
@@ -74,6 +76,23 @@ def test_a_mixed_speaker_has_two_profiles_and_a_typical_one_none(corpus):
     assert len(set(kinds["mixed"])) == 2
     assert kinds["typical"] == []
     assert kinds["dysarthria"] == ["dysarthria"]
+
+
+def test_every_pair_of_conditions_is_mixed_in_every_severity():
+    made = {(simulated.mixture(RECIPE, index), RECIPE["severities"][index % 3]) for index in range(9)}
+    assert len(made) == 9
+
+
+def test_trainings_can_be_watched_on_sentences_that_no_test_has(source):
+    group = {"role": "adaptation", "conditions": ["dysarthria"], "speakers": 2, "train": 1, "test": 1}
+    first = {u.text for u in source.select(split="train")[:1]}
+    held = [replace(u, split="validation" if u.text in first else u.split) for u in source.utterances]
+    source = replace(source, utterances=held)
+    jobs = simulated.plan(source, with_group(**group, validation=1))
+    said = {split: {job.source.text for job in jobs if job.split == split} for split in ("train", "validation", "test")}
+    assert said["validation"] and not said["validation"] & (said["train"] | said["test"])
+    plain = simulated.plan(source, with_group(**group))
+    assert [job for job in jobs if job.split != "validation"] == plain  # the other splits are as without it
 
 
 def test_durations_fit_the_recording(corpus):

@@ -6,8 +6,8 @@ import pytest
 
 from lib import study
 from lib.papers.common import real_voice
+from lib.papers.common.real_voice import seeds_of
 from lib.papers.ht import figures, real_figures
-from lib.papers.ht.real import seeds_of
 from lib.papers.ht.study import Study
 from lib.papers.ht.systems import OTHER
 from lib.study import claims

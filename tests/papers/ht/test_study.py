@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from lib.files import replace_file
+from lib.papers.ht.measure import generated_parameters
 from lib.papers.ht.speech import synthesise
 from lib.papers.ht.study import Study
 from lib.papers.ht.systems import TTSError, assemble
 from lib.study import StudyError, load_profile, read_rows, shipped
+from lib.study.claims import load_claims
 from lib.study.variant import changed
 from lib.training.weights import WeightsError, load_weights
 
@@ -133,8 +135,15 @@ def test_a_flipped_byte_is_noticed_and_the_system_trained_again(ht):
 
 def test_what_is_generated_has_rows_of_every_hypernetwork(ht):
     rows = ht.run("generated_parameters", 0)
-    assert set(rows["system"]) == set(ht.settings["evaluate"]["clustered_systems"])
-    assert set(rows["metric"]) == {"silhouette", "generated_parameters"} and set(rows["method"]) == {"hypernetwork"}
+    listed = ht.settings["evaluate"]["clustered_systems"]
+    assert set(rows["system"]) == {*listed, *(f"{name}_untrained" for name in listed), "speaker_embedding"}
+    assert set(rows["metric"]) == {"silhouette", "generated_parameters"}
+    assert set(rows["method"]) == {"hypernetwork", "none"}
+    trained, before = (generated_parameters(ht, "hypertts_d", 0, trained)[0] for trained in (True, False))
+    assert trained.shape == before.shape and not np.allclose(trained, before)
+    np.testing.assert_array_equal(before, generated_parameters(ht, "hypertts_d", 0, trained=False)[0])
+    (claim,) = (claim for claim in load_claims()["claims"] if claim["id"] == "HT6")
+    assert set(claim["needs"]["systems"]) <= set(rows["system"])
 
 
 def test_a_system_can_be_conditioned_in_another_way():

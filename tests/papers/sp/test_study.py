@@ -163,6 +163,15 @@ def test_empty_rows_count_queries_without_a_key(bench):
     assert attention_rows(model, batch)["d0"]["empty_rows"].tolist() == [0]
 
 
+def test_what_is_kept_does_not_depend_on_how_many_are_looked_at_at_once(bench, monkeypatch):
+    model, found = bench.restore("dp_r45", 0), []
+    for few in (100, 1):
+        monkeypatch.setattr(zero_shot_rows, "AT_ONCE", few)
+        rows = zero_shot_rows.kept_rows(bench, model)
+        found.append(rows.sort_values(["variant", "layer", "metric", "utterance"], ignore_index=True))
+    pd.testing.assert_frame_equal(*found, atol=1e-6)
+
+
 def test_joined_utterances_are_their_features_one_after_the_other(bench):
     rows = bench.features.rows(bench.corpus.select(role="never_seen", split="test")[:3])
     batch = joined(bench.features, [rows[:2], rows[2:]], "cpu")
