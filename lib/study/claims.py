@@ -246,9 +246,11 @@ class Bench:
         seeds = rows.groupby("system")["seed"].nunique()
         if any(seeds.get(half[name], 0) < seeds.get(name, 0) for name in own):
             return replace(gate, reason=f"{gate.reason}; with half of the training fewer seeds were run")
-        _, now, _ = self.verdict(claim, rows)
-        _, then, _ = self.verdict(claim, gates.with_half(rows, half))
-        return gates.held(gate, now, then)
+        parts, now, _ = self.verdict(claim, rows)
+        before, then, _ = self.verdict(claim, gates.with_half(rows, half))
+        pairs = [(p, b.value, p.value) for p, b in zip(parts, before, strict=True) if counts(p)]
+        values = {part.spec["name"]: each for part, *each in pairs if None not in each}
+        return gates.held(gate, now, then, values)
 
     def _trained(self, claim: dict) -> list[str]:
         """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its

@@ -75,12 +75,17 @@ def with_half(rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
     return left.assign(system=left["system"].replace({then: name for name, then in half.items()}))
 
 
-def held(gate: Gate, now: str, then: str) -> Gate:
-    """The gate of a plateau that is not reached, read by the verdicts with all and with half of the training."""
+def held(gate: Gate, now: str, then: str, values: dict[str, list[float]]) -> Gate:
+    """The gate of a plateau that is not reached, read by the verdicts with all and with half of the training.
+
+    values: of each deciding part with half and with all, which the reason tells.
+    """
+    moved = ", ".join(f"{before:.3g} then and {after:.3g} now ({name})" for name, (before, after) in values.items())
     if now == then and now in ("reproduced", "not reproduced"):
-        reason = f"{gate.reason}, and with half of the training the verdict is the same ({then})"
+        reason = f"{gate.reason}, and with half of the training the verdict is the same ({then}): {moved}"
         return replace(gate, open=True, reason=reason)
-    return replace(gate, reason=f"{gate.reason}; with half of the training the verdict is “{then}”, with all “{now}”")
+    reason = f"{gate.reason}; with half of the training the verdict is “{then}”, with all “{now}”: {moved}"
+    return replace(gate, reason=reason)
 
 
 def fall(curve: list[dict]) -> float | None:
