@@ -159,12 +159,13 @@ def _by_seed(spec: dict, tables: list[pd.DataFrame], rows: pd.DataFrame, options
 
 
 def _worse(a: pd.DataFrame, b: pd.DataFrame, on: list[str], level: float) -> Estimate:
-    """The share of utterances, in percent, whose value is higher under a than under b in any seed, with its exact
-    interval.
+    """The share of utterances, in percent, whose value is higher under a than under b, mean over seeds, with the exact
+    interval of as many among that many utterances.
     """
     joined = pair({"a": a, "b": b}, on)
-    worse = joined.assign(value=(joined["a"] > joined["b"]).astype(float)).groupby(UNIT[1:])["value"].max()
-    low, high = share(int(worse.sum()), len(worse), level)
+    worse = joined.assign(value=(joined["a"] > joined["b"]).astype(float)).groupby(UNIT[1:])["value"].mean()
+    found = round(worse.sum())
+    low, high = share(found, len(worse), level)
     plain = interval(joined.assign(value=0.0), level=level)
     return Estimate(
         value=100 * float(worse.mean()),
@@ -177,7 +178,7 @@ def _worse(a: pd.DataFrame, b: pd.DataFrame, on: list[str], level: float) -> Est
         dz=None,
         fixed=plain.fixed,
         sentences=plain.sentences,
-        share=(int(worse.sum()), len(worse)),
+        share=(found, len(worse)),
     )
 
 

@@ -450,6 +450,19 @@ def test_the_share_that_gets_worse_has_its_exact_interval():
     assert judge_rows(many, **part)["verdict"] == "reproduced"
 
 
+def test_more_trainings_do_not_find_more_that_gets_worse():
+    """Ten of a hundred utterances get worse in each of five trainings, others in each."""
+    base = [row | {"seed": 0} for row in word_errors("b", [0.1] * 100)]
+    rows = [
+        row | {"seed": seed, "value": 0.2 if place // 10 == seed else 0.1}
+        for seed in range(5)
+        for place, row in enumerate(word_errors("a", [0.1] * 100))
+    ]
+    part = {"type": "worse_share", "a": "a", "b": "b", "expect": "less", "threshold": 2.0}
+    record = judge_rows([*rows, *base], pair_on=["speaker", "utterance"], **part)
+    assert record["value"] == pytest.approx(10.0) and record["ci_high"] == pytest.approx(17.62, abs=0.01)
+
+
 def test_where_hardly_anything_differs_the_interval_is_exact():
     rows = word_errors("a", [0.5, *[0.1] * 19]) + word_errors("b", [0.1] * 20)
     part = {"type": "difference", "a": "a", "b": "b", "expect": "less", "threshold": 0.02, "largest": 1.0}
