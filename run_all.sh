@@ -23,8 +23,8 @@ Usage: ./run_all.sh [--profile NAME] [--cores N] [--device DEVICE] [--dry-run] [
 Makes the environment on the first call (Python 3.11 or 3.12 and a C compiler are all it needs), runs what is missing or out
 of date in the study, and says where the report is. A call that was interrupted is repeated to go on.
 
-  --profile NAME   smoke, demo (the default), full or paper: the files in notebooks/profiles; before paper, the
-                   time that its trainings will take here is measured and printed
+  --profile NAME   smoke, demo (the default), full, paper or nonnative: the files in notebooks/profiles; before
+                   paper, the time that its trainings will take here is measured and printed
   --cores N        cores to use; all by default
   --device DEVICE  cpu, cuda or auto (the default: the GPU if there is one)
   --dry-run        list what would run, and run nothing
@@ -219,7 +219,7 @@ while (($#)); do
 done
 
 [[ $profile != base && -f notebooks/profiles/$profile.yaml ]] ||
-  fail "there is no profile $profile in notebooks/profiles; choose smoke, demo, full or paper."
+  fail "there is no profile $profile in notebooks/profiles; choose smoke, demo, full, paper or nonnative."
 [[ -z $cores || $cores =~ ^[1-9][0-9]*$ ]] || fail "--cores $cores: give a whole number from 1 up."
 [[ $device == cpu || $device == cuda || $device == auto ]] || fail "--device $device: choose cpu, cuda or auto."
 

@@ -60,7 +60,7 @@ def _cell(value: object) -> str:
 
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-PROFILE = ("--profile", {"default": "demo", "help": "smoke, demo (the default), full or paper"})
+PROFILE = ("--profile", {"default": "demo", "help": "smoke, demo (the default), full, paper or nonnative"})
 SEED = ("--seed", {"type": int, "default": 0})
 DEVICE = ("--device", {"default": "auto", "help": "cpu, cuda or auto (the default: the GPU if there is one)"})
 THREADS = {"type": int, "help": "CPU threads; what is made depends on them in the last bits"}

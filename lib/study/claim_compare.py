@@ -11,6 +11,7 @@ from lib.study.profile import OTHER
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference, share
 
 UNIT = ["seed", "speaker", "utterance"]
+BESIDE = (OTHER, "acted")  # roles of recordings that are no part of the study's corpus
 
 
 def select(rows: pd.DataFrame, where: dict, **more: object) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def scale(rows: pd.DataFrame, manifests: dict[str, dict], profile: dict, paper: 
 
     The corpus checks of a paper, rows of no method, do not count, nor do recordings of another corpus.
     """
-    rows = rows[(rows["paper"] == paper).fillna(False) & (rows["role"] != OTHER).fillna(True)]
+    rows = rows[(rows["paper"] == paper).fillna(False) & ~rows["role"].isin(BESIDE).fillna(False)]
     if rows.empty:
         return f"{profile['name']} profile, nothing measured"
     heard = rows[rows["utterance"].notna() & rows["method"].notna()]

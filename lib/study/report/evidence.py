@@ -210,7 +210,6 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list
     corpora = {str(m.get("corpus")) for m in manifests.values() if m.get("corpus")}
     vocoders = {str(m.get("vocoder")).lower() for m in manifests.values() if m.get("vocoder")}
     size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)]["value"]
-    seeds = rows["seed"].dropna().nunique()
     told = ["MOS is predicted by DistillMOS, and no verdict stands for a listening test."]
     if rows["listener"].isna().all():
         told[0] = "No listeners' answers are in these results (python -m lib listen make asks them): " + told[0]
@@ -230,9 +229,9 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list
             f"The backbone has {size.mean() / 1e6:.1f} M parameters, the paper's 35.7 M: shares of trainable "
             "weights are larger here, and what a larger model would gain is not known."
         )
-    again = f"{seeds} seed{'s' if seeds != 1 else ''}"
     told.append(
-        f"Adaptation ran with {again} on one pre-trained backbone: no interval holds variation between pre-trainings."
+        "Seeds are trainings of what is compared. All of them start from one pre-trained backbone (HT), Whisper (HA) or "
+        "posterior encoder and CLAP (LD): no interval holds variation between those. SP's have a dense model each."
     )
     there = set(rows["paper"].dropna())
     return told + [f"{name}: {limit}" for name in papers if name in there for limit in papers[name].get("limits", [])]

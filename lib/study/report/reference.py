@@ -28,7 +28,7 @@ from lib.study.drawing import RC, show
 from lib.study.registry import paper_of, papers
 from lib.study.report import clips, portions
 from lib.study.report.evidence import against
-from lib.study.report.index import write_report
+from lib.study.report.index import significant, write_report
 from lib.study.report.verdict_figure import verdicts
 from lib.study.units import METRICS, short
 
@@ -177,7 +177,9 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
         "# The reference run",
         "",
         "`python -m lib report reference` writes this page, of each paper from the newest run that was made of it; "
-        "`index.html` is the report, `evidence/` has the rows that each claim compares.",
+        "[index.html](index.html) is the report, [evidence](evidence) has the rows that each claim compares"
+        + "".join(f", [{name}]({name}/index.html) a run beside it" for name in sorted(_beside(REFERENCE)))
+        + ".",
         "",
         "| paper | profile | runs | newest | device | vocoder | commits | data |",
         "|---|---|---|---|---|---|---|---|",
@@ -209,6 +211,11 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
     return "\n".join(lines) + "\n"
 
 
+def _beside(folder: Path) -> list[str]:
+    """The folders of columns beside the committed run."""
+    return [path.parent.name for path in folder.glob("*/claims.json")]
+
+
 def _run(paper: str, facts: dict) -> str:
     commits = ", ".join(f"`{commit[:10]}`" for commit in facts["commit"]) or "unknown"
     vocoders, data = (", ".join(facts[name]) or "–" for name in ("vocoder", "data_hash"))
@@ -225,10 +232,11 @@ def _claim(record: dict, again: dict[str, str]) -> str:
 
 def _measured(record: dict) -> tuple[str, str, str]:
     """What we have, its interval and the verdict."""
-    interval = "–" if record["ci_low"] is None else f"{record['ci_low']:.2f} to {record['ci_high']:.2f}"
-    ours = "–" if record["value"] is None else f"{record['value']:.2f} {record['unit'] or ''}".strip()
+    low, high = (significant(record[name]) for name in ("ci_low", "ci_high"))
+    interval = "–" if record["ci_low"] is None else f"{low} to {high}"
+    ours = f"{significant(record['value'])} {(record['value'] is not None and record['unit']) or ''}".strip()
     other = against(record)
-    told = "" if other is None else f" for {other['name']} ({other['value']:.2f})"
+    told = "" if other is None else f" for {other['name']} ({significant(other['value'])})"
     return ours, interval, f"{record['verdict']}{told}"
 
 
