@@ -230,7 +230,7 @@ def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list
             "weights are larger here, and what a larger model would gain is not known."
         )
     told.append(
-        "Seeds are trainings of what is compared. All of them start from one pre-trained backbone (HT), Whisper (HA) or "
+        "Seeds are trainings of what is compared. All start from one pre-trained backbone (HT), Whisper (HA), or "
         "posterior encoder and CLAP (LD): no interval holds variation between those. SP's have a dense model each."
     )
     there = set(rows["paper"].dropna())
