@@ -1,4 +1,4 @@
-"""Pre-registered claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
+"""Claims (notebooks/claims.yaml) judged by result rows: values, intervals, verdicts."""
 
 import math
 from dataclasses import replace
