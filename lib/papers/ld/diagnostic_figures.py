@@ -19,6 +19,7 @@ ROLES = {
     "held_out": "Own voice, held out",
     "styled": "Restyled",
     "other_speaker": "Warped to other speakers",
+    "acted": "Acted, other speakers",
     "real": "Real speech",
 }
 ERRORS = ("mel_l1", "f0_error", "cer", "cos")

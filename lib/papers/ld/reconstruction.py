@@ -1,7 +1,7 @@
 """How well the posterior encoder's z gives recordings back through the frozen decoder, in result rows.
 
 Roles: held_out (the voice's own test recordings), styled (restyled), other_speaker (envelope warped) and, where the
-profile names a folder, real. mel_l1 (nat), f0_error (of the median, semitones), ffe and gpe (%), cer and cer_input
+profile names them, acted (test recordings of the corpus of `lib.papers.ld.acted`) and real (a folder's). mel_l1 (nat), f0_error (of the median, semitones), ffe and gpe (%), cer and cer_input
 (ratio), cos (x 100).
 """
 
@@ -16,6 +16,7 @@ from lib import audio
 from lib.corpora.recorded.layout import recordings, transcript
 from lib.corpora.styled.styles import intonation
 from lib.metrics import MetricError, cos, ffe, wer
+from lib.papers.ld import acted
 from lib.papers.ld.data import SPEAKER, LatentError, heard
 from lib.papers.ld.posterior import encode, log_mel
 from lib.papers.ld.systems import Systems
@@ -27,9 +28,8 @@ RATES = ("cer", "cer_input")  # of the wave made, of the wave given
 def report(study: Systems) -> pd.DataFrame:
     """Rows by utterance."""
     every, values, said = [], [], []
-    for role, style, name, wave, words in _judged(study):
+    for role, style, speaker, name, wave, words in _judged(study):
         found, pair = reconstruction_error(study, wave)
-        speaker = name.split("-")[0] if role == "real" else SPEAKER
         every.append({"role": role, "variant": style, "speaker": speaker, "utterance": name, "split": "test"})
         values.append(found)
         said += [(len(values) - 1, metric, wave, words) for metric, wave in zip(RATES, pair, strict=True) if words]
@@ -61,17 +61,21 @@ def reconstruction_error(study: Systems, wave: np.ndarray) -> tuple[dict, list[n
     return values, pair
 
 
-def _judged(study: Systems) -> Iterator[tuple[str, str, str, np.ndarray, str]]:
-    """Role, style, utterance, wave at the voice's rate and words, "" where they are not known."""
-    corpus, settings = study.corpus, study.settings["evaluate"]
+def _judged(study: Systems) -> Iterator[tuple[str, str, str, str, np.ndarray, str]]:
+    """Role, style, speaker, utterance, wave at the voice's rate and words, "" where they are not known."""
+    corpus, settings, rate = study.corpus, study.settings["evaluate"], study.vits.dims.rate
     for s in corpus.sentences("test"):
-        yield "held_out", "recorded", f"{s.name}-recorded", corpus.wave(s, "recorded"), s.text
+        yield "held_out", "recorded", SPEAKER, f"{s.name}-recorded", corpus.wave(s, "recorded"), s.text
         for name in [*settings["styles"], *corpus.voices]:
             role = "styled" if name in corpus.styles else "other_speaker"
-            yield role, name, f"{s.name}-{name}", corpus.wave(s, name), s.text
+            yield role, name, SPEAKER, f"{s.name}-{name}", corpus.wave(s, name), s.text
+    if people := acted.corpus_of(study):
+        for u in acted.chosen(study, people, "test"):
+            wave = audio.resample(people.wave(u), audio.RATE, rate)
+            yield "acted", f"acted_{u.recipe['style']}", u.speaker, u.utterance, wave, u.text
     for path in real_recordings(settings["real"]) if settings["real"] else []:
-        wave = audio.read(path, study.vits.dims.rate)
-        yield "real", "recorded", path.stem, wave, transcript(path.with_suffix(".txt"))[0]
+        wave, words = audio.read(path, rate), transcript(path.with_suffix(".txt"))[0]
+        yield "real", "recorded", path.stem.split("-")[0], path.stem, wave, words
 
 
 def real_recordings(folder: str | Path) -> list[Path]:

@@ -13,6 +13,7 @@ from lib.corpora.published import prepare
 from lib.papers.ld import acted, figures
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.diagnostic_figures import acted as acted_figure
+from lib.papers.ld.diagnostic_figures import posterior
 from lib.papers.ld.study import Study
 from lib.study.drawing import PlotError
 
@@ -74,6 +75,17 @@ def test_acted_speech_is_drawn_beside_the_restyled_voice(stage):
     drawn = acted_figure(pd.concat(rows.values()).assign(seed=0), made.profile)
     assert "of 2 speakers" in drawn.description["caption"]
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["Restyled voice", "Acted, ravdess"]
+
+
+def test_the_encoder_is_judged_on_acted_speech_too(stage):
+    made, _ = stage
+    rows = made.measure("posterior", 0).rows
+    mine = rows.query("role == 'acted'")
+    assert set(mine["speaker"]) == {"01", "02"} and set(mine["variant"]) == {"acted_neutral", "acted_angry"}
+    assert {"mel_l1", "cos", "cer", "cer_input"} <= set(mine["metric"]) and mine["utterance"].nunique() == 4
+    assert set(rows.drop(mine.index)["speaker"].dropna()) == {"joe"}
+    drawn = posterior(rows.assign(seed=0, system="posterior"), made.profile)
+    assert "Acted, other speakers" in [label.get_text() for label in drawn.axes[0].get_yticklabels()]
 
 
 def test_without_a_corpus_there_are_no_rows_and_no_figure(prepared):
