@@ -1,5 +1,5 @@
-"""A finished run judged again by today's rules from what is committed of it: the rows that its claims compared
-(evidence/*.csv) and its table of results, without its learning curves.
+"""A committed run read and judged again by today's rules: from its runs, where they are committed with it (runs/), else
+from the rows that its claims compared (evidence/*.csv) and its table of results, without its learning curves.
 """
 
 import json
@@ -10,34 +10,36 @@ from pathlib import Path
 import pandas as pd
 
 from lib import study
-from lib.files import write_json
+from lib.study import columns
 from lib.study.claims import Bench, load_claims
-from lib.study.gates import Gate
+from lib.study.gates import Gate, read_curves
 
 LISTENERS = "-listeners.csv"  # of evidence/: a paper's rows that `python -m lib listen read` wrote there
-JUDGED, PAGE = "judged_again.json", "judged_again.html"
+RUNS = "runs"  # of a committed run: a folder of results for each profile
 
 
 def judge_again(folder: Path) -> tuple[dict, dict]:
-    """Judge the committed run in `folder`, write judged_again.json there (claims and gates) and return it with the
-    profile of the paper that was run last; each is judged in its own.
+    """Today's verdicts on the committed run in `folder` ("claims" and "gates", as claims.json and gates.json hold them)
+    and the profile of the paper that was run last; each paper is judged in its own.
 
-    Gates may read the table of results, too, whose means stand for rows that are not committed. Raises StudyError when
-    there is no evidence.
+    Gates may read the table of results, too, whose means stand for rows that are not committed; plateaus of papers
+    whose runs are not committed are as gates.json has them. Raises StudyError when there is neither evidence nor runs.
     """
-    rows, content, results = read_evidence(folder), load_claims(), read_results(folder)
-    of, judged = profiles(results, content["papers"]), {"claims": [], "gates": []}
-    gate_rows = pd.concat([rows, _means(results, rows)])
-    for profile in {each["name"]: each for each in of.values()}.values():
-        bench = Bench(content, rows, read_manifests(folder), profile, {}, gate_rows)
-        bench.convergence = _plateaus(folder)
-        mine = [name for name, each in of.items() if each["name"] == profile["name"]]
+    rows, results, content = read_rows(folder), read_results(folder), load_claims()
+    profile = study.load_profile(newest(results)["profile"])
+    manifests, curves = read_manifests(folder), _curves(folder)
+    own = columns.of(content, profile).get("column")
+    of, judged = profiles(results, [own] if own else content["papers"]), {"claims": [], "gates": []}
+    gate_rows, known = pd.concat([rows, _means(results, rows)]), _plateaus(folder)
+    for each in {each["name"]: each for each in of.values()}.values():
+        bench = Bench(content, rows, manifests, each, curves, gate_rows)
+        mine = [name for name, profile_of in of.items() if profile_of["name"] == each["name"]]
+        bench.convergence = {claim: gate for claim, gate in known.items() if gate.paper not in _ran(manifests)}
         judged["claims"] += [bench.judge(claim) for claim in bench.asked if claim["paper"] in mine]
         judged["gates"] += [gate for gate in bench.gate_records() if gate["paper"] in mine]
     order = [claim["id"] for claim in content["claims"]]
     judged["claims"].sort(key=lambda record: order.index(record["id"]))
-    write_json(folder / JUDGED, judged)
-    return judged, study.load_profile(newest(results)["profile"])
+    return judged, profile
 
 
 def read_results(folder: Path) -> dict:
@@ -68,33 +70,56 @@ def newest(results: dict) -> dict:
     return max(results["facts"].values(), key=lambda facts: facts.get("started") or "")
 
 
-def read_evidence(folder: Path) -> pd.DataFrame:
+def read_rows(folder: Path) -> pd.DataFrame:
+    """The rows of the committed runs, and of papers without them, and of listeners, those in evidence/."""
+    runs = [study.read_rows(root) for root in roots(folder)]
+    there = {str(paper) for rows in runs for paper in rows["paper"].dropna().unique()}
+    found = _evidence(folder)
+    if not runs and found.empty:
+        raise study.StudyError(f"{folder.name} holds no evidence/*.csv and no runs: give the folder of a reference run")
+    return pd.concat([*runs, found[~found["paper"].isin(there) | found["listener"].notna()]], ignore_index=True)
+
+
+def read_manifests(folder: Path) -> dict[str, dict]:
+    """The manifests of the committed runs; for the other papers what results.json says of their corpora and texts, none
+    where the run was committed before it did.
+    """
+    found = {run: manifest for root in roots(folder) for run, manifest in study.read_manifests(root).items()}
+    return found | {
+        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus, "texts": facts.get("texts")}
+        for paper, facts in read_results(folder)["facts"].items()
+        for corpus in facts.get("corpora", [])
+        if paper not in _ran(found)
+    }
+
+
+def roots(folder: Path) -> list[Path]:
+    """The folders of results of the profiles whose runs are committed in `folder`."""
+    return sorted(path for path in (folder / RUNS).glob("*") if path.is_dir())
+
+
+def _ran(manifests: dict[str, dict]) -> set[str]:
+    """The papers of which there are runs."""
+    return {manifest["paper"] for manifest in manifests.values() if "run_id" in manifest}
+
+
+def _curves(folder: Path) -> dict[str, list[dict]]:
+    return {run: curve for root in roots(folder) for run, curve in read_curves(root).items()}
+
+
+def _evidence(folder: Path) -> pd.DataFrame:
     """The rows of evidence/*.csv, each once, in the columns of `lib.study.rows`."""
-    files = sorted((folder / "evidence").glob("*.csv*"))
-    if not files:
-        raise study.StudyError(f"{folder.name} holds no evidence/*.csv: give the folder of a reference run")
     text = {"layer": str, "utterance": str, "speaker": str, "listener": str}
-    tables = []
-    for path in files:  # a paper's gates may read another's rows, and say whose
+    tables = [pd.DataFrame(columns=[*study.COLUMNS, "part"])]
+    for path in sorted((folder / "evidence").glob("*.csv*")):  # a paper's gates may read another's rows, and say whose
         table = pd.read_csv(path, dtype=text)
         tables.append(table if "paper" in table else table.assign(paper=re.split(r"[-.\d]", path.name)[0]))
     rows = pd.concat(tables, ignore_index=True).drop(columns="part").drop_duplicates()
     return rows.reindex(columns=study.COLUMNS).assign(unit="").astype(study.TYPES)
 
 
-def read_manifests(folder: Path) -> dict[str, dict]:
-    """What results.json says of each paper's corpora and texts, as manifests; none where the run was committed before
-    it did.
-    """
-    return {
-        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus, "texts": facts.get("texts")}
-        for paper, facts in read_results(folder)["facts"].items()
-        for corpus in facts.get("corpora", [])
-    }
-
-
 def _plateaus(folder: Path) -> dict[str, Gate]:
-    """The plateau of each claim as the run itself found it, where its gates.json is committed."""
+    """The plateau of each claim as it was found when the run was committed."""
     path = folder / "gates.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return {each.pop("claim"): Gate(**each) for each in found if "claim" in each}

@@ -106,8 +106,9 @@ def fall(curve: list[dict]) -> float | None:
     return float(-100 * slope * (late[-1, 0] - late[0, 0]) / start) if start > 0 else None
 
 
-def read_curves(profile: dict | str) -> dict[str, list[dict]]:
-    """Learning curves by run or shared training ("ht-backbone-s0"): of manifests, else of R/checkpoints/*.json.
+def read_curves(profile: dict | str | Path) -> dict[str, list[dict]]:
+    """Learning curves of a profile, or in a folder laid out as its results are, by run or shared training
+    ("ht-backbone-s0"): of manifests, else of R/checkpoints/*.json.
 
     That of a training which went on from another begins with the other's: what is asked is the plateau of both.
     """

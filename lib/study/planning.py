@@ -8,7 +8,6 @@ from lib import study
 from lib.cli import PROFILE, Verb, print_table
 from lib.files import ROOT
 from lib.study import columns
-from lib.study.again import JUDGED
 from lib.study.claim_compare import names
 from lib.study.claims import load_claims
 from lib.study.power import half_width, needed, said, wanted, with_seeds
@@ -19,14 +18,12 @@ REFERENCE = ROOT / "results" / "reference"
 
 def power(profile: dict, path: Path | None = None) -> list[dict]:
     """The deciding parts of claims that a profile's design cannot settle, by the variances in `path`, else in the
-    profile's own claims.json, else in the committed run, by today's rules where it was judged again. Raises StudyError
-    for a file that cannot be read.
+    profile's own claims.json, else in the committed run. Raises StudyError for a file that cannot be read.
     """
-    known = (study.results_root(profile) / "claims.json", REFERENCE / JUDGED, REFERENCE / "claims.json")
+    known = (study.results_root(profile) / "claims.json", REFERENCE / "claims.json")
     path = path or next((each for each in known if each.exists()), known[-1])
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-        records = records["claims"] if isinstance(records, dict) else records
     except (OSError, ValueError) as error:
         raise study.StudyError(
             f"{path.name} cannot be read ({type(error).__name__}): judge the claims first"

@@ -61,8 +61,12 @@ def merge(base: dict, changes: dict) -> dict:
     return merged
 
 
-def results_root(profile: dict | str) -> Path:
-    """results/<profile>, or <profile> in the folder that the environment variable STUDY_RESULTS names."""
+def results_root(profile: dict | str | Path) -> Path:
+    """results/<profile>, or <profile> in the folder that the environment variable STUDY_RESULTS names; a folder given
+    as a path is one of results itself.
+    """
+    if isinstance(profile, Path):
+        return profile
     name = profile if isinstance(profile, str) else profile["name"]
     return Path(os.environ.get("STUDY_RESULTS") or ROOT / "results") / name
 

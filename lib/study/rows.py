@@ -69,8 +69,9 @@ def tidy(values: dict, utterances: list[Utterance]) -> pd.DataFrame:
     return long.assign(unit=long["metric"].map(unit))
 
 
-def read_rows(profile: dict | str, paper: str | None = None) -> pd.DataFrame:
-    """All rows of the finished runs of a profile, sorted by run, with the columns of `COLUMNS`.
+def read_rows(profile: dict | str | Path, paper: str | None = None) -> pd.DataFrame:
+    """All rows of the finished runs of a profile, or in a folder laid out as its results are, sorted by run, with the
+    columns of `COLUMNS`.
 
     Raises StudyError for a damaged file and for runs whose shared parameters differ. No finished run: no
     rows.
@@ -143,8 +144,11 @@ def manifest_path(run_id: str, profile: dict | str) -> Path:
     return results_root(profile) / "manifests" / f"{run_id}.json"
 
 
-def read_manifests(profile: dict | str, paper: str | None = None) -> dict[str, dict]:
-    """Manifests of the finished runs by run id, sorted; raises StudyError for a damaged one."""
+def read_manifests(profile: dict | str | Path, paper: str | None = None) -> dict[str, dict]:
+    """Manifests of the finished runs of a profile, or in a folder laid out as its results are, by run id, sorted.
+
+    Raises StudyError for a damaged one.
+    """
     manifests = {}
     for path in sorted((results_root(profile) / "manifests").glob("[!.]*.json")):
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lib import cli, study
 from lib.cli import ANY_PAPER, CORES, DEVICE, ONE, PAPER, PROFILE, SEED, THREADS, Verb
-from lib.study import again, claims, columns, load_profile
+from lib.study import claims, columns, load_profile
 from lib.study.planning import REFERENCE
 from lib.study.registry import paper, papers
 from lib.study.statistics import StatisticsError
@@ -98,11 +98,11 @@ def judge(options: argparse.Namespace) -> None:
     from lib.study import convergence
 
     if options.evidence:
-        from lib.study.report.index import write_report
+        from lib.study.report.reference import refresh
 
-        judged, profile = again.judge_again(options.evidence)
-        cli.print_table(claims.summary(judged["claims"]), f"Claims of the run in {options.evidence}, judged again")
-        print(write_report(profile, copied=options.evidence, again=judged))
+        records = refresh(options.evidence)
+        cli.print_table(claims.summary(records), f"Claims of the run in {options.evidence}, judged by today's rules")
+        print(options.evidence / "index.html")
         return
     records = claims.write_claims(load_profile(options.profile))
     convergence.draw_all(load_profile(options.profile))
@@ -156,7 +156,7 @@ def chosen(options: argparse.Namespace, device: str) -> tuple[Study, str | None]
 
 DOCUMENTS = "ht, ha, sp, ld, xp, methods, reference, benchmarks, examples"
 AGAIN = ("--from-scratch", {"action": "store_true", "help": "though it is shipped or trained already"})
-EVIDENCE = {"type": Path, "help": "a committed run's folder, to be judged again"}
+EVIDENCE = {"type": Path, "help": "a committed run's folder, to be judged by today's rules"}
 COMMITTED = {"type": Path, "default": REFERENCE, "help": "a committed run's folder (results/reference)"}
 PREPARED = (PAPER, PROFILE, DEVICE, ("--threads", {**THREADS, "default": CORES}))
 TIMES = {"type": float, "nargs": "+", "default": [0.5, 1.0, 2.0, 4.0], "help": "multiples of the profile's rate"}

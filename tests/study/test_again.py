@@ -5,24 +5,25 @@ from math import inf
 import pandas as pd
 import pytest
 
+from lib import study
 from lib.study import StudyError, again, columns
 from lib.study.claims import VERDICTS, load_claims
+from lib.study.report import reference
 from lib.study.report.evidence import read_json
-from lib.study.report.index import write_report
-from lib.study.report.reference import REFERENCE, today
+from lib.study.report.reference import REFERENCE
 
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
-    """A copy of the committed run, judged again."""
+    """A copy of the committed run, judged by today's rules, and what they say."""
     folder = tmp_path_factory.mktemp("committed") / "reference"
     shutil.copytree(REFERENCE, folder, ignore=shutil.ignore_patterns("figures", "audio", "*.html"))
-    judged, profile = again.judge_again(folder)
-    return folder, judged, profile
+    records = reference.refresh(folder)
+    return folder, {"claims": records, "gates": read_json(folder / "gates.json", "")}
 
 
 def test_the_committed_verdicts_are_those_of_todays_rules_on_the_committed_rows(committed):
-    records = {record["id"]: record for record in today() or read_json(REFERENCE / "claims.json", "")}
+    records = {record["id"]: record for record in read_json(REFERENCE / "claims.json", "")}
     assert list(records) == [claim["id"] for claim in load_claims()["claims"]]
     for record in committed[1]["claims"]:
         known = records[record["id"]]
@@ -49,9 +50,9 @@ def test_a_gate_of_the_committed_run_is_open_where_its_value_is_on_its_side(comm
     assert measured
 
 
-def test_the_page_judged_again_begins_with_its_gates_and_shows_old_rules_beside_new_ones(committed):
-    folder, judged, profile = committed
-    page = write_report(profile, copied=folder, again=judged).read_text(encoding="utf-8")
+def test_the_page_of_a_run_judged_again_begins_with_its_gates_and_shows_old_rules_beside_new_ones(committed):
+    folder = committed[0]
+    page = (folder / "index.html").read_text(encoding="utf-8")
     assert page.index("Can anything be concluded here?") < page.index('id="claims"')
     amended = [claim["amended"] for claim in load_claims()["claims"] if "amended" in claim]
     beside = sum(len(records) for records in columns.beside(load_claims(), folder).values())  # each says what it was
@@ -64,15 +65,35 @@ def test_a_folder_without_evidence_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("corpora", [[], ["embedded"]])
-def test_a_page_names_the_corpus_or_says_that_the_evidence_is_older(tmp_path, corpora):
+def test_a_page_names_the_corpus_of_the_evidence_where_it_is_known(tmp_path, corpora):
     row = {"part": "p", "system": "reference", "method": "m", "metric": "mcd", "value": 0, "utterance": "u"}
     (tmp_path / "evidence").mkdir()
     pd.DataFrame([row | {"speaker": "s", "seed": 0, "split": "test"}]).to_csv(tmp_path / "evidence" / "HT10.csv")
     results = {"facts": {"HT": {"profile": "smoke", "corpora": corpora}}, "table": [], "corpus_check": None}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    judged, profile = again.judge_again(tmp_path)
-    page = write_report(profile, copied=tmp_path, again=judged).read_text(encoding="utf-8")
+    reference.refresh(tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert ("corpus embedded" in page) == bool(corpora)
-    assert page.count("evidence was made before it named each paper") == (not corpora)
-    assert "the committed evidence was made before it held the rows of the check" in page
+    assert "The corpus check of HT is missing" in page
     assert "No listeners&#39; answers are in these results" in page
+
+
+def test_committed_runs_are_judged_with_their_curves_and_what_listeners_said_beside_them(tmp_path, monkeypatch):
+    """Two runs of LD under runs/, an evidence file that repeats some of their rows, and one listener's."""
+    shared = {"split": "test", "metric": "cer", "value": 0.1, "unit": "ratio", "utterance": "u"}
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / again.RUNS))
+    smoke = study.load_profile("smoke")
+    for seed in (0, 1):
+        study.write_rows([shared | {"system": "palette", "seed": seed}], f"ld-palette-s{seed}", smoke)
+        history = [{"step": 1, "total": 1.0}]
+        study.write_manifest(f"ld-palette-s{seed}", smoke, {}, 0.0, corpus="joe", history=history)
+    (tmp_path / "evidence").mkdir()
+    said = shared | {"part": "p", "system": "palette", "seed": 0}
+    heard = said | {"metric": "mos_listeners", "value": 4.0, "listener": "7"}
+    pd.DataFrame([said]).to_csv(tmp_path / "evidence" / "LD1.csv", index=False)
+    pd.DataFrame([heard]).to_csv(tmp_path / "evidence" / f"LD{again.LISTENERS}", index=False)
+    (tmp_path / "results.json").write_text(json.dumps({"facts": {"LD": {"profile": "smoke", "corpora": ["joe"]}}}))
+    rows = again.read_rows(tmp_path)
+    assert sorted(rows["metric"]) == ["cer", "cer", "mos_listeners"]
+    assert set(again.read_manifests(tmp_path)) == {"ld-palette-s0", "ld-palette-s1"}
+    assert set(again._curves(tmp_path)) == {"ld-palette-s0", "ld-palette-s1"}

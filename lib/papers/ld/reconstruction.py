@@ -1,8 +1,8 @@
 """How well the posterior encoder's z gives recordings back through the frozen decoder, in result rows.
 
 Roles: held_out (the voice's own test recordings), styled (restyled), other_speaker (envelope warped) and, where the
-profile names them, acted (test recordings of the corpus of `lib.papers.ld.acted`) and real (a folder's). mel_l1 (nat), f0_error (of the median, semitones), ffe and gpe (%), cer and cer_input
-(ratio), cos (x 100).
+profile names them, acted (test recordings of the corpus of `lib.papers.ld.acted`) and real (a folder's). mel_l1 (nat),
+f0_error (of the median, semitones), ffe and gpe (%), cer and cer_input (ratio), cos (x 100).
 """
 
 from collections.abc import Iterator

@@ -12,6 +12,7 @@ import soundfile
 from PIL import Image
 
 from lib.study import StudyError
+from lib.study.again import RUNS
 from lib.study.listen import mp3_data
 from lib.study.power import told
 from lib.study.registry import paper_of
@@ -42,7 +43,7 @@ def claim_view(record: dict, root: Path, figures: list[dict], players: dict, tab
         links.append({"href": href, "text": "notebook"})
     if players.get(record["paper"]):
         links.append({"href": f"#audio-{record['paper']}", "text": "audio"})
-    rows = [{"href": href, "text": Path(href).stem} for href in record["rows"] if exists(root, href)]
+    rows = [{"href": href, "text": Path(href).stem} for each in record["rows"] if (href := place(root, each))]
     return claim_parts(record) | {"links": links, "rows": rows, "table": tables.get(record["id"])}
 
 
@@ -195,10 +196,11 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
                 "seconds": manifest.get("seconds"),
                 "memory": manifest.get("peak_memory_mib"),
                 "commit": (manifest.get("commit") or "")[:10],
-                "rows": f"rows/{run_id}.parquet" if exists(root, f"rows/{run_id}.parquet") else None,
-                "manifest": f"manifests/{run_id}.json" if exists(root, f"manifests/{run_id}.json") else None,
+                "rows": place(root, f"rows/{run_id}.parquet"),
+                "manifest": place(root, f"manifests/{run_id}.json"),
             }
             for run_id, manifest in manifests.items()
+            if "run_id" in manifest
         ],
     }
 
@@ -266,6 +268,12 @@ def _notebook_link(root: Path, facts: dict) -> str | None:
         return None
     anchor = str(facts.get("anchor") or "").lstrip("#")
     return f"{name}#{anchor}" if anchor and f'id="{anchor}"' in (root / name).read_text(encoding="utf-8") else name
+
+
+def place(root: Path, relative: str) -> str | None:
+    """Where a run's file lies, relative to `root`: a folder of results, or a committed run that holds one (runs/)."""
+    there = (path for path in (root / relative, *sorted(root.glob(f"{RUNS}/*/{relative}"))) if path.is_file())
+    return next((path.relative_to(root).as_posix() for path in there), None)
 
 
 def exists(root: Path, relative: str) -> bool:

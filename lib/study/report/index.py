@@ -18,7 +18,7 @@ import pandas as pd
 from lib import study
 from lib.files import replace_file
 from lib.study import columns, tables
-from lib.study.again import PAGE, profiles, read_evidence, read_manifests, read_results
+from lib.study.again import profiles, read_manifests, read_results, read_rows
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
 from lib.study.report import claim_rows, evidence, page
@@ -36,24 +36,21 @@ from lib.study.report.evidence import (
 from lib.study.units import METRICS, short
 
 
-def write_report(
-    profile: dict, paper: str | None = None, copied: Path | None = None, again: dict | None = None
-) -> Path:
+def write_report(profile: dict, paper: str | None = None, copied: Path | None = None, ran: bool = True) -> Path:
     """Write R/index.html from what the profile's runs left; returns the path.
 
     With `paper`, the report of one paper on the rows there are now, in a file of its own. With `copied`, a
     folder that holds a copy of claims.json and figures/ but nothing else of the results, the page is written there and
     links its figures instead of holding them, and papers that the profile has not run are as an earlier run left them
-    there; with `again` (`lib.study.again.judge_again`), its claims and gates judged
-    by today's rules on the rows beside it, as judged_again.html. Raises ValueError, one sentence, for damaged rows,
-    manifests, claims or captions and for a paper that is not in claims.yaml.
+    there; without `ran` all of them are. Raises ValueError, one sentence, for damaged rows, manifests, claims or
+    captions and for a paper that is not in claims.yaml.
     """
     root, written = copied or study.results_root(profile), columns.of(load_claims(), profile)
     column = written.get("column")
     chosen = {name: facts for name, facts in written["papers"].items() if (paper or column) in (None, name)}
     if not chosen:
         raise study.StudyError(f"there is no paper {paper}; choose one of {', '.join(written['papers'])}")
-    manifests = {} if again else study.read_manifests(profile, paper)
+    manifests = study.read_manifests(profile, paper) if ran else {}
     results = read_results(root) if copied and exists(root, "results.json") else {"facts": {}}
     kept = set(results["facts"]) - {manifest["paper"] for manifest in manifests.values()}
     of = dict.fromkeys(chosen, profile) | profiles(results, kept & set(chosen))
@@ -61,9 +58,7 @@ def write_report(
     manifests |= {run: facts for run, facts in (read_manifests(root) if kept else {}).items() if facts["paper"] in kept}
     claims = [claim for claim in written["claims"] if claim["paper"] in chosen]
     figures = read_figures(root, embed=copied is None)
-    if again:
-        records = again["claims"]
-    elif paper:
+    if paper:
         records = judge(written | {"claims": claims}, rows, manifests, profile)
     else:
         path = root / "claims.json"
@@ -94,9 +89,7 @@ def write_report(
             players=players,
             shown=evidence.PLAYERS,
             methods=exists(root, "methods.html"),
-            gates=_gates(again["gates"] if again else _written(root), [name for name in chosen if name in measured]),
-            again=again is not None,
-            named=bool(manifests),
+            gates=_gates(_written(root), [name for name in chosen if name in measured]),
             judges=(profile.get("statistics") or {}).get("judges", True),
             across=across if exists(root, across) else None,
             copied=copied is not None,
@@ -105,18 +98,18 @@ def write_report(
             limits=limits(rows, manifests, chosen),
         )
     )
-    target = root / (PAGE if again else f"{paper.lower()}.html" if paper else "index.html")
+    target = root / (f"{paper.lower()}.html" if paper else "index.html")
     with replace_file(target) as temporary:
         temporary.write_text(text.lstrip(), encoding="utf-8")
     return target
 
 
 def _rows(profile: dict, paper: str | None, root: Path | None, kept: set[str], ran: bool) -> pd.DataFrame:
-    """The rows of the profile's runs, if any ran, and those in evidence/ of the papers that are kept of an earlier."""
+    """The rows of the profile's runs, if any ran, and those of the papers that are kept of an earlier one."""
     found = [study.read_rows(profile, paper)] if ran or not kept else []
     if kept:
-        evidence_rows = read_evidence(root)
-        found.append(evidence_rows[evidence_rows["paper"].isin(list(kept))])
+        earlier = read_rows(root)
+        found.append(earlier[earlier["paper"].isin(list(kept))])
     return pd.concat(found, ignore_index=True)
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from lib import study
 from lib.files import file_hash, replace_file
 from lib.study import shipped
+from lib.study.again import RUNS
 from lib.study.profile import short
 from lib.study.registry import papers
 from lib.study.rows import manifest_path
 
-RUNS = "runs"
 KINDS = {"rows": "parquet", "manifests": "json", "checkpoints": "json"}
 
 

@@ -9,7 +9,8 @@ numbers between the markers in the project's README.md. runs/ there has the run 
 on (`lib.study.report.portions`). Papers that the profile has not run stay as an earlier run
 left them, so a long run can be committed paper by paper. With --profile nonnative it takes that run in beside the
 other, in a folder of its own. The second puts the tables of the committed benchmarks (bench-<device>.json, written by
-`python -m lib bench`) into docs/speed.md. Nothing in those parts is written by hand.
+`python -m lib bench`) into docs/speed.md. `python -m lib claims --evidence results/reference` judges what is committed
+by today's rules, with what listeners answered since. Nothing in those parts is written by hand.
 """
 
 import json
@@ -21,7 +22,7 @@ from matplotlib import rc_context
 from lib import study
 from lib.files import ROOT, replace_file, write_json
 from lib.study import columns, tables
-from lib.study.again import JUDGED, LISTENERS, PAGE, judge_again, newest, read_results
+from lib.study.again import LISTENERS, judge_again, newest, read_results
 from lib.study.claim_compare import corpora
 from lib.study.claims import VERDICTS, load_claims
 from lib.study.drawing import RC, show
@@ -37,18 +38,9 @@ SPEED = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- results: python -m lib report reference -->", "<!-- end of results -->"
 BENCH_BEGIN, BENCH_END = ("<!-- benchmarks: python -m lib report benchmarks -->", "<!-- end of benchmarks -->")
 LARGE = 300_000  # bytes
-AGAIN = (
-    "Rules have changed since this run. Values, intervals and the verdict of the day are what the run wrote then; the",
-    "last column and the picture are what today's rules make of the same rows (`judged_again.json`, with the reasons).",
-    "",
-)
 CLIPS = (
     "`audio/` has {} Opus clips of its speech, which `index.html` plays; `python -m lib listen make --paper {} "
     "--evidence results/reference` makes a listening test of them."
-)
-OLD_RULES = (
-    "<p><strong>The verdicts below are by the rules of the day of this run. Rules have changed since: by today's, "
-    'nearly all of these claims are not tested (<a href="judged_again.html">judged again</a>).</strong></p>'
 )
 
 
@@ -71,8 +63,6 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
     for paper, facts in mine.items():
         facts["clips"] = sum(name.startswith(f"{paper.lower()}-") for name in speech)
         (folder / "evidence" / f"{paper}{LISTENERS}").unlink(missing_ok=True)
-    for path in (folder / JUDGED, folder / PAGE):
-        path.unlink(missing_ok=True)
     order = {claim["id"]: place for place, claim in enumerate(load_claims()["claims"])}
     records = [r for r in _records(root / "claims.json") if r["paper"] not in kept]
     records += [r for r in judged.get("claims", []) if r["paper"] in kept]
@@ -89,6 +79,19 @@ def collect(profile: dict, folder: Path = REFERENCE) -> None:
         earlier["corpus_check"] = None if column else tables.corpus_check(rows, profile)
     write_json(folder / "results.json", earlier | {"facts": mine | kept})
     write_report(profile, copied=folder)
+
+
+def refresh(folder: Path) -> list[dict]:
+    """Judge a committed run by today's rules on what is committed of it: claims.json, gates.json and its report are
+    written anew, and the tables where it belongs to results/reference. Returns the claims' records.
+    """
+    judged, profile = judge_again(folder)
+    for name, records in judged.items():
+        write_json(folder / f"{name}.json", records)
+    write_report(profile, copied=folder, ran=False)
+    if REFERENCE in (folder.resolve(), folder.resolve().parent):
+        write_tables()
+    return judged["claims"]
 
 
 def _records(path: Path) -> list[dict]:
@@ -166,12 +169,11 @@ def summary(claims: list[dict], beside: dict[str, list[dict]]) -> str:
     )
 
 
-def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[str, list[dict]]) -> str:
+def markdown(results: dict, claims: list[dict], beside: dict[str, list[dict]]) -> str:
     """The page of the reference run: how it was made, a table of claims for each paper, HyperTTS's systems.
 
-    again: the claims as today's rules judge the same rows, where rules have changed since; beside: other columns.
+    beside: other columns.
     """
-    verdict = {record["id"]: record["verdict"] for record in again}
     spoken = {paper: facts["clips"] for paper, facts in results["facts"].items() if facts.get("clips")}
     lines = [
         "# The reference run",
@@ -186,21 +188,18 @@ def markdown(results: dict, claims: list[dict], again: list[dict], beside: dict[
         *(_run(paper, facts) for paper, facts in results["facts"].items()),
         "",
         *([CLIPS.format(sum(spoken.values()), next(iter(spoken)).lower()), ""] if spoken else []),
-        *(AGAIN if again else []),
         "![Every verdict at a glance](figures/verdicts.png)",
     ]
     for paper in dict.fromkeys(record["paper"] for record in claims):
         lines += ["", f"## {papers()[paper.lower()].name}", ""]
-        told = "verdict of the day | by today's rules" if again else "verdict"
-        lines += [f"| claim | statement | published | ours | 95 % interval | {told} |", "|---|---|---|---|---|---|"]
-        lines[-1] += "---|" if again else ""
+        lines += ["| claim | statement | published | ours | 95 % interval | verdict |", "|---|---|---|---|---|---|"]
         others = {name: {r["id"]: r for r in theirs if r["paper"] == paper} for name, theirs in beside.items()}
         others = {name: mine for name, mine in others.items() if mine}
         lines[-2] += "".join(f" on {name} | 95 % interval | verdict |" for name in others)
         lines[-1] += "---|---|---|" * len(others)
         for record in (record for record in claims if record["paper"] == paper):
             cells = [f" {cell} |" for mine in others.values() for cell in _measured(mine[record["id"]])]
-            lines.append(_claim(record, verdict) + "".join(cells))
+            lines.append(_claim(record) + "".join(cells))
     if not results["table"]:
         return "\n".join(lines) + "\n"
     metrics = load_claims()["papers"]["HT"]["table"]["columns"]
@@ -223,11 +222,10 @@ def _run(paper: str, facts: dict) -> str:
     return f"| {' | '.join(map(str, [*cells, commits, data]))} |"
 
 
-def _claim(record: dict, again: dict[str, str]) -> str:
+def _claim(record: dict) -> str:
     value = (record["published"] or {}).get("value") if isinstance(record["published"], dict) else record["published"]
     published = "–" if value is None else f"{value:g}"
-    cells = [*_measured(record), *([again[record["id"]]] if record["id"] in again else [])]
-    return f"| {record['id']} | {record['statement']} | {published} | {' | '.join(cells)} |"
+    return f"| {record['id']} | {record['statement']} | {published} | {' | '.join(_measured(record))} |"
 
 
 def _measured(record: dict) -> tuple[str, str, str]:
@@ -309,22 +307,6 @@ def write_tables() -> None:
     results, claims = (json.loads((REFERENCE / name).read_text()) for name in ("results.json", "claims.json"))
     beside = columns.beside(load_claims(), REFERENCE)
     with replace_file(REFERENCE / "README.md") as temporary:
-        temporary.write_text(markdown(results, claims, today(), beside), encoding="utf-8")
-    put_into_readme(summary(today() or claims, beside))
-    if today():
-        _say_again(REFERENCE / "index.html")
-    draw_verdicts(today() or claims, REFERENCE / "figures", newest(results)["profile"], beside)
-
-
-def _say_again(page: Path) -> None:
-    """Say under the heading of the run's report that rules have changed since, once; a new run's report does not."""
-    content = page.read_text(encoding="utf-8")
-    if OLD_RULES not in content:
-        with replace_file(page) as temporary:
-            temporary.write_text(content.replace("</h1>", f"</h1>\n{OLD_RULES}", 1), encoding="utf-8")
-
-
-def today() -> list[dict]:
-    """The run's claims by today's rules, where they were judged again (`lib.study.again`); else none."""
-    path = REFERENCE / JUDGED
-    return json.loads(path.read_text(encoding="utf-8"))["claims"] if path.exists() else []
+        temporary.write_text(markdown(results, claims, beside), encoding="utf-8")
+    put_into_readme(summary(claims, beside))
+    draw_verdicts(claims, REFERENCE / "figures", newest(results)["profile"], beside)

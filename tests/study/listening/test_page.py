@@ -143,12 +143,12 @@ def test_a_test_of_a_committed_runs_clips_is_made_answered_and_judged_without_tr
     door.main(["claims", "--evidence", str(committed)])
     parts = {
         (claim["id"], part["name"]): part
-        for claim in json.loads((committed / "judged_again.json").read_text())["claims"]
+        for claim in json.loads((committed / "claims.json").read_text())
         for part in claim["parts"]
     }
     part = parts["SP2", "MOS by listeners, against StyleSpeech"]
     assert (part["listeners"], part["n"]) == (4, 12) and part["value"] == pytest.approx(1.7, abs=0.6)
-    assert "12 answers of 4 listeners" in (committed / "judged_again.html").read_text(encoding="utf-8")
+    assert "12 answers of 4 listeners" in (committed / "index.html").read_text(encoding="utf-8")
 
 
 def test_from_a_file_the_page_needs_no_mouse_and_hands_over_a_file(browser, made):

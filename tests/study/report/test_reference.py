@@ -6,7 +6,7 @@ import pytest
 
 from lib import study
 from lib.files import write_json
-from lib.study import again, claims, columns
+from lib.study import claims, columns
 from lib.study.claims import load_claims
 from lib.study.report import reference
 
@@ -32,9 +32,9 @@ def test_reference_claims_have_the_ids_of_the_claims_file():
 def test_the_readmes_tables_are_those_of_the_reference_run():
     readme = (reference.ROOT / "README.md").read_text()
     inside = readme.split(reference.BEGIN)[1].split(reference.END)[0]
-    assert inside.strip() == reference.summary(reference.today() or stored("claims.json"), beside())
+    assert inside.strip() == reference.summary(stored("claims.json"), beside())
     page = (reference.REFERENCE / "README.md").read_text()
-    assert page == reference.markdown(stored("results.json"), stored("claims.json"), reference.today(), beside())
+    assert page == reference.markdown(stored("results.json"), stored("claims.json"), beside())
 
 
 @pytest.mark.skipif(not list(reference.REFERENCE.glob("bench-*.json")), reason="no benchmark is committed")
@@ -61,15 +61,6 @@ def test_only_the_marked_part_of_the_readme_changes(tmp_path):
     readme.write_text(f"before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n")
     reference.put_into_readme("new", readme)
     assert readme.read_text() == f"before\n{reference.BEGIN}\nnew\n{reference.END}\nafter\n"
-
-
-def test_a_report_by_older_rules_says_so_once(tmp_path):
-    page = tmp_path / "index.html"
-    page.write_text("<h1>Claims</h1><p>reproduced</p>")
-    for _ in range(2):
-        reference._say_again(page)
-    assert page.read_text().count(reference.OLD_RULES) == 1 and page.read_text().endswith("<p>reproduced</p>")
-    assert not reference.today() or reference.OLD_RULES in (reference.REFERENCE / "index.html").read_text()
 
 
 def test_a_column_is_taken_in_beside_the_other_run_when_all_its_runs_are_there(monkeypatch, tmp_path):
@@ -120,17 +111,18 @@ def test_papers_that_a_profile_has_not_run_stay_as_an_earlier_run_left_them(monk
     assert {paper: each["profile"] for paper, each in facts.items()} == {"HT": "demo", "LD": "smoke"}
     assert facts["HT"]["texts"] == {"u0": "Said."} and (folder / "evidence" / "HT10.csv.gz").exists()
     assert sorted(path.stem for path in (folder / "figures").glob("*.json")) == ["audit", "mine"]
-    assert not (folder / again.JUDGED).exists()
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "smoke and demo profile" in page or "demo and smoke profile" in page
     assert "Measured here: demo profile, corpus embedded" in page
+    for run in ("ht-reference-s0", "ld-text-s0"):
+        assert f'href="runs/{"demo" if run.startswith("ht") else "smoke"}/rows/{run}.parquet"' in page
 
 
 @needs_reference
 def test_both_columns_stand_in_the_tables_and_the_picture():
     theirs = [record | {"verdict": "reproduced"} for record in stored("claims.json") if record["paper"] == "HA"]
     other = {"people's speech": theirs}
-    page = reference.markdown(stored("results.json"), stored("claims.json"), [], other)
+    page = reference.markdown(stored("results.json"), stored("claims.json"), other)
     assert "| on people's speech | 95 % interval | verdict |" in page
     assert sum(line.endswith("| reproduced |") for line in page.splitlines() if line.startswith("| HA")) == 12
     assert "ASR of atypical speech, on people's speech | 12: HA1, " in reference.summary(stored("claims.json"), other)
