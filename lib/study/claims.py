@@ -181,9 +181,8 @@ class Bench:
         """A claim's parts, its verdict on the rows of its paper and the reason, whatever the gates say."""
         parts, absent = self.measured(claim, rows), _absent(claim["needs"], rows)
         primary = [part for part in parts if counts(part)]
-        family = sum(part.estimate is not None and not part.floored for part in primary) or 1
         for part in parts:
-            judge_part(part, self.options["level"], family, claim.get("training", True))
+            judge_part(part, self.options["level"], _family(parts), claim.get("training", True))
         return parts, *combine(primary, absent)
 
     @property
@@ -203,10 +202,10 @@ class Bench:
         parts = [Part(spec) for spec in claim["parts"]]
         for part in parts:
             measure(part, rows, self.texts, paper.get("sentence"), **self.options)
-        pooled = self._pooled(claim["paper"])
+        pooled, family = self._pooled(claim["paper"]), _family(parts)
         for part in parts:
             if part.estimate is not None and part.estimate.terms and not part.heard:
-                part.design = power.design(part.spec, part.estimate, pooled, claim.get("training", True))
+                part.design = power.design(part.spec, part.estimate, pooled, claim.get("training", True), family)
         return parts
 
     def shut(self, claim: dict) -> list[gates.Gate]:
@@ -300,6 +299,11 @@ class Bench:
             "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
             "parts": [record(part) for part in parts],
         }
+
+
+def _family(parts: list[Part]) -> int:
+    """How many deciding parts there are to correct a level for."""
+    return sum(counts(part) and part.estimate is not None and not part.floored for part in parts) or 1
 
 
 def _check_part(claim: str, part: dict) -> None:

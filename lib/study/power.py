@@ -82,21 +82,39 @@ def needed(
     return None
 
 
-def design(spec: dict, estimate: Estimate, pooled: dict[str, dict], training: bool = True) -> dict | None:
-    """The design that would decide a part of a claim, from the rows of one that was run; None where nothing is to be
-    decided. `enough` is None where no design is.
+def distance(spec: dict, value: float) -> float:
+    """How far a part's value lies from where its verdict turns: the smallest effect, or the nearer end of a margin."""
+    beyond = _beyond(spec, value)
+    if margin := spec.get("equivalence"):
+        return min(abs(beyond - end) for end in (-margin, margin))
+    return abs(beyond - spec["smallest"])
 
-    With one seed, what seeds add comes from `pooled` (metric to variances); where that is not known either, it counts
+
+def _beyond(spec: dict, value: float) -> float:
+    """How far a value lies from the threshold on the claimed side."""
+    return (value - spec["threshold"]) * (-1 if spec.get("expect") == "less" else 1)
+
+
+def design(
+    spec: dict, estimate: Estimate, pooled: dict[str, dict], training: bool = True, family: int = 1
+) -> dict | None:
+    """The design that would decide a part of a claim if its value stays where it is, from the rows of one that was run;
+    None where nothing is to be decided. `enough` is None where no design is.
+
+    family: the claim's deciding parts, for which the level is corrected where the value speaks against the part. With
+    one seed, what seeds add comes from `pooled` (metric to variances); where that is not known either, it counts
     as nothing and `seeds_known` is False.
     """
-    target = wanted(spec)
-    if target is None or not estimate.se or estimate.exact:
+    target = distance(spec, estimate.value)
+    if not target or not estimate.se or estimate.exact:
         return None
+    against = "equivalence" not in spec and _beyond(spec, estimate.value) < spec["smallest"]
+    level = 1 - (1 - estimate.level) / family if against else estimate.level
     terms, least = single(estimate), sizes_of(estimate)
     known = not training or estimate.seeds > 1 or spec["metric"] in pooled
     if training and estimate.seeds == 1:
         terms = with_seeds(terms, pooled.get(spec["metric"], {}))
-    found = needed(terms, target, least, estimate.level, training)
+    found = needed(terms, target, least, level, training)
     return {"target": target, "enough": found, "seeds_known": known}
 
 
@@ -106,13 +124,13 @@ def with_seeds(terms: dict, pooled: dict) -> dict:
 
 
 def told(part: dict) -> str:
-    """What would decide a part of a claim, in a sentence, from its record; "" where nothing is to be decided."""
+    """What would decide a part of a claim, in a sentence, from its record; "" where it is decided or cannot be."""
     design = part.get("design")
-    if not design or part.get("half_width") is None:
+    if not design or part.get("half_width") is None or part.get("verdict") in ("reproduced", "not reproduced"):
         return ""
     reached, wanted = part["half_width"], design["target"]
-    text = f"{part['name']}: the interval reaches {reached:.3g} to either side, and {wanted:.3g} would"
-    text += " tell the smallest effect that matters"
+    text = f"{part['name']}: the interval reaches {reached:.3g} to either side, and less than {wanted:.3g} would"
+    text += " decide it if the value stays"
     if design["enough"] is None:
         largest = {"seeds": SEEDS[-1], "speakers": SPEAKERS[-1], "sentences": SENTENCES[-1]}
         text += f"; no design of up to {said(largest)} gets there"

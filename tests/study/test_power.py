@@ -112,6 +112,31 @@ def test_claims_that_a_design_cannot_decide_are_named_with_what_would():
     assert never["half-width"] is None and never["reason"] == "its spread was never measured"
 
 
+@pytest.mark.parametrize(
+    ("spec", "value", "far"),
+    [
+        ({"expect": "greater", "threshold": 0.0, "smallest": 2.0}, 1.97, 0.03),
+        ({"expect": "greater", "threshold": -10.0, "smallest": 0.0}, -48.0, 38.0),
+        ({"expect": "less", "threshold": 0.0, "smallest": 0.02}, -0.03, 0.01),
+        ({"equivalence": 1.0, "threshold": 0.0}, 0.8, 0.2),
+        ({"equivalence": 1.0, "threshold": 0.0}, -1.5, 0.5),
+    ],
+)
+def test_a_part_is_decided_by_an_interval_that_ends_before_the_smallest_effect(spec, value, far):
+    assert power.distance(spec, value) == pytest.approx(far)
+
+
+def test_a_value_at_the_smallest_effect_is_decided_by_no_design():
+    heard = pd.DataFrame({"value": np.arange(60) % 7, "seed": 0, "speaker": "s", "utterance": map(str, range(60))})
+    estimate = interval(heard, level=0.95)
+    spec = {"expect": "greater", "threshold": 0.0, "metric": "cer"}
+    near, far = (spec | {"smallest": estimate.value + by} for by in (0.01, 2.0))
+    assert power.design(near, estimate, {}, training=False)["enough"] is None
+    enough = power.design(far, estimate, {}, training=False)["enough"]
+    assert enough["half_width"] < 2.0
+    assert power.design(far, estimate, {}, training=False, family=5)["enough"]["half_width"] > enough["half_width"]
+
+
 def test_what_would_decide_a_part_is_told_in_words():
     part = {"name": "COS", "half_width": 3.71, "design": {"target": 1.5, "seeds_known": False}}
     enough = {"seeds": 4, "speakers": 48, "sentences": 6, "half_width": 1.46}
@@ -120,3 +145,4 @@ def test_what_would_decide_a_part_is_told_in_words():
     assert "or more" in told
     assert "no design of up to" in power.told(part | {"design": part["design"] | {"enough": None}})
     assert power.told({"name": "COS", "design": None}) == ""
+    assert power.told(part | {"design": part["design"] | {"enough": enough}, "verdict": "reproduced"}) == ""
