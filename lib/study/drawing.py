@@ -1,8 +1,8 @@
 """The style that all figures share, the plot of intervals, and how a figure is saved with its caption.
 
 A figure carries its caption, its alternative text and its n (speaker and utterance pairs); `save` writes them beside
-the picture. Intervals are those of `lib.study.statistics`; names and colours of systems are `lib.study.palette`'s,
-titles of axes `lib.study.units`'s.
+the picture. Intervals are those of `lib.study.statistics` with the sentences of the claims; names and colours of
+systems are `lib.study.palette`'s, titles of axes `lib.study.units`'s.
 """
 
 import base64
@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from lib import study
 from lib.files import replace_file, write_json
 from lib.study.claims import interval_options, select
-from lib.study.palette import colour, origin
+from lib.study.palette import colour, origin, sections
 from lib.study.statistics import Estimate, interval, paired_difference
 
 RC = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium"}
@@ -139,14 +139,31 @@ class Dot:
     look: dict = field(default_factory=dict)
 
 
+def by_sentence(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the sentence of each utterance, as the claims of its paper count them: the part of its name that
+    `sentence` in claims.yaml matches, else the whole name.
+    """
+    if "paper" not in rows:
+        return rows
+    sentence = rows["utterance"].astype("string")
+    for paper, facts in sections().items():
+        if "sentence" in facts:
+            others = rows["paper"].ne(paper).fillna(True)
+            sentence = sentence.where(others, sentence.str.extract(f"({facts['sentence']})", expand=False))
+    return rows.assign(sentence=sentence)
+
+
 def estimate(table: pd.DataFrame, profile: dict) -> Estimate | None:
-    """The mean of rows with its interval; None where there are none."""
-    return interval(table, **interval_options(profile)) if len(table) else None
+    """The mean of rows with the interval of a claim that compares them (`by_sentence`); None where there are none."""
+    return interval(by_sentence(table), **interval_options(profile)) if len(table) else None
 
 
 def gain(mine: pd.DataFrame, other: pd.DataFrame, profile: dict, **pairing) -> Estimate | None:
-    """The mean of mine - other over pairs (`lib.study.statistics.paired_difference`); None where one has no rows."""
-    return paired_difference(mine, other, **pairing, **interval_options(profile)) if len(mine) and len(other) else None
+    """The mean of mine - other over pairs (`lib.study.statistics.paired_difference`) with its interval, by sentences as
+    in `estimate`; None where one has no rows.
+    """
+    options = pairing | interval_options(profile)
+    return paired_difference(by_sentence(mine), other, **options) if len(mine) and len(other) else None
 
 
 def mark(

@@ -37,13 +37,14 @@ ROLES = {
 
 
 @lru_cache(maxsize=1)
-def _papers() -> dict[str, dict]:
+def sections() -> dict[str, dict]:
+    """The papers' sections of claims.yaml, read once."""
     return load_claims()["papers"]
 
 
 def listed(paper: str) -> dict[str, dict]:
     """The systems of a paper in claims.yaml, in its order: label and published values."""
-    return _papers().get(paper, {}).get("systems", {})
+    return sections().get(paper, {}).get("systems", {})
 
 
 def published(paper: str, system: str) -> dict:

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from lib.study.claims import interval_options, select
-from lib.study.statistics import Estimate, StatisticsError, independent, interval, paired_difference
+from lib.study.claims import select
+from lib.study.drawing import estimate, gain
+from lib.study.statistics import Estimate, StatisticsError, independent
 
 
 def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
@@ -83,23 +84,22 @@ def corpus_check(rows: pd.DataFrame, profile: dict, metric: str = "cos") -> dict
     new = {name: select(tested, {"system": name, "role": "adaptation"}) for name in ("tts_0", "tts_ft")}
     if known.empty or new["tts_0"].empty or new["tts_ft"].empty:
         return None
-    options = interval_options(profile)
-    before, after = interval(new["tts_0"], **options), interval(known, **options)
+    before, after = estimate(new["tts_0"], profile), estimate(known, profile)
     try:
-        gain = paired_difference(new["tts_ft"], new["tts_0"], on=["speaker", "utterance"], **options)
+        gained = gain(new["tts_ft"], new["tts_0"], profile, on=["speaker", "utterance"])
     except StatisticsError:
         return None
     gap = independent(after, before)
-    closed = 100 * gain.value / gap.value if gap.value > 0 else None
+    closed = 100 * gained.value / gap.value if gap.value > 0 else None
     return {
         "pretraining": after.value,
         "adaptation": before.value,
-        "fine_tuned": before.value + gain.value,
+        "fine_tuned": before.value + gained.value,
         "gap": _bounds(gap),
-        "gain": _bounds(gain),
+        "gain": _bounds(gained),
         "closed": closed,
         "holds": bool(gap.ci_low is not None and gap.ci_low > 0 and closed is not None and closed > 50),
-        "n": {"pretraining": after.n, "adaptation": gain.n},
+        "n": {"pretraining": after.n, "adaptation": gained.n},
     }
 
 
@@ -116,8 +116,8 @@ def _cell(table: pd.DataFrame, published: float | None, profile: dict) -> dict:
     cell = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "seeds": 0, "published": published}
     if table.empty:
         return cell
-    estimate = interval(table, **interval_options(profile))
-    return cell | {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high", "n", "seeds")}
+    found = estimate(table, profile)
+    return cell | {name: getattr(found, name) for name in ("value", "ci_low", "ci_high", "n", "seeds")}
 
 
 def _speed(runs: list[dict]) -> float | None:
@@ -130,5 +130,5 @@ def _mean(table: pd.DataFrame) -> float | None:
     return float(table["value"].mean()) if len(table) else None
 
 
-def _bounds(estimate: Estimate) -> dict:
-    return {name: getattr(estimate, name) for name in ("value", "ci_low", "ci_high")}
+def _bounds(found: Estimate) -> dict:
+    return {name: getattr(found, name) for name in ("value", "ci_low", "ci_high")}

@@ -1,10 +1,13 @@
 """The plot of intervals, what is found among rows, and legends."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from lib.study import drawing
+from lib import study
+from lib.study import drawing, tables
+from lib.study.claims import Bench, load_claims
 from lib.study.drawing import Dot
 from lib.study.statistics import Estimate, interval
 
@@ -91,6 +94,39 @@ def test_a_gain_is_paired_and_is_nothing_without_rows():
     low, high = (pd.DataFrame(facts | {"value": values}) for values in ([1, 2, 3, 4], [2.0, 3.1, 4.0, 5.1]))
     assert drawing.gain(high, low, {}).value == pytest.approx(1.05)
     assert drawing.gain(high, low.iloc[:0], {}) is None and drawing.estimate(low.iloc[:0], {}) is None
+
+
+def ends(found):
+    return found.value, found.ci_low, found.ci_high
+
+
+def test_an_interval_is_that_of_the_claim_about_the_same_rows():
+    """Several draws of a sentence are one unit, in figures and tables as in claims."""
+    own = np.random.default_rng(0)
+    levels = own.normal(0.5, 1.0, 60)
+    rows = [
+        {"run_id": f"ld-clap_probe-s{seed}", "paper": "LD", "system": "clap_probe", "seed": seed, "speaker": "joe"}
+        | {"utterance": f"test_{i:03d}-draw{draw}", "split": "test", "metric": "probe_r2", "variant": "f0_range"}
+        | {"value": level + own.normal(0, 0.1)}
+        for seed in range(3)
+        for i, level in enumerate(levels)
+        for draw in range(8)
+    ]
+    rows = pd.DataFrame(rows, columns=study.COLUMNS).astype(study.TYPES)
+    content, profile = load_claims(), {"name": "tiny"}
+    bench = Bench(content, rows, {}, profile, {})
+    parts = bench.measured(next(c for c in content["claims"] if c["id"] == "LD8"), bench.rows["LD"])
+    judged = next(part.estimate for part in parts if part.spec["name"] == "F0 range" and part.spec["primary"])
+    shown = drawing.estimate(rows, profile)
+    assert ends(shown) == ends(judged) and shown.sentences == 60
+    assert shown.half_width > 2 * interval(rows).half_width  # of utterances as units of their own
+    paper = {"table": {"where": {}, "columns": ["probe_r2"]}, "systems": {"clap_probe": {"label": "CLAP"}}}
+    cell = tables.results(rows, paper, profile)[0]["cells"]["probe_r2"]
+    assert (cell["value"], cell["ci_low"], cell["ci_high"]) == ends(judged)
+    gained = drawing.gain(rows, rows.assign(value=0.0), profile)
+    assert ends(gained) == ends(judged)
+    others = drawing.by_sentence(rows.assign(paper="HT"))
+    assert others["sentence"].tolist() == rows["utterance"].tolist()
 
 
 def test_a_legend_tells_colours_marks_and_published_values():

@@ -18,7 +18,7 @@ from lib.papers.ha.style import CAP, TRAINED
 from lib.papers.sp.style import against
 from lib.study.claims import interval_options, select
 from lib.study.contrasts import share_of_gain
-from lib.study.drawing import PlotError
+from lib.study.drawing import PlotError, by_sentence
 from lib.study.palette import label, listed
 from lib.study.statistics import Estimate, StatisticsError, interval, pair, paired_difference
 
@@ -95,7 +95,7 @@ def measured(rows: pd.DataFrame, paper: str, where: dict) -> pd.DataFrame:
     """The rows of a paper's systems that `where` names, of their own runs (not on another corpus); WER at most 1."""
     found = select(of_paper(rows, paper), where)
     own = paper.lower() + "-" + found["system"] + "-s" + found["seed"].astype("string")
-    found = found[found["run_id"].eq(own).fillna(False).to_numpy(dtype=bool)]
+    found = by_sentence(found[found["run_id"].eq(own).fillna(False).to_numpy(dtype=bool)])
     return found.assign(value=found["value"].clip(upper=CAP)) if where["metric"] == "wer" else found
 
 
@@ -178,7 +178,7 @@ def cells(rows: pd.DataFrame, metric: str) -> dict[tuple[str, str], pd.DataFrame
     Raises PlotError when the factorial experiment has not run.
     """
     mine = select(experiment(rows), {"metric": metric, "split": "test", "role": "adaptation"})
-    mine = mine[mine["layer"].isna() & mine["variant"].isin(["dense", "pruned"])]
+    mine = by_sentence(mine[mine["layer"].isna() & mine["variant"].isin(["dense", "pruned"])])
     found = {(str(m), str(v)): group for (m, v), group in mine.groupby(["method", "variant"])}
     if not found:
         raise PlotError(f"the factorial experiment has no {metric} rows: python -m lib run xp factorial")
