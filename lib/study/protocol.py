@@ -220,6 +220,13 @@ class Study:
         load_weights(part.saved(model), path)
         return model.to(self.device).eval()
 
+    def seed_here(self, name: str) -> int:
+        """The first of the profile's seeds whose weights of a system are here, of runs that were taken up a later one
+        than the first; where none are, the first.
+        """
+        seeds = self.settings["seeds"]
+        return next((seed for seed in seeds if self.checkpoint(name, seed).is_file()), seeds[0])
+
     def trained(self, name: str, seed: int) -> dict:
         """What training wrote beside the weights: counts, times, losses, the learning curve.
 

@@ -165,9 +165,14 @@ def alignment(rows: pd.DataFrame, profile: dict) -> Figure:
 
 
 def content(rows: pd.DataFrame, profile: dict) -> Figure:
-    """LD9: the diffusion kept out of the directions that tell phones apart."""
-    what = "Palette on all of z, and kept out of the directions that tell phones apart."
-    return compared(rows, profile, ("text", "palette", "palette_content_removed"), what)
+    """LD9: the diffusion kept out of the directions that tell phones apart, and what restyled recordings have there."""
+    restyled = ("reconstruction", "reconstruction_content_random", "reconstruction_content_kept")
+    what = (
+        "Palette on all of z, and kept out of the directions that tell phones apart; restyled recordings through z, "
+        "with the neutral recording's z in those directions (content kept) or in as many random ones."
+    )
+    systems = (*restyled, "text", "palette_aligned", "palette", "palette_content_removed")
+    return compared(rows, profile, systems, what)
 
 
 def half(rows: pd.DataFrame, profile: dict) -> Figure:

@@ -27,7 +27,7 @@ from lib.corpora.styled.styles import intonation
 from lib.files import fingerprint, write_json
 from lib.metrics import MetricError, cos, prosody, wer
 from lib.papers.ld.clap import conditions
-from lib.papers.ld.data import SPEAKER, Sentence, heard
+from lib.papers.ld.data import SPEAKER, LatentError, Sentence, heard
 from lib.papers.ld.decoders import CORPUS, OTHER
 from lib.papers.ld.systems import Systems
 from lib.study.profile import StudyError
@@ -124,9 +124,14 @@ def decoder_of(study: Systems, name: str, seed: int, condition: Tensor | None = 
 
 
 def through(study: Systems, name: str, seed: int, style: str) -> list[np.ndarray]:
-    """The test recordings in a style through z and a system's decoder."""
-    latents = [torch.from_numpy(study.latents(s)[style])[None] for s in study.tested]
-    decoder = decoder_of(study, name, seed)
+    """The test recordings in a style through z and a system's decoder; where the system keeps content, that of the
+    neutral recording.
+    """
+    found, decoder = [study.latents(s) for s in study.tested], decoder_of(study, name, seed)
+    if study.system(name).get("content") and any(z[style].shape != z["neutral"].shape for z in found):
+        raise LatentError(f"The style {style} changes the rate, so the neutral recording's content does not fit it.")
+    both = [(torch.from_numpy(z["neutral"])[None], torch.from_numpy(z[style])[None]) for z in found]
+    latents = [study.kept_content(name, neutral, z) for neutral, z in both]
     return [decode(study, z.to(study.device), torch.tensor([z.shape[2]]), decoder)[0] for z in latents]
 
 

@@ -1,18 +1,22 @@
 """Pictures of latents themselves: images, a sampling's trajectory, a DTW path, learning curves."""
 
 from functools import lru_cache
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from lib.metrics.dtw import warp
-from lib.papers.ld.measure import condition_of, precise, sample, sampling, text_latents
+from lib.papers.ld.measure import condition_of, decode, precise, sample, sampling, text_latents
 from lib.papers.ld.style import colour, label
 from lib.papers.ld.systems import Systems
 from lib.study.drawing import canvas, describe
+from lib.study.heard import transcript
 
 LIMIT = 3.0  # standard deviations at the ends of the colour scale
+WORDS = 96  # most characters of what is heard above a picture
 
 
 @lru_cache(maxsize=2)
@@ -33,8 +37,8 @@ def image(study: Systems, z: np.ndarray) -> np.ndarray:
     return ((z - mean[:, None]) / deviation[:, None])[order]
 
 
-def images(study: Systems, panels: dict[str, np.ndarray], caption: str) -> Figure:
-    """Latents `(latent, frames)` as images on one colour scale, by title."""
+def images(study: Systems, panels: dict[str, np.ndarray], caption: str, said: dict[str, str] | None = None) -> Figure:
+    """Latents `(latent, frames)` as images on one colour scale, by title; said: what is written above one, by title."""
     figure, axes = canvas(1, 9.0, 1.5 * len(panels) + 0.8, rows=len(panels), sharex=True, squeeze=False)
     rate = study.vits.dims.frames_per_second
     for axis, (title, z) in zip(axes[:, 0], panels.items(), strict=True):
@@ -42,6 +46,7 @@ def images(study: Systems, panels: dict[str, np.ndarray], caption: str) -> Figur
         look = {"aspect": "auto", "origin": "lower", "cmap": "RdBu_r", "vmin": -LIMIT, "vmax": LIMIT}
         drawn = axis.imshow(image(study, z), extent=extent, interpolation="nearest", **look)
         axis.set_ylabel(title, fontsize="small")
+        axis.set_title((said or {}).get(title, ""), fontsize="small", loc="left")
         axis.set_yticks([])
         axis.grid(visible=False)
     axes[-1, 0].set_xlabel("Time (s)")
@@ -51,7 +56,8 @@ def images(study: Systems, panels: dict[str, np.ndarray], caption: str) -> Figur
 
 
 def translation(study: Systems, runs: dict[str, int], style: str, guidance: float) -> Figure:
-    """z_text, z_audio of the restyled recording, and what each system makes of z_text: one test sentence.
+    """z_text, z_audio of the restyled recording, and what each system makes of z_text: one test sentence, with what
+    Whisper tiny.en hears of each.
 
     runs: the seed of each system.
     """
@@ -60,7 +66,18 @@ def translation(study: Systems, runs: dict[str, int], style: str, guidance: floa
     for name, seed in runs.items():
         z, frames = sample(study, name, seed, style, guidance)
         panels[label(name)] = z[0, :, : int(frames[0])].cpu().numpy()
-    return images(study, panels, f'"{sentence.text}" as latents; guidance {guidance:g}.')
+    seeds = ", ".join(f"{label(name)} {seed}" for name, seed in runs.items())
+    told = f"Above each what Whisper tiny.en hears of it. Seeds: {seeds}."
+    words = {title: heard_words(study, z, sentence.text) for title, z in panels.items()}
+    return images(study, panels, f'"{sentence.text}" as latents; guidance {guidance:g}. {told}', words)
+
+
+def heard_words(study: Systems, z: np.ndarray, text: str) -> str:
+    """What Whisper tiny.en hears of a latent `(latent, frames)` through the frozen decoder, with its WER."""
+    wave = decode(study, torch.from_numpy(z)[None].to(study.device), torch.tensor([z.shape[1]]))[0]
+    found = transcript(wave, text, device=study.device)
+    heard = " ".join(word.heard for word in found.words if word.heard) or "nothing"
+    return f"“{shorten(heard, WORDS, placeholder=' …')}” (WER {found.wer:.2f})"
 
 
 def pairs(study: Systems, style: str) -> Figure:

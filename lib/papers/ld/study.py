@@ -39,7 +39,7 @@ class Study(Systems):
         "guidance": Choice(read=scales),
         "method": Choice(("palette", "i2sb")),
         "pairs": Choice(PAIRS),
-        "content": Choice(("kept", "free")),
+        "content": Choice(("kept", "random", "free")),
         "steps": Choice(low=1, high=1000, place="sampling.steps"),
         "eta": Choice(low=0.0, high=1.0, place="sampling.eta"),
         "probes": Choice(place="probes.source"),

@@ -160,12 +160,15 @@ class Systems(Styled):
         return torch.from_numpy(table)
 
     @cached_property
-    def projection(self) -> Tensor:
-        """P `(latent, latent)` onto the directions in which z tells phones apart (claim LD9), see `projection_of`."""
+    def projections(self) -> dict[str, Tensor]:
+        """P `(latent, latent)` by a system's `content`: kept, onto the directions in which z tells phones apart (claim
+        LD9), and random, onto as many drawn at random; see `projection_of`.
+        """
         spoken = [self.corpus.spoken(s) for s in self.corpus.sentences("train")]
         z = np.concatenate([arrays["z"].T for arrays in spoken]).astype(np.float64)
         phones = np.concatenate([arrays["phones"] for arrays in spoken])
-        return projection_of(z, phones, self.settings["content_directions"])
+        directions = self.settings["content_directions"]
+        return {kind: projection_of(z, phones, directions, kind == "random") for kind in ("kept", "random")}
 
     @cached_property
     def _diffusions(self) -> dict[tuple[str, int], LatentDiffusion]:
@@ -188,10 +191,9 @@ class Systems(Styled):
         return self._diffusions[key]
 
     def kept_content(self, name: str, z_text: Tensor, z: Tensor) -> Tensor:
-        """z with the content of z_text, where the system is one that keeps it; z itself elsewhere."""
-        if self.system(self.trained_as(name)).get("content") != "kept":
-            return z
-        return keep_content(self.projection.to(z.device), z_text, z)
+        """z with the content of z_text, where the system is one that keeps it (`projections`); z itself elsewhere."""
+        content = self.system(self.trained_as(name)).get("content", "free")
+        return z if content == "free" else keep_content(self.projections[content].to(z.device), z_text, z)
 
     def _decoder_part(self, name: str, seed: int) -> Part:
         if name == DECODERS["style"]:
@@ -301,12 +303,12 @@ def frames_along(durations: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.minimum(found.astype(int), durations.sum() - 1)
 
 
-def projection_of(z: np.ndarray, phones: np.ndarray, directions: int) -> Tensor:
+def projection_of(z: np.ndarray, phones: np.ndarray, directions: int, at_random: bool = False) -> Tensor:
     """P `(latent, latent)` for frames z `(frames, latent)` that say phones `(frames,)`.
 
     B holds the leading `directions` singular vectors of the phones' mean latents, weighted by their frames, and W is
     the covariance within phones: P = B (B' W^-1 B)^-1 B' W^-1, so what is left, (I - P) z, is uncorrelated with P z
-    within a phone.
+    within a phone. at_random: as many directions in which z varies within phones instead, drawn from N(0, W).
     """
     centred, means, counts = z.copy(), [], []
     for phone in np.unique(phones):
@@ -317,6 +319,8 @@ def projection_of(z: np.ndarray, phones: np.ndarray, directions: int) -> Tensor:
     within = centred.T @ centred / len(z) + 1e-3 * np.eye(z.shape[1])
     offsets = (np.stack(means) - z.mean(0)) * np.sqrt(counts)[:, None]
     basis = np.linalg.svd(offsets, full_matrices=False)[2][:directions].T
+    if at_random:
+        basis = np.linalg.cholesky(within) @ np.random.default_rng(0).normal(size=basis.shape)
     solved = np.linalg.solve(within, basis)
     return torch.from_numpy(basis @ np.linalg.solve(basis.T @ solved, solved.T)).float()
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from lib import study
-from lib.papers.ld import players
+from lib.papers.ld import pictures, players
 from lib.papers.ld import study as ld
+from lib.papers.ld.measure import text_waves
 from lib.papers.ld.study import Study
 from lib.study import variant as variants
+from lib.study.heard import transcript
 from lib.study.variant import variant
 
 
@@ -56,6 +58,23 @@ def test_same_seed_gives_the_same_rows_when_trained_again(prepared, profile):
     assert kept == set(manifest["texts"]) == {"test_000-high_lively-x2"}
     picture = players.sentence(prepared, {"i2sb": 0, "posterior": 0})
     assert [axis.get_title(loc="left") for axis in picture.axes if axis.get_title(loc="left")] == ["I2SB"]
+
+
+def test_the_picture_of_a_translation_has_the_words_that_are_heard_above_each_latent(prepared):
+    picture = pictures.translation(prepared, {"i2sb": 0}, "high_lively", 2.0)
+    said = [axis.get_title(loc="left") for axis in picture.axes[:3]]
+    [sentence] = prepared.tested
+    heard = transcript(text_waves(prepared)[0], sentence.text)
+    assert said[0].startswith("“") and said[0].endswith(f"(WER {heard.wer:.2f})")
+    assert all("(WER " in words for words in said) and "Seeds: I2SB 0." in picture.description["caption"]
+
+
+def test_a_picture_takes_the_first_seed_whose_weights_are_here(prepared, profile):
+    made = Study(study.merge(profile, {"ld": {"seeds": [4, 0]}}))
+    prepared.train("i2sb", 0)
+    assert made.seed_here("i2sb") == 0
+    made.settings["seeds"] = [7, 8]
+    assert made.seed_here("i2sb") == 7
 
 
 @pytest.mark.parametrize("system", ["palette_content_removed", "posterior", "clap_probe"])

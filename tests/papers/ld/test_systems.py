@@ -7,6 +7,7 @@ import torch
 from lib import study
 from lib.methods.latent_diffusion import DiffusionError
 from lib.models.clap import ClapError
+from lib.papers.ld import measure
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.measure import text_latents
 from lib.papers.ld.posterior import stretch
@@ -54,11 +55,34 @@ def test_a_stretch_of_wave_and_latent_is_the_same_stretch():
 
 
 def test_the_content_projection_keeps_what_tells_phones_apart(prepared):
-    projection = prepared.projection
-    assert torch.allclose(projection @ projection, projection, atol=1e-3)
     z_text, z = torch.randn(192, 6), torch.randn(192, 6)
-    kept = keep_content(projection, z_text, z)
-    assert torch.allclose(projection @ kept, projection @ z_text, atol=1e-3)
+    for projection in prepared.projections.values():
+        assert torch.allclose(projection @ projection, projection, atol=1e-3)
+        assert round(float(projection.trace())) == prepared.settings["content_directions"]
+        kept = keep_content(projection, z_text, z)
+        assert torch.allclose(projection @ kept, projection @ z_text, atol=1e-3)
+    assert not torch.allclose(*prepared.projections.values(), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["kept", "random"])
+def test_a_restyled_recording_keeps_the_neutral_ones_content_where_it_is_asked_for(profile, prepared, kind):
+    entry = {"reconstruction_content": {"method": "posterior", "content": kind}}
+    made = Study(merge(profile, {"ld": {"systems": entry}}))
+    [sentence] = made.tested
+    neutral, z = (torch.from_numpy(made.latents(sentence)[style]) for style in ("neutral", "high_lively"))
+    mixed = z + made.projections[kind] @ (neutral - z)
+    heard = measure.through(made, "reconstruction_content", 0, "high_lively")[0]
+    wanted = measure.decode(made, mixed[None], torch.tensor([mixed.shape[1]]))[0]
+    assert np.allclose(heard, wanted, atol=1e-4)
+    assert not np.allclose(heard, measure.through(made, "reconstruction", 0, "high_lively")[0], atol=1e-3)
+
+
+def test_content_cannot_be_kept_of_another_rate(profile, prepared, monkeypatch):
+    made = Study(merge(profile, {"ld": {"systems": {"mine": {"method": "posterior", "content": "kept"}}}}))
+    shorter = {"neutral": np.zeros((192, 9)), "high_lively": np.zeros((192, 7))}
+    monkeypatch.setattr(made, "latents", lambda sentence: shorter)
+    with pytest.raises(LatentError, match="high_lively changes the rate"):
+        measure.through(made, "mine", 0, "high_lively")
 
 
 def test_pairs_are_a_function_of_seed_and_step(prepared):
