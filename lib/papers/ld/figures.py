@@ -25,29 +25,58 @@ COMPARED = ("cer_added", "style_moved", "style_moved_intact", "content_broken")
 
 
 def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
-    """Content, style and speaker against the guidance scale."""
-    metrics = ("cer_added", "style_moved", "style_moved_intact", "cos")
+    """Content, style and speaker against the guidance scale; content once more of the systems that keep the words."""
     systems = present(rows, SWEPT, "LD")
-    table = found(rows, metrics[0], system=systems)
-    figure, axes = canvas(2, 10.0, 7.2, rows=2)
-    for axis, metric in zip(axes.flat, metrics, strict=True):
-        for shift, system in enumerate(systems):
+    table = found(rows, "cer_added", system=systems)
+    keeping = [system for system in systems if system in set(living(table, profile)["system"])]
+    panels = {
+        **{"CER added (ratio)": ("cer_added", systems), "CER added, where words are kept": ("cer_added", keeping)},
+        **{axis_of(metric): (metric, systems) for metric in ("style_moved", "style_moved_intact")},
+        "COS to the neutral recording": ("cos", systems),
+    }
+    figure, axes = canvas(3, 12.4, 7.2, rows=2)
+    for axis, (title, (metric, shown)) in zip(axes.flat, panels.items(), strict=False):
+        drawn = []
+        for shift, system in enumerate(shown):
             mine = found(rows, metric, system=system)
             means = mine.groupby("x")["value"].mean()
             axis.plot(means.index, means, color=colour(system), lw=1.2, alpha=0.7)
-            offset = 0.05 * (shift - (len(systems) - 1) / 2)
+            offset = 0.05 * (shift - (len(shown) - 1) / 2)
             for x, group in mine.groupby("x"):
-                mark(axis, x + offset, estimate(group, profile), colour(system), markersize=5)
-        axis.set(xlabel="Guidance scale", ylabel="COS to the neutral recording" if metric == "cos" else axis_of(metric))
+                drawn.append(estimate(group, profile))
+                mark(axis, x + offset, drawn[-1], colour(system), markersize=5)
         axis.axhline(0 if metric != "cos" else np.nan, color="0.5", lw=1)
-    legend(figure, systems, 3)
+        axis.set(xlabel="Guidance scale", ylabel=title, ylim=ends(drawn))
+    axes.flat[-1].set_axis_off()
+    handles = {label(system): colour(system) for system in systems}
+    drawing.legend(axes.flat[-1], handles, ncols=1, loc="center")
     caption = (
-        f"Classifier-free guidance: {sample(table)}; {whiskers(profile)}. CER added is against the same text before "
-        "any diffusion. 100 % is the move from the recording to its restyling; words count as intact while the CER has "
-        f"risen by at most {profile['ld']['evaluate']['intact_cer']:g}. Scale 0 ignores the condition."
+        f"Classifier-free guidance: {sample(table)}, of which {seeds_told(table)}; {whiskers(profile)}, cut where they "
+        "leave the panel. CER added is against the same text before any diffusion. 100 % is the move from the "
+        "recording to its restyling; words count as intact while the CER has risen by at most "
+        f"{profile['ld']['evaluate']['intact_cer']:g}. Scale 0 ignores the condition."
     )
     alt = "CER, style moved and speaker similarity against the guidance scale."
     return describe(figure, caption, alt, count(table))
+
+
+def living(table: pd.DataFrame, profile: dict) -> pd.DataFrame:
+    """The rows of CER added of systems that keep the words at the smallest guidance scale that they have."""
+    means = table.groupby(["system", "x"])["value"].mean().groupby("system").first()
+    return table[table["system"].isin(means[means <= profile["ld"]["evaluate"]["intact_cer"]].index)]
+
+
+def ends(estimates: list[Estimate]) -> tuple[float, float]:
+    """Ends of an axis that holds every mean, those of the seeds as well, with a margin; intervals may go beyond."""
+    places = np.concatenate([[each.value, *each.means.get("seed", [])] for each in estimates])
+    margin = 0.15 * (np.ptp(places) or 1.0)
+    return float(places.min() - margin), float(places.max() + margin)
+
+
+def seeds_told(table: pd.DataFrame) -> str:
+    """As in: 4 or 5 at each point."""
+    counts = sorted(set(table.groupby(["system", "x"])["seed"].nunique()))
+    return f"{' or '.join(map(str, counts))} at each point"
 
 
 def pareto(points: list[tuple[float, float]]) -> list[int]:
@@ -61,31 +90,40 @@ def pareto(points: list[tuple[float, float]]) -> list[int]:
 
 
 def plane(rows: pd.DataFrame, profile: dict) -> Figure:
-    """Style gained against content lost: a point per system and guidance scale, and the Pareto front."""
+    """Style gained against content lost: a point per system and guidance scale, and the Pareto front; beside it the
+    part where words are kept.
+    """
     moving = present(rows, MOVING, "LD")
     table = found(rows, "cer_added", system=moving)
-    figure, axis = canvas(1, 8.4, 5.6)
-    places = []
+    limit = profile["ld"]["evaluate"]["intact_cer"]
+    figure, both = canvas(2, 12.4, 5.6, sharey=True)
+    points = []
     for (system, x), cost in table.groupby(["system", "x"]):
         gain = select(rows, {"metric": "style_moved", "system": system})
-        cost, gain = estimate(cost, profile), estimate(gain[gain["x"] == x], profile)
-        _cross(axis, cost, gain, colour(system))
-        axis.annotate(f"{x:g}", (cost.value, gain.value), (4, 4), textcoords="offset points", fontsize=8)
-        places.append((cost.value, gain.value))
-    front = [places[i] for i in pareto(places)]
-    axis.step(*zip(*front, strict=True), where="post", color="0.6", lw=1.2, ls="--", zorder=0)
+        points.append((system, f"{x:g}", estimate(cost, profile), estimate(gain[gain["x"] == x], profile)))
     for system in STILL:
         cost, gain = (select(rows, {"metric": m, "system": system}) for m in ("cer_added", "style_moved"))
         if len(cost) and len(gain):
-            _cross(axis, estimate(cost, profile), estimate(gain, profile), colour(system), fmt="D")
-    limit = profile["ld"]["evaluate"]["intact_cer"]
-    axis.axvline(limit, color="0.5", lw=1, ls=":")
-    axis.set(xlabel=axis_of("cer_added"), ylabel=axis_of("style_moved"))
-    legend(figure, [*moving, *present(rows, STILL)], 3)
+            points.append((system, "", estimate(cost, profile), estimate(gain, profile)))
+    sampled = [(cost.value, gain.value) for _, x, cost, gain in points if x]
+    front = [sampled[i] for i in pareto(sampled)]
+    near = [cost for *_, cost, _ in points if cost.value <= limit]
+    for axis, shown in zip(both, ([cost for *_, cost, _ in points], near or [points[0][2]]), strict=True):
+        for system, x, cost, gain in points:
+            _cross(axis, cost, gain, colour(system), fmt="o" if x else "D")
+            if (cost.value <= limit) == (axis is both[1]):
+                place = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": True}
+                axis.annotate(x, (cost.value, gain.value), (4, 4), **place)
+        axis.step(*zip(*front, strict=True), where="post", color="0.6", lw=1.2, ls="--", zorder=0)
+        axis.axvline(limit, color="0.5", lw=1, ls=":")
+        axis.set(xlabel=axis_of("cer_added"), xlim=ends(shown), ylim=ends([gain for *_, gain in points]))
+    both[0].set_ylabel(axis_of("style_moved"))
+    both[1].set_title("Where words are kept")
+    legend(figure, [*moving, *present(rows, STILL)], 4)
     caption = (
-        f"Style gained against content lost: {sample(table)}; {whiskers(profile)}. Numbers are guidance scales, "
-        "diamonds involve no diffusion, the dashed line is the Pareto front of the diffusions. Right of the dotted "
-        f"line the CER has risen by more than {limit:g}."
+        f"Style gained against content lost: {sample(table)}, of which {seeds_told(table)}; {whiskers(profile)}, cut "
+        "where they leave the panel. Numbers are guidance scales, diamonds involve no diffusion, the dashed line is "
+        f"the Pareto front of the diffusions. Right of the dotted line the CER has risen by more than {limit:g}."
     )
     return describe(figure, caption, "Style moved against CER added by system and guidance scale.", count(table))
 
