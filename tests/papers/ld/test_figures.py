@@ -15,8 +15,8 @@ needs_runs = pytest.mark.skipif(not (RUNS / "rows").is_dir(), reason="no runs of
 
 @pytest.fixture(scope="module")
 def swept() -> pd.DataFrame:
-    """Two sentences, three seeds, two guidance scales: Palette loses the words; on aligned pairs it keeps them, with one
-    seed less than with the others.
+    """Two sentences, three seeds, two guidance scales: Palette loses the words, and on aligned pairs it keeps them, one
+    seed less than the others.
     """
     broken, kept = {0.0: 0.6, 2.0: 0.7}, {0.0: 0.02, 2.0: 0.04}
     lines = []
