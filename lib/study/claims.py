@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats
 
 from lib import study
 from lib.files import ROOT, write_json
@@ -247,9 +249,8 @@ class Bench:
             return replace(gate, reason=f"{gate.reason}; with half of the training fewer seeds were run")
         parts, now, _ = self.verdict(claim, rows)
         before, then, _ = self.verdict(claim, gates.with_half(rows, half))
-        pairs = [(p, b.value, p.value) for p, b in zip(parts, before, strict=True) if counts(p)]
-        values = {part.spec["name"]: each for part, *each in pairs if None not in each}
-        return gates.held(gate, now, then, values)
+        pairs = [(p, b) for p, b in zip(parts, before, strict=True) if counts(p) and None not in (p.value, b.value)]
+        return gates.held(gate, now, then, [_moved(part, earlier) for part, earlier in pairs])
 
     def _trained(self, claim: dict) -> list[str]:
         """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its
@@ -299,6 +300,17 @@ class Bench:
             "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
             "parts": [record(part) for part in parts],
         }
+
+
+def _moved(part: Part, earlier: Part) -> str:
+    """A part's value with half of the training and with all, and by how much it moved in the seeds, in words."""
+    told = f"{earlier.value:.3g} then and {part.value:.3g} now"
+    moves = [value - earlier.by_seed[seed] for seed, value in part.by_seed.items() if seed in earlier.by_seed]
+    if len(moves) > 1:
+        reach = stats.t.ppf(0.975, len(moves) - 1) * np.std(moves, ddof=1) / math.sqrt(len(moves))
+        mean = float(np.mean(moves))
+        told += f", {mean:+.2g} [{mean - reach:.2g}, {mean + reach:.2g}] over {len(moves)} seeds"
+    return f"{told} ({part.spec['name']})"
 
 
 def _family(parts: list[Part]) -> int:

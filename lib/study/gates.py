@@ -75,12 +75,12 @@ def with_half(rows: pd.DataFrame, half: dict[str, str]) -> pd.DataFrame:
     return left.assign(system=left["system"].replace({then: name for name, then in half.items()}))
 
 
-def held(gate: Gate, now: str, then: str, values: dict[str, list[float]]) -> Gate:
+def held(gate: Gate, now: str, then: str, values: list[str]) -> Gate:
     """The gate of a plateau that is not reached, read by the verdicts with all and with half of the training.
 
-    values: of each deciding part with half and with all, which the reason tells.
+    values: of each deciding part with half and with all, in words, which the reason tells.
     """
-    moved = ", ".join(f"{before:.3g} then and {after:.3g} now ({name})" for name, (before, after) in values.items())
+    moved = "; ".join(values)
     if now == then and now in ("reproduced", "not reproduced"):
         reason = f"{gate.reason}, and with half of the training the verdict is the same ({then}): {moved}"
         return replace(gate, open=True, reason=reason)

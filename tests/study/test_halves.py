@@ -1,5 +1,7 @@
 """The second way to open a plateau's gate: a claim with the same verdict when its systems had half of the training."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +44,9 @@ def gate(table: pd.DataFrame, systems: list[str], curves: dict[str, list], **pap
 def test_the_same_verdict_with_half_of_the_training_opens_the_gate():
     found = gate(rows(dp=0.1, dp_half=0.2), ["dp"], {"sp-dp-s0": FALLING})
     assert found.open and "still falls" in found.reason and "the verdict is the same (reproduced)" in found.reason
+    moved = re.search(r"\S+ then and \S+ now, (\S+) \[(\S+), (\S+)\] over 5 seeds", found.reason)
+    mean, low, high = map(float, moved.groups())
+    assert mean == pytest.approx(-0.1, abs=0.01) and low < mean < high and high - low < 0.02
 
 
 @pytest.mark.parametrize(("then", "told"), [(0.9, "not reproduced"), (0.5, "inconclusive")])
