@@ -35,7 +35,10 @@ TITLES = {
     **{"phone": "Phone (linear)", "prosody": "F0 and energy (linear)"},
     **{"style": "Style mean (linear)", "speaker": "Speaker mean (linear)"},
 }
-DURATIONS = {"sampled": ("Sampled durations", RED), "shared": ("Shared durations", GREEN)}
+DURATIONS = {
+    **{"sampled": ("Sampled durations", RED), "shared": ("Shared durations", GREEN)},
+    "other": ("Another sentence's recording", GREY),
+}
 
 
 def variance(rows: pd.DataFrame, profile: dict) -> Figure:
@@ -110,7 +113,8 @@ def misalignment(rows: pd.DataFrame, profile: dict) -> Figure:
     legend(figure, dict(DURATIONS.values()))
     caption = (
         f"z_text against the neutral recording's z_audio: {sample(table)}; {whiskers(profile)}. CKA is debiased, CCA "
-        "is the mean canonical correlation of the 20 leading principal components."
+        "is the mean canonical correlation of the 20 leading principal components. Grey: against the recording of "
+        "another sentence, which a path makes alike, too."
     )
     return describe(figure, caption, "Length differences and similarities before and after alignment.", count(table))
 

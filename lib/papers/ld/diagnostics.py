@@ -27,18 +27,23 @@ WORN = {"noise": (0.5, 1.0, 2.0), "mean": (5, 9, 17)}  # standard deviations; fr
 def misalignment(study: Systems) -> list[dict]:
     """Rows by test sentence on how z_text and the neutral z_audio lie in time.
 
-    variant: durations sampled or shared; target: compared frame by frame (as_drawn) or along the DTW path (warped).
+    variant: durations sampled or shared, or other: sampled, against the z_audio of another sentence, which tells how
+    alike a path alone makes two latents; target: compared frame by frame (as_drawn) or along the DTW path (warped).
     cka, cca and frame_distance (in standard deviations, root mean square over channels); dtw_cost (the latter along the
     path), dtw_detour (ms from the straight path); length_difference and length_cv (%).
     """
     every = np.concatenate([study.latents(s)["neutral"].T for s in study.corpus.sentences("train")])
     mean, deviation = every.mean(0), every.std(0) + 1e-6
-    rows = []
-    for sentence in study.corpus.sentences("test"):
-        z_audio = (study.latents(sentence)["neutral"].T - mean) / deviation
-        for kind in ("sampled", "shared"):
-            z_text = (study.corpus.spoken(sentence)[f"{kind}_0"].T - mean) / deviation
-            rows += _compared(sentence.name, kind, z_text, z_audio, 1000 / study.vits.dims.frames_per_second)
+    rows, sentences = [], study.corpus.sentences("test")
+    recorded = [(study.latents(sentence)["neutral"].T - mean) / deviation for sentence in sentences]
+    frame_ms = 1000 / study.vits.dims.frames_per_second
+    for place, sentence in enumerate(sentences):
+        kinds = {"sampled": recorded[place], "shared": recorded[place]}
+        kinds |= {"other": recorded[place - 1]} if len(sentences) > 1 else {}
+        for kind, z_audio in kinds.items():
+            durations = "sampled" if kind == "other" else kind
+            z_text = (study.corpus.spoken(sentence)[f"{durations}_0"].T - mean) / deviation
+            rows += _compared(sentence.name, kind, z_text, z_audio, frame_ms)
         rows.append(row("sampled", sentence.name, "length_cv", _length_cv(study, sentence), "%"))
     return rows
 
@@ -48,11 +53,10 @@ def _compared(name: str, kind: str, z_text: np.ndarray, z_audio: np.ndarray, fra
     [path] = warp([z_text], [z_audio])
     i, j = path.rows, path.columns
     shorter = min(n, m)
-    rows = [
-        row(kind, name, "length_difference", 100 * abs(n - m) / m, "%"),
-        row(kind, name, "dtw_cost", path.total / z_text.shape[1] ** 0.5 / len(i), "SD"),
-        row(kind, name, "dtw_detour", np.abs(i * (m / n) - j).mean() * frame_ms, "ms"),
-    ]
+    rows = [row(kind, name, "dtw_cost", path.total / z_text.shape[1] ** 0.5 / len(i), "SD")]
+    if kind != "other":
+        rows.append(row(kind, name, "length_difference", 100 * abs(n - m) / m, "%"))
+        rows.append(row(kind, name, "dtw_detour", np.abs(i * (m / n) - j).mean() * frame_ms, "ms"))
     stages = {"as_drawn": (z_text[:shorter], z_audio[:shorter]), "warped": (z_text[i], z_audio[j])}
     for stage, (x, y) in stages.items():
         distance = np.sqrt(((x - y) ** 2).mean(1)).mean()

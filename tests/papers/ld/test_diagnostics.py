@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.papers.ld.diagnostics import WORN, cca, cka, direction, misalignment, steered, worn
+from lib.papers.ld.diagnostics import WORN, _compared, cca, cka, direction, misalignment, steered, worn
+from lib.papers.ld.study import Study
+from lib.study.profile import merge
 
 
 def test_cka_is_one_for_a_rotation_and_about_zero_for_unrelated():
@@ -18,6 +20,21 @@ def test_cka_is_one_for_a_rotation_and_about_zero_for_unrelated():
 def test_cca_is_one_for_an_invertible_map():
     x = np.random.default_rng(0).standard_normal((100, 6))
     assert cca(x, x @ np.diag(np.arange(1.0, 7.0))) == pytest.approx(1.0)
+
+
+def test_a_path_makes_unrelated_latents_alike_which_the_rows_of_another_sentence_tell(profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    made = Study(merge(profile, {"ld": {"data": {"sentences": {"test": 2}}}}))
+    made.prepare()
+    table = pd.DataFrame(misalignment(made)).query("variant == 'other'")
+    assert set(table["metric"]) == {"cka", "cca", "frame_distance", "dtw_cost"} and table["utterance"].nunique() == 2
+    random = np.random.default_rng(0)
+    unrelated = [np.cumsum(random.standard_normal((80, 4)), 0) for _ in range(2)]
+    drawn, warped = (
+        row["value"] for row in _compared("s", "other", *unrelated, 10.0) if row["metric"] == "frame_distance"
+    )
+    assert warped < drawn
 
 
 def test_shared_durations_have_no_difference_in_length(prepared):
