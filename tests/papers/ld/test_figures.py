@@ -61,12 +61,16 @@ def test_the_plane_names_each_point_in_one_of_its_panels(swept):
         figures.plane(swept.iloc[:0], load_profile("full"))
 
 
+@pytest.fixture(scope="module")
+def committed() -> pd.DataFrame:
+    return read_rows(RUNS, "LD")
+
+
 @needs_runs
 @pytest.mark.parametrize("name", figures.FIGURES)
-def test_every_figure_is_drawn_of_the_committed_runs(name):
-    rows, profile = read_rows(RUNS, "LD"), load_profile("full")
+def test_every_figure_is_drawn_of_the_committed_runs(name, committed):
     try:
-        figure = figures.FIGURES[name].draw(rows, profile)
+        figure = figures.FIGURES[name].draw(committed, load_profile("full"))
     except PlotError as error:  # what was not run cannot be drawn, and is named
         pytest.skip(str(error))
     assert figure.description["caption"] and figure.description["alt"] and figure.description["n"]
