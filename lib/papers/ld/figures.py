@@ -30,7 +30,8 @@ def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
     table = found(rows, "cer_added", system=systems)
     keeping = [system for system in systems if system in set(living(table, profile)["system"])]
     panels = {
-        **{"CER added (ratio)": ("cer_added", systems), "CER added, where words are kept": ("cer_added", keeping)},
+        **{"CER added (ratio)": ("cer_added", systems)},
+        **({"CER added, where words are kept": ("cer_added", keeping)} if keeping else {}),
         **{axis_of(metric): (metric, systems) for metric in ("style_moved", "style_moved_intact")},
         "COS to the neutral recording": ("cos", systems),
     }
@@ -47,7 +48,8 @@ def guidance(rows: pd.DataFrame, profile: dict) -> Figure:
                 mark(axis, x + offset, drawn[-1], colour(system), markersize=5)
         axis.axhline(0 if metric != "cos" else np.nan, color="0.5", lw=1)
         axis.set(xlabel="Guidance scale", ylabel=title, ylim=ends(drawn))
-    axes.flat[-1].set_axis_off()
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
     handles = {label(system): colour(system) for system in systems}
     drawing.legend(axes.flat[-1], handles, ncols=1, loc="center")
     caption = (

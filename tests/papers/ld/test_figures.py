@@ -45,6 +45,13 @@ def test_the_sweep_shows_systems_that_keep_the_words_once_more(swept):
     assert "3 at each point" in figure.description["caption"]
 
 
+def test_a_sweep_in_which_nothing_keeps_the_words_is_drawn_without_that_panel(swept):
+    broken = swept[swept["system"] == "palette"]
+    shown = [axis.get_ylabel() for axis in figures.guidance(broken, load_profile("full")).axes if axis.axison]
+    assert "CER added, where words are kept" not in shown and len(shown) == 4
+    assert len(figures.plane(broken, load_profile("full")).axes) == 2
+
+
 def test_an_axis_holds_every_seed_but_not_every_interval(swept):
     table = figures.found(swept, "cer_added", system="palette_aligned", x=2.0)
     found = figures.estimate(table, load_profile("full"))
