@@ -7,7 +7,11 @@ it. A claim is reproduced when every deciding part is: no correction is needed t
 margin (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15, 1987).
 """
 
+import math
 from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
 
 from lib.study.power import single
 from lib.study.statistics import Estimate
@@ -45,6 +49,22 @@ class Part:
 def counts(part: Part) -> bool:
     """Does a part decide the verdict: a `primary` one, with `if_there` only where it was measured."""
     return bool(part.spec.get("primary")) and not (part.spec.get("if_there") and part.value is None)
+
+
+def family_of(parts: list[Part]) -> int:
+    """How many deciding parts there are to correct a level for."""
+    return sum(counts(part) and part.estimate is not None and not part.floored for part in parts) or 1
+
+
+def moved(part: Part, earlier: Part) -> str:
+    """A part's value with half of the training and with all, and by how much it moved in the seeds, in words."""
+    told = f"{earlier.value:.3g} then and {part.value:.3g} now"
+    moves = [value - earlier.by_seed[seed] for seed, value in part.by_seed.items() if seed in earlier.by_seed]
+    if len(moves) > 1:
+        reach = stats.t.ppf(0.975, len(moves) - 1) * np.std(moves, ddof=1) / math.sqrt(len(moves))
+        mean = float(np.mean(moves))
+        told += f", {mean:+.2g} [{mean - reach:.2g}, {mean + reach:.2g}] over {len(moves)} seeds"
+    return f"{told} ({part.spec['name']})"
 
 
 def judge_part(part: Part, level: float, family: int, training: bool = True) -> None:

@@ -4,17 +4,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 
 from lib import study
 from lib.files import ROOT, write_json
 from lib.study import columns, gates, power
 from lib.study.claim_compare import measure, scale
 from lib.study.claim_compare import select as select
-from lib.study.claim_parts import Part, combine, counts, judge_part, number, numbers, record
+from lib.study.claim_parts import Part, combine, counts, family_of, judge_part, moved, number, numbers, record
 
 CLAIMS = ROOT / "notebooks" / "claims.yaml"
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not tested")
@@ -184,7 +182,7 @@ class Bench:
         parts, absent = self.measured(claim, rows), _absent(claim["needs"], rows)
         primary = [part for part in parts if counts(part)]
         for part in parts:
-            judge_part(part, self.options["level"], _family(parts), claim.get("training", True))
+            judge_part(part, self.options["level"], family_of(parts), claim.get("training", True))
         return parts, *combine(primary, absent)
 
     @property
@@ -204,7 +202,7 @@ class Bench:
         parts = [Part(spec) for spec in claim["parts"]]
         for part in parts:
             measure(part, rows, self.texts, paper.get("sentence"), **self.options)
-        pooled, family = self._pooled(claim["paper"]), _family(parts)
+        pooled, family = self._pooled(claim["paper"]), family_of(parts)
         for part in parts:
             if part.estimate is not None and part.estimate.terms and not part.heard:
                 part.design = power.design(part.spec, part.estimate, pooled, claim.get("training", True), family)
@@ -250,7 +248,7 @@ class Bench:
         parts, now, _ = self.verdict(claim, rows)
         before, then, _ = self.verdict(claim, gates.with_half(rows, half))
         pairs = [(p, b) for p, b in zip(parts, before, strict=True) if counts(p) and None not in (p.value, b.value)]
-        return gates.held(gate, now, then, [_moved(part, earlier) for part, earlier in pairs])
+        return gates.held(gate, now, then, [moved(part, earlier) for part, earlier in pairs])
 
     def _trained(self, claim: dict) -> list[str]:
         """The trainings whose plateau a claim rests on: those it names, or else its paper's shared ones, and its
@@ -300,22 +298,6 @@ class Bench:
             "rows": sorted({f"rows/{run}.parquet" for part in parts for run in part.runs}),
             "parts": [record(part) for part in parts],
         }
-
-
-def _moved(part: Part, earlier: Part) -> str:
-    """A part's value with half of the training and with all, and by how much it moved in the seeds, in words."""
-    told = f"{earlier.value:.3g} then and {part.value:.3g} now"
-    moves = [value - earlier.by_seed[seed] for seed, value in part.by_seed.items() if seed in earlier.by_seed]
-    if len(moves) > 1:
-        reach = stats.t.ppf(0.975, len(moves) - 1) * np.std(moves, ddof=1) / math.sqrt(len(moves))
-        mean = float(np.mean(moves))
-        told += f", {mean:+.2g} [{mean - reach:.2g}, {mean + reach:.2g}] over {len(moves)} seeds"
-    return f"{told} ({part.spec['name']})"
-
-
-def _family(parts: list[Part]) -> int:
-    """How many deciding parts there are to correct a level for."""
-    return sum(counts(part) and part.estimate is not None and not part.floored for part in parts) or 1
 
 
 def _check_part(claim: str, part: dict) -> None:
