@@ -70,6 +70,11 @@ def levels_of(named: dict[str, str]) -> dict[str, str]:
     return DEFAULTS | named
 
 
+def drawn(random: np.random.Generator) -> dict[str, str]:
+    """A random level of every factor."""
+    return {factor: str(random.choice(list(levels))) for factor, levels in PHRASES.items()}
+
+
 def change_of(levels: dict[str, str], amounts: dict[str, dict[str, float]], warp: float = 1.0) -> Change:
     """The change for levels by factor; `amounts` holds the number of every level that is not the default."""
     numbers = {f: amounts[f][level] for f, level in levels_of(levels).items() if level != DEFAULTS[f]}

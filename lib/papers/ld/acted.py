@@ -4,8 +4,9 @@ The profile names a prepared corpus or a folder of recordings as `ld.probes: {so
 style of every recording. With `if_there: true` one that is not prepared is left out, in a line that says so. Fitted on
 its training sentences and measured on its test sentences, of the speakers of the role adaptation, at most `utterances`
 of each. Nothing is known of timing, so there are no phones and no exact split of the variance. F0 is YIN's, and pauses
-are what lies between sounding frames. Rows have the role acted, the corpus as target, and a variant of their own:
-acted_style, acted_f0_mean and so on.
+are what lies between sounding frames. What a CLAP's prompts retrieve among voices that it never heard is asked of the
+speakers' neutral recordings, restyled as the voice's own are. Rows have the role acted, the corpus as target, and a
+variant of their own: acted_style, acted_f0_mean and so on.
 """
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from lib import audio, text
 from lib.corpora.corpus import Corpus, Utterance
 from lib.corpora.source import given, open_corpus
+from lib.corpora.styled import styles
 from lib.metrics import prosody
 from lib.models.clap import Clap
 from lib.papers.ld import clap
-from lib.papers.ld.data import TRUTHS, LatentError, energy_of_frames, f0_of_frames, truths
+from lib.papers.ld.data import TRUTHS, LatentError, energy_of_frames, f0_of_frames, fingerprint_seed, truths
 from lib.papers.ld.posterior import encode
 from lib.papers.ld.probes import Items, every, explained, frame_probes, item, label_probe, rate_probe, scale_of
 from lib.papers.ld.systems import Systems
@@ -26,6 +28,8 @@ from lib.pitch import yin
 
 MOST = 400  # utterances of a split
 STEP = 0.01  # seconds between frames of F0
+NEUTRAL = ("neutral", "default")  # what corpora call it
+RESTYLINGS = 4  # of each neutral recording, with a random level of every factor
 
 
 def corpus_of(study: Systems) -> Corpus | None:
@@ -92,18 +96,44 @@ def latent_rows(study: Systems) -> list[dict]:
 
 
 def clap_rows(study: Systems, model: Clap) -> list[pd.DataFrame]:
-    """The rows of `lib.papers.ld.clap.probe` for acted speech: no table where the profile names no corpus."""
+    """The rows of `lib.papers.ld.clap.probe` for acted speech and, where some of it is neutral, of its `retrieval` by
+    the systems' prompts: no table where the profile names no corpus.
+    """
     corpus = corpus_of(study)
     if corpus is None:
         return []
-    return [named(clap.probe(*(_embedded(study, model, corpus, split) for split in ("train", "test"))), corpus)]
+    tables = [clap.probe(*(_embedded(study, model, corpus, split) for split in ("train", "test")))]
+    restyled = _restyled(study, model, corpus)
+    tables += [clap.retrieval(restyled, model).query("target == 'used'")] if len(restyled) else []
+    return [named(table, corpus) for table in tables]
 
 
 def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
     """The rows as those of a corpus of acted speech."""
     speakers = {u.utterance: u.speaker for u in corpus.utterances}
-    shared = {"role": "acted", "target": corpus.name, "speaker": rows["utterance"].map(speakers)}
-    return rows.assign(variant="acted_" + rows["variant"], **shared)
+    speaker = rows["utterance"].str.replace(r"-draw\d+$", "", regex=True).map(speakers)
+    return rows.assign(variant="acted_" + rows["variant"], role="acted", target=corpus.name, speaker=speaker)
+
+
+def _restyled(study: Systems, model: Clap, corpus: Corpus) -> pd.DataFrame:
+    """Audio embeddings of the neutral test recordings with random levels, at first as loud as the voice's own are."""
+    own = np.mean([_rms(study.heard(sentence, "neutral")) for sentence in study.corpus.sentences("test")])
+    amounts, lines = study.corpus.settings["amounts"], []
+    for u in corpus.select("adaptation", "test"):
+        if u.recipe["style"].lower() not in NEUTRAL:
+            continue
+        wave = corpus.wave(u)
+        analysis = styles.analyse(wave * (own / _rms(wave)), audio.RATE)
+        for draw in range(RESTYLINGS):
+            levels = styles.drawn(np.random.default_rng(fingerprint_seed(u.utterance, draw)))
+            heard = styles.restyle(analysis, styles.change_of(levels, amounts), audio.RATE)
+            embedding = model.embed_audio([heard])[0].cpu().numpy()
+            lines.append({"utterance": f"{u.utterance}-draw{draw}", "levels": levels, "embedding": embedding})
+    return pd.DataFrame(lines)
+
+
+def _rms(wave: np.ndarray) -> np.float32:
+    return np.sqrt(np.mean(wave**2))
 
 
 def _embedded(study: Systems, model: Clap, corpus: Corpus, split: str) -> pd.DataFrame:

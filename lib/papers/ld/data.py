@@ -246,7 +246,7 @@ def _restylings(wave, sentence: Sentence, owner, durations, data: dict, rate: in
         found |= _as_heard(name, styled, analysis, change, vowels, 0.0, rate)
     random = np.random.default_rng(fingerprint_seed(data["seed"], sentence.name, "draws"))
     for draw in range(data["draws"]):
-        levels = {factor: str(random.choice(list(names))) for factor, names in styles.PHRASES.items()}
+        levels = styles.drawn(random)
         change = styles.change_of(levels, data["amounts"])
         styled, pause = styles.restyle(analysis, change, rate), data["pause"] * (random.random() < 0.5)
         if pause:

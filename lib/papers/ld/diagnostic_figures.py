@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lib.corpora.styled.styles import PHRASES
 from lib.papers.ld.diagnostics import ASKED
 from lib.papers.ld.style import dot, sample
 from lib.study import drawing
@@ -149,15 +151,9 @@ def clap(rows: pd.DataFrame, profile: dict) -> Figure:
     lines = [dot(table, profile, BLUE, {"variant": name}) for name in names]
     title = "R² of a linear map from the audio embedding"
     intervals(left, [PROPERTIES[name] for name in names], lines, title, zero=True)
-    factors = list(dict.fromkeys(hits["variant"]))
     wordings = {"used": BLUE, "new": ORANGE}
-    lines = [[dot(hits, profile, c, {"variant": f, "target": kind}) for kind, c in wordings.items()] for f in factors]
-    title = "Prompt retrieval accuracy (| chance)"
-    intervals(right, [factor.capitalize() for factor in factors], lines, title)
-    for place, factor in enumerate(factors):
-        chance = select(rows, {"metric": "retrieval_chance", "variant": factor})["value"].mean()
-        right.plot(chance, place, "|", color="0.3", markersize=14)
-    right.set_xlim(-0.02, 1.02)
+    told = [[dot(hits, profile, c, {"variant": f, "target": kind}) for kind, c in wordings.items()] for f in PHRASES]
+    retrieved(right, rows, told)
     legend(figure, {"Wording of the systems' prompts": BLUE, "Wording never trained on": ORANGE})
     caption = (
         f"What the CLAP that conditions the diffusion knows: {sample(table)} with random levels of every factor; "
@@ -166,10 +162,19 @@ def clap(rows: pd.DataFrame, profile: dict) -> Figure:
     return describe(figure, caption, "R squared of prosody from the embedding, and retrieval accuracy.", count(table))
 
 
+def retrieved(axis: Axes, rows: pd.DataFrame, lines: list) -> None:
+    """How often the true level's prompt is nearest, by factor, with chance."""
+    intervals(axis, [factor.capitalize() for factor in PHRASES], lines, "Prompt retrieval accuracy (| chance)")
+    for place, factor in enumerate(PHRASES):
+        chance = select(rows, {"metric": "retrieval_chance", "variant": factor})["value"].mean()
+        axis.plot(chance, place, "|", color="0.3", markersize=14)
+    axis.set_xlim(-0.02, 1.02)
+
+
 def acted(rows: pd.DataFrame, profile: dict) -> Figure:
     """What z and the CLAP know of acted styles, beside what they know of the restyled voice."""
     heard, probed = found(rows, "probe_r2", role="acted"), found(rows, "probe_skill", role="acted")
-    figure, (left, right) = canvas(2, 10.0, 3.8)
+    figure, (left, middle, right) = canvas(3, 12.0, 3.8)
     kinds = {"": ("Restyled voice", BLUE), "acted_": (f"Acted, {heard['target'].iloc[0]}", ORANGE)}
 
     def beside(names, **where: str) -> list:
@@ -180,13 +185,16 @@ def acted(rows: pd.DataFrame, profile: dict) -> Figure:
     shown = [name.upper() if name == "f0" else name.capitalize() for name in names]
     intervals(left, shown, beside(names, metric="probe_skill", layer="z"), "Skill of a probe of z", zero=True)
     title = "R² of a linear map from the audio embedding"
-    intervals(right, list(PROPERTIES.values()), beside(PROPERTIES, metric="probe_r2"), title, zero=True)
-    for axis in (left, right):
+    intervals(middle, list(PROPERTIES.values()), beside(PROPERTIES, metric="probe_r2"), title, zero=True)
+    for axis in (left, middle):
         axis.set_xlim(max(-1.0, axis.get_xlim()[0]), 1.05)
+    of = ["used", heard["target"].iloc[0]]
+    retrieved(right, rows, beside(PHRASES, metric="retrieval_accuracy", target=of))
     legend(figure, dict(kinds.values()))
     caption = (
         f"The probes of LD3 and LD8 on acted speech: {drawing.sample(probed)}; {whiskers(profile)}. Fitted on other "
-        "sentences of the same speakers. The encoder and mini-CLAP never met these voices."
+        "sentences of the same speakers. Right: prompts for random levels of every factor, which WORLD gave to neutral "
+        "recordings of theirs. The encoder and mini-CLAP never met these voices."
     )
-    alt = "Skill of probes of z and R squared from the CLAP embedding, restyled and acted speech."
+    alt = "Skill of probes of z, R squared from the CLAP embedding and retrieval, restyled and acted speech."
     return describe(figure, caption, alt, count(probed))

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import real_recordings
+import torch
 
 from lib import audio, study
 from lib.corpora.corpus import CorpusError
 from lib.corpora.published import prepare
+from lib.corpora.styled import styles
 from lib.papers.ld import acted, figures
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.diagnostic_figures import acted as acted_figure
@@ -61,13 +63,38 @@ def test_probes_of_acted_speech_are_rows_of_their_own(stage):
 
 
 def test_what_the_embedding_knows_of_acted_speech_is_held_against_what_is_heard(stage):
-    mine = stage[1]["clap_probe"].query("role == 'acted'")
+    mine = stage[1]["clap_probe"].query("role == 'acted' and metric.str.startswith('probe')")
     assert set(mine["variant"]) == {
         f"acted_{name}" for name in ("f0_mean", "f0_range", "energy_mean", "rate", "pause_share")
     }
     true = mine.query("metric == 'probe_true' and variant == 'acted_f0_mean'").set_index("utterance")["value"]
     higher = true["03-01-05-01-02-01-01"] - true["03-01-01-01-02-01-01"]
     assert higher == pytest.approx(12 * np.log2(1.4), abs=1.0)
+
+
+def test_prompts_are_retrieved_among_neutral_recordings_of_voices_never_heard(stage):
+    mine = stage[1]["clap_probe"].query("role == 'acted' and metric == 'retrieval_accuracy'")
+    assert set(mine["variant"]) == {f"acted_{factor}" for factor in styles.PHRASES}
+    assert set(mine["speaker"]) == {"01", "02"} and set(mine["target"]) == {"ravdess"}
+    assert mine["utterance"].nunique() == 2 * acted.RESTYLINGS  # of the two speakers' neutral test sentences
+    assert mine["utterance"].str.startswith("03-01-01-01-02").all() and mine["value"].isin([0.0, 1.0]).all()
+
+
+def test_other_voices_start_as_loud_as_the_voice_so_that_soft_and_loud_mean_the_same(stage):
+    """A CLAP that measures the level alone finds how much louder than joe each was asked to be."""
+    made, corpus = stage[0], acted.corpus_of(stage[0])
+
+    class Ear:
+        def embed_audio(self, waves):
+            return torch.tensor([[20 * np.log10(np.sqrt(np.mean(wave**2)))] for wave in waves])
+
+    own = np.mean([np.sqrt(np.mean(made.heard(s, "neutral") ** 2)) for s in made.corpus.sentences("test")])
+    table = acted._restyled(made, Ear(), corpus)
+    heard = table["embedding"].map(lambda value: float(value[0])) - 20 * np.log10(own)
+    asked = table["levels"].map(lambda levels: made.corpus.settings["amounts"]["energy"].get(levels["energy"], 0.0))
+    flat = table["levels"].map(lambda levels: levels["breath"] == "clear")  # noise in the voice changes its level, too
+    assert flat.sum() >= 2 and np.allclose(heard[flat], asked[flat], atol=2.5)
+    assert table["levels"].map(lambda levels: levels["energy"]).nunique() == 3
 
 
 def test_acted_speech_is_drawn_beside_the_restyled_voice(stage):
