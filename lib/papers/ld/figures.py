@@ -144,8 +144,9 @@ def compared(
     systems = present(at, systems, "LD")
     table = found(at, metrics[0], system=systems)
     styles = sorted(set(table["variant"].dropna()))
-    figure, axes = canvas(len(metrics), 12.0, 0.6 * len(systems) + 2.0, sharey=True)
-    for axis, metric in zip(axes, metrics, strict=True):
+    metrics = [metric for metric in metrics if metric in set(select(at, {"system": systems})["metric"])]
+    figure, axes = canvas(len(metrics), 12.0, 0.6 * len(systems) + 2.0, squeeze=False, sharey=True)
+    for axis, metric in zip(axes[0], metrics, strict=True):
         mine = select(at, {"metric": metric})
         intervals(axis, [label(system) for system in systems], dots(mine, systems, profile), short(metric))
         for number, style in enumerate(styles):

@@ -145,4 +145,6 @@ def learning(study: Systems, runs: dict[str, int]) -> Figure:
     axis.set(xlabel="Step", ylabel="Loss")
     axis.legend(frameon=False, ncols=2, fontsize="small")
     caption = "Training losses, mean over nine logged steps. Losses of different processes are not on one scale."
+    if any("half" in study.system(study.trained_as(name)) for name in runs):
+        caption += " Systems that go on from half of their training have the steps of its second half only."
     return describe(figure, caption, "Learning curves.", len(curves))

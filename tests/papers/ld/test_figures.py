@@ -52,6 +52,11 @@ def test_a_sweep_in_which_nothing_keeps_the_words_is_drawn_without_that_panel(sw
     assert len(figures.plane(broken, load_profile("full")).axes) == 2
 
 
+def test_a_measure_of_which_there_are_no_rows_has_no_panel(swept):
+    drawn = figures.compared(swept, load_profile("full"), ("palette",), "One.", ("cos", "cos_other"))
+    assert [axis.get_xlabel() for axis in drawn.axes] == [figures.short("cos")]
+
+
 def test_an_axis_holds_every_seed_but_not_every_interval(swept):
     table = figures.found(swept, "cer_added", system="palette_aligned", x=2.0)
     found = figures.estimate(table, load_profile("full"))
