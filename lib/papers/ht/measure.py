@@ -20,12 +20,14 @@ from lib.training.loop import seed_everything
 
 def test_utterances(study: Systems, name: str, seed: int) -> list[Utterance]:
     """The test utterances that a system is measured on: per role, the first sentences of every speaker."""
-    settings, chosen = study.settings["evaluate"], []
-    everywhere = listed(study, name) in (*study.settings["headline"], "tts_0", "reference", "reference_vocoded")
+    settings, chosen, system = study.settings["evaluate"], [], listed(study, name)
+    everywhere = system in (*study.settings["headline"], "tts_0", "reference", "reference_vocoded")
+    of_some = settings.get("later_seeds_of", {})
     for role, per_speaker in settings["sentences"].items():
         if not everywhere and role not in settings["roles_of_every_system"]:
             continue
-        if not is_first(study, seed) and role not in settings["roles_of_later_seeds"]:
+        later = role in settings["roles_of_later_seeds"] and system in of_some.get(role, [system])
+        if not is_first(study, seed) and not later:
             continue
         chosen += study.corpus.first(role, per_speaker)
     if not chosen:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from lib.files import replace_file
+from lib.papers.ht import measure
 from lib.papers.ht.measure import generated_parameters
 from lib.papers.ht.speech import synthesise
 from lib.papers.ht.study import Study
@@ -112,6 +114,19 @@ def test_scoring_twice_gives_the_same_rows(ht):
     pd.testing.assert_frame_equal(first, second)
     stored = read_rows(ht.profile)
     assert set(stored["run_id"]) >= {"ht-hypertts_d-s0"}
+
+
+def test_later_seeds_of_full_speak_wherever_a_claim_compares_them_and_nowhere_else():
+    corpus = SimpleNamespace(first=lambda role, count: [role])
+    full = SimpleNamespace(settings=load_profile("full")["ht"], changed={}, corpus=corpus)
+    parts = [part for claim in load_claims()["claims"] if claim["id"].startswith("HT") for part in claim["parts"]]
+    asked = {(name, part.get("where", {}).get("role")) for part in parts for name in (part.get("a"), part.get("b"))}
+    asked = {(name, role) for name, role in asked if name in full.settings["headline"] and role != "other_corpus"}
+    assert {("tts_ft", "pretraining"), ("hypertts_evd", "never_seen"), ("hypertts_d", None)} < asked
+    for name, role in asked:
+        assert (role or "adaptation") in measure.test_utterances(full, name, 4)
+    assert measure.test_utterances(full, "lora_d", 4) == ["adaptation"]
+    assert measure.test_utterances(full, "lora_d", 0) == ["adaptation", "pretraining", "never_seen"]
 
 
 def test_unknown_system_names_those_that_exist(ht):
