@@ -299,6 +299,11 @@ def test_a_disk_too_small_for_the_environment_is_named(clone):
     [
         ("ERROR: HTTPSConnectionPool: Max retries exceeded", "check the network"),
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "disk is full"),
+        (
+            "    nbconvert 7 depends on soupsieve>=1.6.1\n    The user requested (constraint) soupsieve==4.1.1\n"
+            "ERROR: ResolutionImpossible: for help visit the page on conflicts",
+            "soupsieve==4.1.1 could not be found; check the network",
+        ),
         ("error: subprocess-exited-with-error\nERROR: Failed building wheel for webrtcvad", "webrtcvad"),
     ],
 )
