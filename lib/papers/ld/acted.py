@@ -97,15 +97,21 @@ def latent_rows(study: Systems) -> list[dict]:
 
 def clap_rows(study: Systems, model: Clap) -> list[pd.DataFrame]:
     """The rows of `lib.papers.ld.clap.probe` for acted speech and, where some of it is neutral, of its `retrieval` by
-    the systems' prompts: no table where the profile names no corpus.
+    the systems' prompts, with the voice itself no longer than those recordings beside it (variants short_pitch, ...).
+
+    No table where the profile names no corpus.
     """
     corpus = corpus_of(study)
     if corpus is None:
         return []
     tables = [clap.probe(*(_embedded(study, model, corpus, split) for split in ("train", "test")))]
-    restyled = _restyled(study, model, corpus)
-    tables += [clap.retrieval(restyled, model).query("target == 'used'")] if len(restyled) else []
-    return [named(table, corpus) for table in tables]
+    if not (neutral := [u for u in corpus.select("adaptation", "test") if u.recipe["style"].lower() in NEUTRAL]):
+        return [named(table, corpus) for table in tables]
+    tables += [clap.retrieval(_restyled(study, model, corpus, neutral), model).query("target == 'used'")]
+    most = round(audio.RATE * float(np.median([u.seconds for u in neutral])))
+    own = clap.retrieval(clap.draws_of(study, model, "test", most=most), model).query("target == 'used'")
+    own = own.assign(variant="short_" + own["variant"], role="acted", target=corpus.name)
+    return [*(named(table, corpus) for table in tables), own]
 
 
 def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
@@ -115,13 +121,11 @@ def named(rows: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
     return rows.assign(variant="acted_" + rows["variant"], role="acted", target=corpus.name, speaker=speaker)
 
 
-def _restyled(study: Systems, model: Clap, corpus: Corpus) -> pd.DataFrame:
-    """Audio embeddings of the neutral test recordings with random levels, at first as loud as the voice's own are."""
+def _restyled(study: Systems, model: Clap, corpus: Corpus, neutral: list[Utterance]) -> pd.DataFrame:
+    """Audio embeddings of some recordings with random levels, at first as loud as the voice's own are."""
     own = np.mean([_rms(study.heard(sentence, "neutral")) for sentence in study.corpus.sentences("test")])
     amounts, lines = study.corpus.settings["amounts"], []
-    for u in corpus.select("adaptation", "test"):
-        if u.recipe["style"].lower() not in NEUTRAL:
-            continue
+    for u in neutral:
         wave = corpus.wave(u)
         analysis = styles.analyse(wave * (own / _rms(wave)), audio.RATE)
         for draw in range(RESTYLINGS):

@@ -125,13 +125,18 @@ def conditions(model: Clap, embeddings: Tensor) -> Tensor:
     return embeddings * math.sqrt(model.size)
 
 
-def draws_of(study: Styled, model: Clap, *splits: str) -> pd.DataFrame:
-    """Embedded draws: utterance, speaker, `levels` (by factor), truths, and the embedding as an array."""
+def draws_of(study: Styled, model: Clap, *splits: str, most: int | None = None) -> pd.DataFrame:
+    """Embedded draws: utterance, speaker, `levels` (by factor), truths, and the embedding as an array.
+
+    most: samples from the middle that are embedded, of all by default.
+    """
     lines = []
     for sentence in study.corpus.sentences(*splits):
         arrays = study.corpus.spoken(sentence)
         for draw in range(study.corpus.settings["draws"]):
-            embedding = model.embed_audio([floats(arrays[f"heard_draw{draw}"])])[0].cpu().numpy()
+            wave = floats(arrays[f"heard_draw{draw}"])
+            aside = max(0, len(wave) - most) // 2 if most else 0
+            embedding = model.embed_audio([wave[aside : len(wave) - aside]])[0].cpu().numpy()
             levels = dict(zip(styles.PHRASES, arrays[f"levels_draw{draw}"].tolist(), strict=True))
             truths = dict(zip(TRUTHS, arrays[f"truth_draw{draw}"].tolist(), strict=True))
             named = {"utterance": f"{sentence.name}-draw{draw}", "speaker": SPEAKER}

@@ -175,7 +175,9 @@ def acted(rows: pd.DataFrame, profile: dict) -> Figure:
     """What z and the CLAP know of acted styles, beside what they know of the restyled voice."""
     heard, probed = found(rows, "probe_r2", role="acted"), found(rows, "probe_skill", role="acted")
     figure, (left, middle, right) = canvas(3, 12.0, 3.8)
-    kinds = {"": ("Restyled voice", BLUE), "acted_": (f"Acted, {heard['target'].iloc[0]}", ORANGE)}
+    named = heard["target"].iloc[0]
+    kinds = {"": ("Restyled voice", BLUE), "short_": ("Restyled voice, cut to their length", GREY)}
+    kinds |= {"acted_": (f"Acted, {named}", ORANGE)}
 
     def beside(names, **where: str) -> list:
         places = [[(f"{start}{name}", tone) for start, (_, tone) in kinds.items()] for name in names]
@@ -188,8 +190,7 @@ def acted(rows: pd.DataFrame, profile: dict) -> Figure:
     intervals(middle, list(PROPERTIES.values()), beside(PROPERTIES, metric="probe_r2"), title, zero=True)
     for axis in (left, middle):
         axis.set_xlim(max(-1.0, axis.get_xlim()[0]), 1.05)
-    of = ["used", heard["target"].iloc[0]]
-    retrieved(right, rows, beside(PHRASES, metric="retrieval_accuracy", target=of))
+    retrieved(right, rows, beside(PHRASES, metric="retrieval_accuracy", target=["used", named]))
     legend(figure, dict(kinds.values()))
     caption = (
         f"The probes of LD3 and LD8 on acted speech: {drawing.sample(probed)}; {whiskers(profile)}. Fitted on other "

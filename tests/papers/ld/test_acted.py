@@ -12,7 +12,7 @@ from lib import audio, study
 from lib.corpora.corpus import CorpusError
 from lib.corpora.published import prepare
 from lib.corpora.styled import styles
-from lib.papers.ld import acted, figures
+from lib.papers.ld import acted, clap, figures
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.diagnostic_figures import acted as acted_figure
 from lib.papers.ld.diagnostic_figures import posterior
@@ -73,11 +73,25 @@ def test_what_the_embedding_knows_of_acted_speech_is_held_against_what_is_heard(
 
 
 def test_prompts_are_retrieved_among_neutral_recordings_of_voices_never_heard(stage):
-    mine = stage[1]["clap_probe"].query("role == 'acted' and metric == 'retrieval_accuracy'")
+    mine = stage[1]["clap_probe"].query("role == 'acted' and metric == 'retrieval_accuracy' and speaker != 'joe'")
     assert set(mine["variant"]) == {f"acted_{factor}" for factor in styles.PHRASES}
     assert set(mine["speaker"]) == {"01", "02"} and set(mine["target"]) == {"ravdess"}
     assert mine["utterance"].nunique() == 2 * acted.RESTYLINGS  # of the two speakers' neutral test sentences
     assert mine["utterance"].str.startswith("03-01-01-01-02").all() and mine["value"].isin([0.0, 1.0]).all()
+
+
+def test_the_voice_itself_is_asked_as_short_as_the_others(stage):
+    made, rows = stage
+    whole = rows["clap_probe"].query("metric == 'retrieval_accuracy' and target == 'used'")
+    short = rows["clap_probe"].query("metric == 'retrieval_accuracy' and speaker == 'joe' and target == 'ravdess'")
+    assert set(short["variant"]) == {f"short_{factor}" for factor in styles.PHRASES} and len(short) == len(whole)
+
+    class Ear:
+        def embed_audio(self, waves):
+            return torch.tensor([[len(wave)] for wave in waves])
+
+    heard = clap.draws_of(made, Ear(), "test", most=9000)["embedding"].map(lambda value: int(value[0]))
+    assert heard.isin([9000, 9001]).all()  # of recordings longer than that
 
 
 def test_other_voices_start_as_loud_as_the_voice_so_that_soft_and_loud_mean_the_same(stage):
@@ -89,7 +103,8 @@ def test_other_voices_start_as_loud_as_the_voice_so_that_soft_and_loud_mean_the_
             return torch.tensor([[20 * np.log10(np.sqrt(np.mean(wave**2)))] for wave in waves])
 
     own = np.mean([np.sqrt(np.mean(made.heard(s, "neutral") ** 2)) for s in made.corpus.sentences("test")])
-    table = acted._restyled(made, Ear(), corpus)
+    neutral = [u for u in corpus.select("adaptation", "test") if u.recipe["style"] == "neutral"]
+    table = acted._restyled(made, Ear(), corpus, neutral)
     heard = table["embedding"].map(lambda value: float(value[0])) - 20 * np.log10(own)
     asked = table["levels"].map(lambda levels: made.corpus.settings["amounts"]["energy"].get(levels["energy"], 0.0))
     flat = table["levels"].map(lambda levels: levels["breath"] == "clear")  # noise in the voice changes its level, too
@@ -101,7 +116,8 @@ def test_acted_speech_is_drawn_beside_the_restyled_voice(stage):
     made, rows = stage
     drawn = acted_figure(pd.concat(rows.values()).assign(seed=0), made.profile)
     assert "of 2 speakers" in drawn.description["caption"]
-    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["Restyled voice", "Acted, ravdess"]
+    shown = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert shown == ["Restyled voice", "Restyled voice, cut to their length", "Acted, ravdess"]
 
 
 def test_the_encoder_is_judged_on_acted_speech_too(stage):
