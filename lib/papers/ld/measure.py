@@ -207,7 +207,8 @@ def evaluate(study: Systems, name: str, seed: int) -> tuple[pd.DataFrame, dict[s
     system, still = study.system(name), None
     if system["method"] == "posterior":
         still = prosody_of(through(study, name, seed, "neutral"), study.device)
-    other = system.get("speaker", OTHER) if system.get("decoder") in CORPUS else None
+    named = system.get("speaker", SPEAKER)
+    other = (OTHER if named == SPEAKER else named) if system.get("decoder") in CORPUS else None
     for guidance, styles, waves in spoken(study, name, seed):
         measured = measures(waves, words, neutral, study.device)
         if other:

@@ -13,6 +13,7 @@ from lib.corpora.corpus import Corpus
 from lib.models.vits.layers import Decoder
 from lib.papers.ld.data import LatentError
 from lib.papers.ld.decoders import restyled, two_spaces
+from lib.papers.ld.measure import evaluate
 from lib.papers.ld.study import Study
 from lib.papers.ld.systems import DECODERS
 
@@ -83,6 +84,14 @@ def test_systems_with_a_told_decoder_are_measured_like_all_others(prepared, syst
     assert np.isfinite(rows["value"]).all()
     assert {"style_moved", "style_moved_intact", "cer", "cos", "trainable_parameters"} <= found
     assert ({"style_kept", "cos_other"} <= found) == system.startswith("reconstruction")
+
+
+def test_likeness_to_another_speaker_is_to_one_and_the_same_whoever_is_told(prepared, monkeypatch, smoke_corpus):
+    asked = []
+    monkeypatch.setattr(type(prepared.voices), "like", lambda self, waves, name: asked.append(self.named(name)) or 0.0)
+    for system in ("reconstruction_voices_decoder", "reconstruction_speaker_decoder", "reconstruction_other_speaker"):
+        evaluate(prepared, system, 0)
+    assert set(asked) == {prepared.voices.named("other")} and "joe" not in asked
 
 
 def test_a_style_is_taught_from_the_recordings_own_z_with_its_timing(prepared):
