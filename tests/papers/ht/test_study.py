@@ -116,7 +116,7 @@ def test_scoring_twice_gives_the_same_rows(ht):
     assert set(stored["run_id"]) >= {"ht-hypertts_d-s0"}
 
 
-def test_later_seeds_of_full_speak_wherever_a_claim_compares_them_and_nowhere_else():
+def test_later_seeds_of_full_speak_wherever_a_claim_compares_them():
     corpus = SimpleNamespace(first=lambda role, count: [role])
     full = SimpleNamespace(settings=load_profile("full")["ht"], changed={}, corpus=corpus)
     parts = [part for claim in load_claims()["claims"] if claim["id"].startswith("HT") for part in claim["parts"]]
