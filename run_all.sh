@@ -105,7 +105,7 @@ install() {
     elif grep -qE 'Max retries|NewConnectionError|Connection(Error|Reset)|name resolution|timed out|unreachable|No matching distribution' "$log"; then
       reason="they could not be downloaded; check the network and pip's settings (pip config list)"
     elif grep -q 'user requested (constraint)' "$log"; then # of pins that fit together, one was not to be had
-      reason="$(awk '/user requested \(constraint\)/ { print $NF; exit }' "$log") could not be found; check the network and pip's settings (pip config list)"
+      reason="$(awk '/user requested \(constraint\)/ { print $NF; exit }' "$log") could not be found for $("$environment/bin/python" --version 2>/dev/null); check the network and pip's settings (pip config list)"
     else
       reason="$(grep -iE '^ *(error|fatal)' "$log" | tail -n 1 | cut -c 1-300)"
     fi
