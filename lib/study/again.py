@@ -15,6 +15,7 @@ from lib.study.claims import Bench, load_claims
 from lib.study.gates import Gate, read_curves
 
 LISTENERS = "-listeners.csv"  # of evidence/: a paper's rows that `python -m lib listen read` wrote there
+TOLD = ("texts", "commit", "data_hash", "device", "vocoder", "started", "runs")  # of a paper, by results.json
 RUNS = "runs"  # of a committed run: a folder of results for each profile
 
 
@@ -81,14 +82,14 @@ def read_rows(folder: Path) -> pd.DataFrame:
 
 
 def read_manifests(folder: Path) -> dict[str, dict]:
-    """The manifests of the committed runs; for the other papers what results.json says of their corpora and texts, none
-    where the run was committed before it did.
+    """The manifests of the committed runs; for the other papers what results.json says of all of their runs, by corpus
+    (None where the run was committed before it named them).
     """
     found = {run: manifest for root in roots(folder) for run, manifest in study.read_manifests(root).items()}
     return found | {
-        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus, "texts": facts.get("texts")}
+        f"{paper}-{corpus}": {"paper": paper, "corpus": corpus} | {name: facts.get(name) for name in TOLD}
         for paper, facts in read_results(folder)["facts"].items()
-        for corpus in facts.get("corpora", [])
+        for corpus in facts.get("corpora") or [None]
         if paper not in _ran(found)
     }
 

@@ -18,11 +18,11 @@ def results(rows: pd.DataFrame, paper: dict, profile: dict) -> list[dict]:
     heard = _where(rows, paper["table"]["where"])
     heard = heard[heard["metric"].isin(metrics)]
     measured = [name for name in heard["system"].dropna().unique() if name not in paper["systems"]]
-    full = _mean(select(rows, {"metric": "trainable_parameters", "system": paper["table"].get("whole", "tts_ft")}))
+    full = _trainable(rows, paper["table"].get("whole", "tts_ft"))
     table = []
     for system in [*paper["systems"], *measured]:
         published = paper["systems"].get(system, {})
-        trainable = _mean(select(rows, {"metric": "trainable_parameters", "system": system}))
+        trainable = _trainable(rows, system)
         cells = {
             metric: _cell(select(heard, {"system": system, "metric": metric}), published.get(metric), profile)
             for metric in metrics
@@ -53,11 +53,12 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
     for system in rows["system"].dropna().unique():
         mine = select(rows, {"system": system})
         seconds = _mean(select(mine, {"metric": "seconds_trained"}))
-        trainable = _mean(select(mine, {"metric": "trainable_parameters"}))
+        trainable = _trainable(mine, system)
         if seconds is None and not trainable:
             continue
         trained = select(mine, {"metric": ["seconds_trained", "trainable_parameters"]})
-        runs = [manifests[run] for run in trained["run_id"].unique() if run in manifests]
+        made = (trained if len(trained) else mine)["run_id"].dropna().unique()
+        runs = [manifests[run] for run in made if run in manifests]
         table.append(
             {
                 "label": paper["systems"].get(system, {}).get("label", system),
@@ -67,7 +68,7 @@ def costs(rows: pd.DataFrame, manifests: dict[str, dict], paper: dict) -> list[d
                 "memory": max((run.get("peak_memory_mib") or 0 for run in runs), default=0) or None,
                 "device_memory": max((run.get("peak_device_memory_mib") or 0 for run in runs), default=0) or None,
                 "speed": _speed(runs),
-                "runs": len(runs),
+                "runs": len(made),
             }
         )
     return sorted(table, key=lambda entry: entry["trainable"] or 0)
@@ -124,6 +125,13 @@ def _speed(runs: list[dict]) -> float | None:
     told = [run for run in runs if run.get("synthesis_seconds") and run.get("audio_seconds")]
     spent = sum(run["synthesis_seconds"] for run in told)
     return sum(run["audio_seconds"] for run in told) / spent if spent else None
+
+
+def _trainable(rows: pd.DataFrame, system: str) -> float | None:
+    """How many weights a system trains, as its training told or, of runs that are not committed whole, its rows."""
+    told = select(rows, {"metric": "trainable_parameters", "system": system})["value"]
+    told = told if len(told) else select(rows, {"system": system})["trainable"].dropna()
+    return float(told.mean()) or None if len(told) else None
 
 
 def _mean(table: pd.DataFrame) -> float | None:

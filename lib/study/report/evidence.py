@@ -163,10 +163,14 @@ def kept_speech(root: Path, name: str, paper: dict) -> dict[str, dict[str, Path]
 
 
 def provenance(root: Path, manifests: dict[str, dict]) -> dict:
-    """Commits, devices, data, weights, versions and wall time of the runs, and a line for each run."""
+    """Commits, devices, data, weights, versions and wall time of the runs, and a line for each run.
+
+    Of papers whose runs are not committed it is what is known of all of them (`lib.study.again.read_manifests`).
+    """
 
     def every(key: str) -> list[str]:
-        return sorted({str(manifest[key]) for manifest in manifests.values() if manifest.get(key) is not None})
+        found = [manifest[key] for manifest in manifests.values() if manifest.get(key) is not None]
+        return sorted({str(each) for value in found for each in (value if isinstance(value, list) else [value])})
 
     weights: dict[str, str] = {}
     for manifest in manifests.values():
@@ -175,7 +179,9 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
                 source = f"{source.get('source')} ({str(source.get('sha256'))[:12]})"
             weights[name] = str(source)
     named = [m for m in manifests.values() if m.get("corpus") and m.get("data_hash")]
-    data = {(m["corpus"], m["data_hash"]) for m in named}
+    data = {
+        (m["corpus"], ", ".join(m["data_hash"]) if isinstance(m["data_hash"], list) else m["data_hash"]) for m in named
+    }
     newest = max(manifests.values(), key=lambda manifest: manifest.get("started") or "", default={})
     return {
         "commits": every("commit"),
@@ -189,6 +195,7 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
         "seconds": sum(manifest.get("seconds") or 0 for manifest in manifests.values()),
         "memory": max((manifest.get("peak_memory_mib") or 0 for manifest in manifests.values()), default=0),
         "newest": newest.get("started"),
+        "without": {m["paper"]: m["runs"] for m in manifests.values() if m.get("runs")},
         "packages": sorted((newest.get("packages") or {}).items(), key=lambda item: item[0].lower()),
         "runs": [
             {

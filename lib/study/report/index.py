@@ -137,10 +137,16 @@ def _paper(
 ) -> dict:
     mine = rows[(rows["paper"] == name).fillna(False)]
     judged = [record for record in records if record["paper"] == name]
+    table = tables.results(mine, paper, profile) if len(mine) else []
+    known = {
+        m for entry in table for m, cell in entry["cells"].items() if (cell["value"], cell["published"]) != (None, None)
+    }
     return paper | {
         "id": name,
         "columns": {
-            name: {"label": short(name), "decimals": METRICS[name].decimals} for name in paper["table"]["columns"]
+            metric: {"label": short(metric), "decimals": METRICS[metric].decimals}
+            for metric in paper["table"]["columns"]
+            if metric in known
         },
         "rule": written["rules"][name],
         "amendments": _amendments(name, written),
@@ -148,7 +154,7 @@ def _paper(
         "judged": bool(judged),
         "first": judged[0]["id"] if judged else None,
         "counts": {verdict: sum(record["verdict"] == verdict for record in judged) for verdict in VERDICTS},
-        "table": tables.results(mine, paper, profile) if len(mine) else [],
+        "table": table,
         "checked": "tts_0" in paper["systems"],
         "check": (tables.corpus_check(mine, profile) or (results or {}).get("corpus_check")) if len(mine) else None,
         "costs": tables.costs(mine, manifests, paper) if len(mine) else [],
