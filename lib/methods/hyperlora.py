@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.methods.low_rank import HyperLoraError, LowRank
+from lib.models.layers import count
 
 if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration
@@ -261,11 +262,6 @@ class HyperLora(LowRankAdaptation):
                 f"The hypernetwork takes one embedding of {size} numbers per utterance and got "
                 f"{'none' if shape is None else f'shape {shape}'}: give (utterances, {size})."
             )
-
-
-def count(module: nn.Module) -> int:
-    """Trainable parameters of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def budget(adaptation: Adaptation, network: WhisperForConditionalGeneration) -> dict[str, float]:

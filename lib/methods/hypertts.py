@@ -140,8 +140,3 @@ class HyperAdapters(nn.Module):
         """All generated weights of each speaker, flattened: `(batch, 256)` to `(batch, parameters)` (claim HT6)."""
         parts = [w.flatten(1) for network in self.networks.values() for w in network(speaker).values()]
         return torch.cat(parts, 1)
-
-
-def count(module: nn.Module) -> int:
-    """Trainable parameters of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

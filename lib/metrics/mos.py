@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.metrics import MetricError, check_waves
-from lib.pretrained import WEIGHTS, PretrainedError, resolve
+from lib.pretrained import PretrainedError, resolve
 
 SEGMENT = 122880
 LARGEST_HOP = 16000
@@ -26,12 +26,11 @@ FEATURE_HOP = 320
 REACH = 5
 CPU_BATCH = 2  # segments at once: what a CPU computes for more leaves its cache, and takes half as long again
 RATE = 16000
-DNSMOS_SECONDS = 9.01
-DNSMOS_SEGMENT = 144160
-DNSMOS_CURVES = {
-    "dnsmos_signal_predicted": (-0.08397278, 1.22083953, 0.0052439),
-    "dnsmos_background_predicted": (-0.13166888, 1.60915514, -0.39604546),
-    "dnsmos_overall_predicted": (-0.06766283, 1.11546468, 0.04602535),
+SPEECHMOS = {  # what the package speechmos calls them
+    "dnsmos_signal_predicted": "sig_mos",
+    "dnsmos_background_predicted": "bak_mos",
+    "dnsmos_overall_predicted": "ovrl_mos",
+    "dnsmos_p808_predicted": "p808_mos",
 }
 
 
@@ -116,16 +115,14 @@ def load(device: str = "cpu") -> Predictor:
     return Predictor(model).to(device).eval()
 
 
-def dnsmos(
-    speech: Sequence[np.ndarray], reference: None = None, *, device: str = "cpu", batch_size: int = 16
-) -> dict[str, np.ndarray]:
+def dnsmos(speech: Sequence[np.ndarray], reference: None = None, *, device: str = "cpu") -> dict[str, np.ndarray]:
     """DNSMOS of mono 16 kHz waves in [-1, 1]: four predictions (batch,), about 1 to 5, higher is better.
 
     dnsmos_overall_predicted, dnsmos_signal_predicted and dnsmos_background_predicted are those of the P.835
-    model, dnsmos_p808_predicted that of the P.808 model. Both hear 9.01 s: a shorter wave is repeated, a longer
-    one is the mean over segments that start every second, exactly as the package speechmos does it. Level
-    matters. The models run in ONNX Runtime, on a GPU if `device` and ONNX Runtime have one.
-    Raises MetricError for silent, NaN, empty or too loud waves, PretrainedError without the package.
+    model, dnsmos_p808_predicted that of the P.808 model, as the package speechmos has them, on the CPU whatever the
+    device. Both hear 9.01 s: a shorter wave is repeated, a longer one is the mean over segments. Level matters.
+    Raises MetricError for silent, NaN, empty or too loud waves, PretrainedError where the package is missing or its
+    files are damaged.
     """
     if reference is not None:
         raise MetricError("DNSMOS takes no reference: give None.")
@@ -133,62 +130,8 @@ def dnsmos(
     for index, wave in enumerate(waves):
         if np.abs(wave).max() > 1:
             raise MetricError(f"Speech {index} leaves [-1, 1]: scale it, DNSMOS depends on the level.")
-    names = [*DNSMOS_CURVES, "dnsmos_p808_predicted"]
-    if not waves:
-        return {name: np.zeros(0) for name in names}
-    primary, p808 = load_dnsmos("cuda" if str(device).startswith("cuda") else "cpu")
-    cuts = [dnsmos_segments(wave) for wave in waves]
-    stacked, values = np.concatenate(cuts), []
-    for start in range(0, len(stacked), batch_size):
-        batch = stacked[start : start + batch_size]
-        raw = primary.run(None, {"input_1": batch})[0].astype(np.float64)
-        curved = [np.polyval(curve, raw[:, place]) for place, curve in enumerate(DNSMOS_CURVES.values())]
-        values.append(np.stack([*curved, p808.run(None, {"input_1": _p808_features(batch)})[0][:, 0]], axis=1))
-    parts = np.split(np.concatenate(values), np.cumsum([len(cut) for cut in cuts])[:-1])
-    return dict(zip(names, np.array([part.mean(axis=0) for part in parts], dtype=np.float64).T, strict=True))
+    resolve("dnsmos")
+    from speechmos.dnsmos import run
 
-
-def dnsmos_segments(wave: np.ndarray) -> np.ndarray:
-    """`wave` (samples,) as the segments (count, 144160) that DNSMOS scores.
-
-    A short wave is doubled until it is long enough. Of a long one, speechmos rounds the end of some segments
-    down by one sample and leaves these out (those that start 7 to 23 s into the wave); so does this.
-    """
-    while len(wave) < DNSMOS_SEGMENT:
-        wave = np.concatenate([wave, wave])
-    count = int(len(wave) // RATE - DNSMOS_SECONDS) + 1
-    ends = [int((second + DNSMOS_SECONDS) * RATE) for second in range(count)]
-    starts = [second * RATE for second in range(count)]
-    return np.stack(
-        [
-            wave[start : start + DNSMOS_SEGMENT]
-            for start, end in zip(starts, ends, strict=True)
-            if min(end, len(wave)) - start >= DNSMOS_SEGMENT
-        ]
-    ).astype(np.float32)
-
-
-@lru_cache(maxsize=2)
-def load_dnsmos(device: str = "cpu"):
-    """ONNX Runtime sessions of the P.835 and the P.808 model of the package speechmos, on "cpu" or "cuda".
-
-    Raises PretrainedError where the package is missing or its files are damaged.
-    """
-    import onnxruntime
-
-    folder = resolve("dnsmos").path
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    files = (str(folder / file) for file in WEIGHTS["dnsmos"].files)
-    return tuple(onnxruntime.InferenceSession(file, options, providers=providers) for file in files)
-
-
-def _p808_features(segments: np.ndarray) -> np.ndarray:
-    """Log-mel features (count, 900, 120) of `segments` (count, 144160) for the P.808 model."""
-    import librosa
-
-    mel = librosa.feature.melspectrogram(y=segments[:, :-160], sr=RATE, n_fft=321, hop_length=160, n_mels=120)
-    scaled = [(librosa.power_to_db(each, ref=np.max) + 40) / 40 for each in mel]
-    return np.stack(scaled).transpose(0, 2, 1).astype(np.float32)
+    told = [run(wave, RATE) for wave in waves]
+    return {name: np.array([each[theirs] for each in told], dtype=np.float64) for name, theirs in SPEECHMOS.items()}

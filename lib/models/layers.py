@@ -117,3 +117,8 @@ def attention_scores(q: Tensor, k: Tensor, valid: Tensor) -> Tensor:
     bias = padding.repeat_interleave(heads, 0).unsqueeze(1)
     scores = torch.baddbmm(bias, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=d**-0.5)
     return scores.unflatten(0, (-1, heads))
+
+
+def count(module: nn.Module) -> int:
+    """Trainable parameters of a module."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

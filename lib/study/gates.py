@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lib import study
+from lib.study.claim_compare import select
 
 PLATEAU = 2.0  # percent
 LAST = 0.2  # of the training
@@ -152,7 +153,7 @@ def _read(paper: str, gate: dict, rows: pd.DataFrame) -> Gate:
     means = {}
     for operand in OPERANDS:
         if operand in gate:
-            found = _where(rows, {"paper": paper} | gate[operand])
+            found = select(rows, {"paper": paper} | gate[operand])
             if found.empty:
                 named = ", ".join(f"{key} {value}" for key, value in gate[operand].items())
                 return Gate(paper, gate["name"], gate["told"], None, False, f"cannot be read: no rows of {named}")
@@ -168,13 +169,6 @@ def _read(paper: str, gate: dict, rows: pd.DataFrame) -> Gate:
     bound = f"at least {least:g}" if "at_least" in gate else f"at most {most:g}"
     reason = f"{value:.3g} {gate.get('unit', '')}".strip() + f", {bound} is asked for"
     return Gate(paper, gate["name"], gate["told"], value, bool(least <= value <= most), reason)
-
-
-def _where(rows: pd.DataFrame, where: dict) -> pd.DataFrame:
-    for column, wanted in where.items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        rows = rows[rows[column].isin(allowed).fillna(False).to_numpy(dtype=bool)]
-    return rows
 
 
 def _facts(path: Path) -> dict:

@@ -27,6 +27,7 @@ from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features, features_of
 from lib.files import cache_root, file_hash, fingerprint, locked, write_json
 from lib.models import vocoder
+from lib.models.layers import count
 from lib.models.mel import MelDims
 from lib.study import shipped
 from lib.study.part import Measured, Part, with_factors
@@ -202,7 +203,7 @@ class Study:
             history = fit(model, loss, batch_at, part.config, *given, watch=watch)
             at_step(part.config.steps)
             facts = {
-                "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+                "trainable_parameters": count(model),
                 "steps": part.config.steps,
                 "seconds_trained": history[-1]["seconds"],
                 "wall_seconds": time.time() - began,

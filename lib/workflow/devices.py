@@ -36,7 +36,7 @@ METRICS = {  # what they are called with, and the share; a frame or a word that 
     "FFE": (lambda s, device: ffe.score(s.heard, s.waves, device=device), 0.02),
     "prosody": (lambda s, device: prosody.score(s.waves, device=device), 0.02),
     "predicted MOS": (lambda s, device: mos.score(s.waves, device=device), 0.01),
-    "DNSMOS": (lambda s, device: mos.dnsmos(s.waves, device=device), 0.01),
+    "DNSMOS (CPU only)": (lambda s, device: mos.dnsmos(s.waves, device=device), 0.01),
     "WER": (lambda s, device: wer.score(s.waves, s.texts, device=device), 0.1),
     "PER (CPU only)": (lambda s, device: per.score(s.waves, s.texts, device=device), SHARE),
 }

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lib.methods.hypertts import Adapter, HyperAdapters, Hypernetwork, StaticAdapters, apply_adapter, count
+from lib.methods.hypertts import Adapter, HyperAdapters, Hypernetwork, StaticAdapters, apply_adapter
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
+from lib.models.layers import count
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ import sys, torch
 sys.path.insert(0, "tests")
 from lib import study
 from lib.papers.ht import systems
-from lib.methods.hypertts import count
+from lib.models.layers import count
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims, loss
 from synthetic_batch import make_batch
 

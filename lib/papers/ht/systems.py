@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from lib import text
 from lib.files import file_hash
 from lib.methods.conditioning import ConcatenationAdapters, ConditionalLayerNorm, PrefixTuning, lora_rank
-from lib.methods.hypertts import HyperAdapters, StaticAdapters, count
+from lib.methods.hypertts import HyperAdapters, StaticAdapters
 from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
 from lib.models.fft_block import NO_HOOKS, Hooks
+from lib.models.layers import count
 from lib.study import protocol, watch
 from lib.study.part import Part
 from lib.study.profile import OTHER

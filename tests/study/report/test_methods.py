@@ -10,12 +10,13 @@ import torch
 
 from lib import study
 from lib.files import ROOT
-from lib.methods.hyperlora import HyperLora, StaticLora, budget, count
+from lib.methods.hyperlora import HyperLora, StaticLora, budget
 from lib.methods.hypertts import HyperAdapters, StaticAdapters
 from lib.methods.latent_diffusion import I2SB, Palette
 from lib.methods.sparse_attention import PrunedTTS, SparseSettings
 from lib.models.denoiser import Denoiser, DenoiserDims
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
+from lib.models.layers import count
 from lib.models.stylespeech import StyleSpeech, StyleSpeechDims
 from lib.study.registry import papers
 from lib.study.report import methods as methods_page
