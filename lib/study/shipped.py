@@ -152,7 +152,7 @@ def ship(study: Study, part: str, seed: int = 0, path: Path | None = None) -> di
         "commit": git_state()["commit"],
         "profile": study.profile["name"],
         "recipe": known["fingerprint"],
-        "made": known["sha256"],
+        "made": known.get("made", known["sha256"]),  # of one that was taken over: what its training wrote
         "training": asdict(study.part(system, seed).config),
         "trained_on": {
             "corpus": study.corpus.name,
