@@ -180,13 +180,16 @@ class Study:
         """Train a part, or find it trained or shipped; returns its safetensors file, with a .json of facts beside it.
 
         An interrupted training goes on. Of two runs that need the same weights the second waits for the first's.
-        again: train it although it is there.
+        again: train it although it is there, or shipped by the same recipe.
         """
         path = self.checkpoint(name, seed)
         if source := self.shipped(name):
             return shipped.take(self, name, source, path)
         part = self.part(name, seed)
         mark = self.mark(part)
+        with parallel.in_turn():
+            if not again and not is_kept(path, mark):
+                shipped.adopt(self, name, seed)
         with locked(path) if parallel.first() else nullcontext():
             if not again and is_kept(path, mark):
                 return path

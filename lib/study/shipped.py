@@ -2,7 +2,8 @@
 
     python -m lib ship ld posterior --profile full      writes a trained part and its card
     ht: {start: shipped}                                in a profile: what is shipped is taken, not trained
-    python -m lib resume --profile full                 takes what this profile's recipe made as if trained here
+    python -m lib train ld posterior --profile full     takes what this profile's very recipe made, as if trained here
+    python -m lib train ld posterior --from-scratch     trains it whatever is shipped
 
 A card says how the weights were made and on what (`recipe`: the training's fingerprint; `made`: the SHA-256 of what it
 wrote), how good they are, what they need, and their SHA-256.
@@ -11,6 +12,7 @@ wrote), how good they are, what they need, and their SHA-256.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,14 +121,17 @@ def take(study: Study, part: str, source: Path, path: Path) -> Path:
 def adopt(study: Study, part: str, seed: int = 0) -> bool:
     """Put a shipped part where a study that trains it keeps it, in 32-bit floats, if its card names this very recipe.
 
-    False where the recipe is another, or the part is there. Raises WeightsError for a damaged one.
+    False where nothing is shipped, the recipe is another, or the part is there. Raises WeightsError for a damaged one.
     """
     source, path = file_of(study.paper, part), study.checkpoint(part, seed)
+    if part not in study.shares or study.made_by(part) != part or not source.exists():
+        return False
     marks, card = _marks(study, part, seed), read_card(source)
-    if study.shipped(part) or card.get("recipe") not in marks or any(is_kept(path, mark) for mark in marks):
+    if card.get("recipe") not in marks or any(is_kept(path, mark) for mark in marks):
         return False
     state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(source).items()}
     keep(path, state, marks[0], {name: card[name] for name in ADOPTED if name in card} | {"from": told(source)})
+    print(f"{path.stem}: {source.name} of data/weights, which this very recipe made.", file=sys.stderr, flush=True)
     return True
 
 

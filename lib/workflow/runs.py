@@ -82,10 +82,7 @@ def resume(options: argparse.Namespace) -> None:
     from lib.study.report import portions
 
     profile = load_profile(options.profile)
-    found = portions.take_up(profile, options.evidence)
-    runs = [*found.taken, *found.there]
-    found.parts = portions.take_parts(profile, runs, options.device, options.threads)
-    print("\n".join(portions.told(found, profile)))
+    print("\n".join(portions.told(portions.take_up(profile, options.evidence), profile)))
 
 
 def status(options: argparse.Namespace) -> None:
@@ -181,7 +178,7 @@ VERBS = {
     "resume": Verb(
         resume,
         "python -m lib resume --profile full",
-        (PROFILE, ("--evidence", COMMITTED), DEVICE, ("--threads", {**THREADS, "default": CORES})),
+        (PROFILE, ("--evidence", COMMITTED)),
     ),
     "status": Verb(status, "python -m lib status --profile demo", (ANY_PAPER, PROFILE)),
     "claims": Verb(judge, "python -m lib claims --profile demo", (PROFILE, ("--evidence", EVIDENCE))),

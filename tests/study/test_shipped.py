@@ -153,6 +153,16 @@ def test_a_part_that_this_recipe_made_is_adopted_as_trained_and_no_other(trained
         shipped.adopt(same, DENSE)
 
 
+def test_a_training_takes_what_its_recipe_made_but_from_scratch(trained, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "others"))
+    same = make_study(trained.corpus.root)
+    no_training(monkeypatch)
+    same.restore(DENSE, 0)
+    assert "sp-dense.safetensors of data/weights" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="something is trained"):
+        same.train(DENSE, 0, again=True)
+
+
 def test_a_card_says_how_and_on_what_and_how_good(tmp_path):
     made = make_study(tmp_path / "trained")
     made.train(DENSE, 0)

@@ -3,8 +3,8 @@
     python -m lib resume --profile full        then `run` makes the runs that are missing
 
 runs/<profile>/ of a committed run has every run's rows and manifest and every training's learning curve as they were
-written; clips are in audio/. Weights are not committed: of what systems share those that come with the project are
-taken where their recipe is the profile's, anything else is trained again when something needs it.
+written; clips are in audio/. Weights are not committed, but for those that come with the project (`lib.study.shipped`):
+anything else is trained again when something needs it.
 """
 
 import json
@@ -14,10 +14,8 @@ from pathlib import Path
 
 from lib import study
 from lib.files import file_hash, replace_file
-from lib.study import shipped
 from lib.study.again import RUNS
 from lib.study.profile import short
-from lib.study.registry import papers
 from lib.study.rows import manifest_path
 
 KINDS = {"rows": "parquet", "manifests": "json", "checkpoints": "json"}
@@ -25,14 +23,11 @@ KINDS = {"rows": "parquet", "manifests": "json", "checkpoints": "json"}
 
 @dataclass
 class Taken:
-    """What was found in a committed run: runs taken up, those that were here already, those that other settings made
-    (their profile's hash is not today's), and the shared parts that were taken.
-    """
+    """Of a committed run: runs taken up, those that were here already, and those that other settings made."""
 
     taken: list[str] = field(default_factory=list)
     there: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-    parts: list[str] = field(default_factory=list)
 
 
 def keep(profile: dict, folder: Path, mine: list[str]) -> None:
@@ -79,17 +74,6 @@ def take_up(profile: dict, folder: Path) -> Taken:
     return found
 
 
-def take_parts(profile: dict, runs: list[str], device: str = "cpu", cores: int | None = None) -> list[str]:
-    """Take the shipped parts that the papers of `runs` share and that the profile would train by the same recipe."""
-    found = []
-    for paper in (each for each in papers().values() if any(run.startswith(f"{each.key}-") for run in runs)):
-        kind = paper.room("study").Study
-        there = [part for part in kind.shares if shipped.file_of(paper.key, part).is_file()]
-        bench = kind(profile, device, cores) if there else None
-        found += [f"{paper.key}-{part}" for part in there if shipped.adopt(bench, part)]
-    return found
-
-
 def told(found: Taken, profile: dict) -> list[str]:
     """What was taken up, in lines."""
     lines = [f"{len(found.taken)} runs taken up, {len(found.there)} were here already."]
@@ -98,8 +82,6 @@ def told(found: Taken, profile: dict) -> list[str]:
             f"{len(found.outdated)} were made with other settings than the profile has now and are left, "
             f"{found.outdated[0]} for example."
         )
-    if found.parts:
-        lines.append(f"Taken from data/weights, which this profile's recipe made: {', '.join(found.parts)}.")
     states = [entry["state"] for entry in study.status(profile)]
     missing = len(states) - states.count("finished")
     return [*lines, f"{missing} runs are missing: python -m lib status --profile {profile['name']} lists them."]

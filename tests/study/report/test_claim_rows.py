@@ -30,6 +30,7 @@ def test_a_claim_s_table_holds_the_rows_that_its_parts_compare(tmp_path):
 def test_a_table_shows_systems_without_the_factor_that_others_are_chosen_by():
     paper = {"systems": {}, "table": {"where": {"split": "test", "x": [2.0, None]}, "columns": ["cer"]}}
     facts = {"paper": "LD", "run_id": "r", "split": "test", "metric": "cer", "speaker": "s", "unit": "ratio", "seed": 0}
+    facts |= {"trainable": 7}
     values = (("reference", None, 0.1), ("palette", 2.0, 0.4), ("palette", 6.0, 0.9))
     entries = [
         facts | {"system": system, "x": x, "value": value + 0.01 * i, "utterance": f"u{i}"}

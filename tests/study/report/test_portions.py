@@ -73,7 +73,7 @@ def test_a_damaged_file_is_named_with_what_mends_it_and_its_run_is_not_finished(
 
 def test_a_folder_without_runs_of_the_profile_says_so(committed):
     with pytest.raises(SystemExit, match="committed holds no runs of the paper profile: nothing to go on with"):
-        door.main(["resume", "--profile", "paper", "--evidence", str(committed), "--device", "cpu"])
+        door.main(["resume", "--profile", "paper", "--evidence", str(committed)])
 
 
 def test_the_committed_runs_are_whole(tmp_path, monkeypatch):
