@@ -34,6 +34,7 @@ def verdicts(groups: list[tuple[str, list[dict]]]) -> Figure:
     names = [f"{LOOKS[verdict][2]}  {verdict} ({count})" for verdict, count in counts.items()]
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9.5)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    count = len({record["paper"] for record in records})
-    caption = f"Verdicts on {len(records)} claims of {count} papers: {told}. Each rests on 95 % intervals."
+    claims, papers = ({record[name] for record in records} for name in ("id", "paper"))
+    twice = ", some judged on two kinds of speech" if len(claims) < len(records) else ""
+    caption = f"{len(records)} verdicts on {len(claims)} claims of {len(papers)} papers{twice}: {told}."
     return describe(figure, caption, caption, len(records))
