@@ -124,7 +124,8 @@ def adopt(study: Study, part: str, seed: int = 0) -> bool:
     False where nothing is shipped, the recipe is another, or the part is there. Raises WeightsError for a damaged one.
     """
     source, path = file_of(study.paper, part), study.checkpoint(part, seed)
-    if part not in study.shares or study.made_by(part) != part or not source.exists():
+    there = source.exists() or source.with_suffix(".json").exists()
+    if part not in study.shares or study.made_by(part) != part or not there:
         return False
     marks, card = _marks(study, part, seed), read_card(source)
     if card.get("recipe") not in marks or any(is_kept(path, mark) for mark in marks):
@@ -153,7 +154,7 @@ def ship(study: Study, part: str, seed: int = 0, path: Path | None = None) -> di
     facts = {name: value for name, value in known.items() if name not in OF}
     card = facts | {
         "what": f"{study.paper}-{part} of the study, seed {seed}, profile {study.profile['name']}, in 16-bit floats",
-        "commands": [train, study.command("ship", part, seed)],
+        "commands": [f"{train} --from-scratch", study.command("ship", part, seed)],
         "commit": git_state()["commit"],
         "profile": study.profile["name"],
         "recipe": known["fingerprint"],

@@ -178,7 +178,8 @@ def test_a_card_says_how_and_on_what_and_how_good(tmp_path):
     study.write_rows(rows, "sp-baseline-s0", made.profile)
     study.write_manifest("sp-baseline-s0", made.profile, {}, 0.0)
     card = shipped.ship(made, DENSE)
-    assert card["commands"] == [f"python -m lib {verb} sp dense --seed 0 --profile tiny" for verb in ("train", "ship")]
+    train, ship = (f"python -m lib {verb} sp dense --seed 0 --profile tiny" for verb in ("train", "ship"))
+    assert card["commands"] == [f"{train} --from-scratch", ship]
     assert card["trained_on"]["hash"] == made.corpus.hash and card["training"]["steps"] == card["steps"] == 3
     assert card["trained_on"]["people"]["ada_b"] == "adaptation" and card["needs"]["model"]["hidden"] == 16
     told = {"system": "baseline", "metric": "cos", "unit": "x100", "role": "never_seen", "value": 61.0, "rows": 3}
