@@ -82,6 +82,7 @@ def test_a_page_names_the_corpus_of_the_evidence_where_it_is_known(tmp_path, cor
     assert "No listeners&#39; answers are in these results" in page
     assert "<dd>abc123</dd>" in page and "Of its 7 runs the rows that claims compare are kept" in page
     assert ("embedded, d1" in page) == bool(corpora)
+    assert "The embedded corpus is synthetic" in page  # named by the run or not
 
 
 def test_the_table_of_a_run_without_its_trainings_tells_weights_by_the_rows_and_no_metric_that_has_none():

@@ -212,11 +212,13 @@ def provenance(root: Path, manifests: dict[str, dict]) -> dict:
     }
 
 
-def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict) -> list[str]:
+def limits(rows: pd.DataFrame, manifests: dict[str, dict], papers: dict, profiles: dict[str, dict]) -> list[str]:
     """What these numbers cannot say, in plain sentences: each from a fact of the rows or manifests, then those that
-    claims.yaml states of each paper that has rows.
+    claims.yaml states of each paper that has rows. A corpus that no manifest names is the embedded one where the
+    paper's profile has a cast of its own.
     """
-    corpora = {str(m.get("corpus")) for m in manifests.values() if m.get("corpus")}
+    cast = {name for name, profile in profiles.items() if "cast" in profile.get("corpus", {})}
+    corpora = {str(m.get("corpus") or ("embedded" if m["paper"] in cast else "")) for m in manifests.values()}
     vocoders = {str(m.get("vocoder")).lower() for m in manifests.values() if m.get("vocoder")}
     size = rows[((rows["metric"] == "trainable_parameters") & (rows["system"] == "tts_ft")).fillna(False)]["value"]
     told = ["MOS is predicted by DistillMOS, and no verdict stands for a listening test."]

@@ -95,7 +95,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
             copied=copied is not None,
             verdicts=VERDICTS,
             provenance=provenance(root, manifests),
-            limits=limits(rows, manifests, chosen),
+            limits=limits(rows, manifests, chosen, of),
         )
     )
     target = root / (f"{paper.lower()}.html" if paper else "index.html")
