@@ -56,9 +56,17 @@ def trained(tmp_path_factory):
     command += [trainings.__file__, str(root / "data"), str(root / "two"), *runs]
     path = f"{Path(__file__).parent.parent}{os.pathsep}{Path(__file__).parent}"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return root / "one", root / "two", waits
+
+
+def test_what_is_done_in_turn_cannot_wait_for_the_other_processes(monkeypatch):
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    monkeypatch.setattr(parallel, "first", lambda: True)
+    for together in (parallel.wait, lambda: parallel.agree(1)):
+        with pytest.raises(RuntimeError, match="in turn cannot wait"), parallel.in_turn():
+            together()
 
 
 def facts(results: Path, run: str) -> dict:

@@ -187,11 +187,8 @@ class Study:
             return shipped.take(self, name, source, path)
         part = self.part(name, seed)
         mark = self.mark(part)
-        with parallel.in_turn():
-            if not again and not is_kept(path, mark):
-                shipped.adopt(self, name, seed)
         with locked(path) if parallel.first() else nullcontext():
-            if not again and is_kept(path, mark):
+            if not again and (is_kept(path, mark) or shipped.adopt(self, name, seed)):
                 return path
             if name in self.shares and self.settings.get("start") == "shipped" and parallel.first():
                 print(f"{path.stem} is trained: these weights are not shipped.", file=sys.stderr, flush=True)

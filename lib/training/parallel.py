@@ -28,6 +28,7 @@ from torch.distributed.nn import functional as collective  # sums in which gradi
 from torch.overrides import TorchFunctionMode
 
 PATIENCE = timedelta(hours=24)  # one process may make a corpus while the others wait
+_turns: list[bool] = []  # one while a process is in a block that each does alone
 
 
 class ParallelError(ValueError):
@@ -74,6 +75,7 @@ def agree(value: int) -> int:
     """The first process's value, in every process."""
     if size() == 1:
         return value
+    _together()
     told = torch.tensor(int(value))
     dist.broadcast(told, 0)
     return int(told)
@@ -82,17 +84,30 @@ def agree(value: int) -> int:
 def wait() -> None:
     """Wait until every process has come here."""
     if size() > 1:
+        _together()
         dist.all_reduce(torch.zeros(1))
 
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """The first process does the block before the others, which find in files what it made."""
+    """The first process does the block before the others, which find in files what it made.
+
+    In the block nothing can be agreed on or waited for: the others are not there. Doing so raises a RuntimeError.
+    """
     if not first():
         wait()
-    yield
+    _turns.append(True)
+    try:
+        yield
+    finally:
+        _turns.pop()
     if first():
         wait()
+
+
+def _together() -> None:
+    if _turns:
+        raise RuntimeError("processes that do something in turn cannot wait for each other in it")
 
 
 @dataclass(frozen=True)
