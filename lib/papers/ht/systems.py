@@ -135,7 +135,7 @@ class Systems(protocol.Study):
         section = dict(self.settings["pretrain" if name == BACKBONE else "adapt"])
         rates = section.pop("learning_rates", {})
         section["learning_rate"] = rates.get(self.system(name)["method"], section["learning_rate"])
-        return TrainConfig.from_dict(section, seed=seed)
+        return TrainConfig.from_dict(section | self.system(name).get("train", {}), seed=seed)
 
     def _depends(self, name: str, seed: int) -> tuple:
         s = self.settings

@@ -129,6 +129,18 @@ def test_later_seeds_of_full_speak_wherever_a_claim_compares_them():
     assert measure.test_utterances(full, "lora_d", 0) == ["adaptation", "pretraining", "never_seen"]
 
 
+def test_a_system_has_the_rate_of_its_method_and_settings_of_its_own():
+    section = load_profile("full")["ht"]
+    study = Study(load_profile("full"), "cpu", 1)
+    rates = {name: study.train_config(name, 0).learning_rate for name in ("tts_ft", "hypertts_d", "lora_d")}
+    known = section["adapt"]["learning_rates"]
+    assert (rates["tts_ft"], rates["lora_d"]) == (known["finetune"], known["lora"])
+    assert rates["hypertts_d"] == section["adapt"]["learning_rate"]
+    own = section["systems"]["tts_ft"]["train"]["steps"]
+    steps = {name: study.train_config(name, 0).steps for name in ("tts_ft", "hypertts_d")}
+    assert steps == {"tts_ft": own, "hypertts_d": section["adapt"]["steps"]} and own != section["adapt"]["steps"]
+
+
 def test_unknown_system_names_those_that_exist(ht):
     with pytest.raises(TTSError, match="there is no system 'hyper' in this profile: choose one of reference"):
         ht.system("hyper")
