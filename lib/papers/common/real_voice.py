@@ -1,7 +1,8 @@
 """A real human voice beside the embedded corpus: the recordings, their durations, and what the systems share on it.
 
 The voice is Asterisk's English prompts, a Debian package; it is fetched where apt-get can, and where it cannot the
-study goes on without it. The profile's section `real` says where the recordings are and what is done with them.
+study goes on without it. The profile's section `real` says where the recordings are and what is done with them, and
+which prepared corpora's speakers HyperTTS speaks as beside it; one that is not prepared is left out.
 """
 
 import json
@@ -17,7 +18,8 @@ from lib.corpora.corpus import Corpus, CorpusError, Utterance
 from lib.corpora.features import Features, features_of
 from lib.corpora.recorded import asterisk
 from lib.corpora.recorded import read as recorded
-from lib.corpora.recorded.clip import Clip
+from lib.corpora.recorded.clip import Clip, normalise
+from lib.corpora.source import given, open_corpus
 from lib.files import ROOT, cache_root, fingerprint
 from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.common.real_source import STAND_IN, here, how_to_get, since, source
@@ -25,6 +27,7 @@ from lib.study import protocol
 from lib.training.weights import load_weights, metadata
 
 ROLE = "other_corpus"  # of its rows, and the name of the runs on it
+FEWEST = 8  # recordings of a speaker beside the voice: half of them are held out, the others say whose voice it is
 
 
 def fetch(profile: dict) -> str:
@@ -65,6 +68,7 @@ class RealVoice(protocol.Study):
         self.features  # noqa: B018 - computed here, once, for all runs
         sizes = {"utterances": len(self.corpus.utterances), "held_out": len(self.held_out())}
         facts = {"late": late, "missing": "", "corpus": self.corpus.hash, "set_aside": self.corpus.set_aside}
+        facts |= {"speakers": len(self.corpus.speakers())}
         return facts | sizes | self.boundary_error
 
     def found(self) -> dict:
@@ -86,32 +90,43 @@ class RealVoice(protocol.Study):
         record = self.found()
         if record["missing"]:
             return record["missing"]
+        people = "one speaker" if record.get("speakers", 1) == 1 else f"{record['speakers']} speakers"
         return (
-            f"{record['utterances']} recordings with durations by the aligner, {record['held_out']} of them held out "
-            f"of training. On the embedded corpus, where boundaries are known, the aligner misses them by "
-            f"{record['boundary_error_ms']:.1f} ms (median)."
+            f"{record['utterances']} recordings of {people} with durations by the aligner, "
+            f"{record['held_out']} of them held out of training. On the embedded corpus, where boundaries are known, "
+            f"the aligner misses them by {record['boundary_error_ms']:.1f} ms (median)."
         )
 
     @cached_property
     def recordings(self) -> Corpus:
         """The prompts with their texts, without durations."""
-        name = self.settings["corpus"]["name"]
-        clips = _stand_in(self.aligning.corpus) if name == STAND_IN else asterisk.clips(source(self.profile))
-        known = [clip for clip in clips if not clip.machine]
-        corpus = recorded.prepare(known, name, cores=self.cores)
-        longest = self.settings["corpus"]["longest"]
+        return self._prepared(self._prompts(), self.settings["corpus"]["name"])
+
+    @cached_property
+    def everybody(self) -> Corpus:
+        """The prompts, and recordings of the speakers that the profile has beside the voice, without durations."""
+        beside = [clip for name, most in self.settings["corpus"]["beside"].items() for clip in speakers_of(name, most)]
+        return self._prepared([*self._prompts(), *beside], "real-speakers") if beside else self.recordings
+
+    def _prompts(self) -> list[Clip]:
+        if self.settings["corpus"]["name"] == STAND_IN:
+            return _clips(self.aligning.corpus.select(role="adaptation"), self.aligning.corpus)
+        return [clip for clip in asterisk.clips(source(self.profile)) if not clip.machine]
+
+    def _prepared(self, clips: list[Clip], name: str) -> Corpus:
+        corpus, longest = recorded.prepare(clips, name, cores=self.cores), self.settings["corpus"]["longest"]
         kept = [item for item in corpus.utterances if item.seconds <= longest]
         return replace(corpus, utterances=kept, hash=fingerprint(corpus.hash, longest))
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The prompts with the aligner's durations."""
+        """Everybody's recordings with the aligner's durations."""
         path = self.aligning.train(ALIGNER, 0)
         model = self.aligning.build()
         load_weights(model, path)
         settings = self.aligning.settings | {"train": self.settings["aligner"]["voice"]}
         start, mark = model.state_dict(), metadata(path)["fingerprint"]
-        return aligned.align(self.recordings, self.cache, settings, self.mel, self.device, self.cores, start, mark)
+        return aligned.align(self.everybody, self.cache, settings, self.mel, self.device, self.cores, start, mark)
 
     @property
     def cache(self) -> Path:
@@ -131,7 +146,7 @@ class RealVoice(protocol.Study):
         return {name: facts[name] for name in ("boundary_error_ms", "validation_utterances")}
 
     def held_out(self) -> list[Utterance]:
-        """The prompts outside the training split."""
+        """The recordings outside the training split."""
         return [item for item in self.corpus.utterances if item.split != "train"]
 
     def to_hear(self) -> Corpus:
@@ -156,12 +171,27 @@ class Rescaled(Features):
         return out
 
 
-def _stand_in(corpus: Corpus) -> list[Clip]:
-    """The adaptation speakers' recordings of the embedded corpus as if their durations were not known."""
-    return [
-        Clip(item.utterance, item.speaker, item.text, corpus.root / item.path)
-        for item in corpus.select(role="adaptation")
-    ]
+def speakers_of(name: str, most: int) -> list[Clip]:
+    """Recordings of a prepared corpus's speakers, nothing where it is not prepared: of each at most `most`, the same
+    sentences of all where they say the same; half of the sentences are held out. Speakers with fewer than `FEWEST`
+    are left out.
+    """
+    if given({"source": name, "if_there": True}) is None:
+        return []
+    corpus, chosen = open_corpus(name), []
+    for speaker in corpus.speakers():
+        mine = sorted(corpus.select(speaker=speaker), key=lambda item: fingerprint(normalise(item.text)))[:most]
+        chosen += mine if len(mine) >= FEWEST else []
+    return [replace(clip, split=_half(clip.text)) for clip in _clips(chosen, corpus, f"{Path(name).name}_")]
+
+
+def _half(sentence: str) -> str:
+    return "test" if int(fingerprint("held out", normalise(sentence)), 16) % 2 else "train"
+
+
+def _clips(items: list[Utterance], corpus: Corpus, of: str = "") -> list[Clip]:
+    """Recordings of a corpus as if their durations were not known; `of` goes before the names."""
+    return [Clip(of + item.utterance, of + item.speaker, item.text, corpus.root / item.path) for item in items]
 
 
 def seeds_of(study: protocol.Study, name: str) -> list[int]:

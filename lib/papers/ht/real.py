@@ -1,7 +1,7 @@
-"""HyperTTS and its baselines on a real human voice (HT8): the run ht-other_corpus-s0, whose rows have the role of it.
+"""HyperTTS and its baselines on real human voices (HT8): the run ht-other_corpus-s0, whose rows have the role of it.
 
-The systems speak the voice's held-out prompts twice: as they were adapted on the embedded corpus, the voice being a new
-speaker to them, and adapted anew to the voice's training prompts (`<system>_anew`).
+The systems speak the speakers' held-out sentences twice: as they were adapted on the embedded corpus, everybody being a
+new speaker to them, and adapted anew to the speakers' training sentences (`<system>_anew`).
 """
 
 from functools import cached_property
@@ -20,14 +20,13 @@ from lib.papers.ht.measure import measure
 from lib.papers.ht.speech import synthesise, vocode
 from lib.papers.ht.systems import BACKBONE, Adapted, Systems, assemble, in_training
 from lib.study.part import Part
-from lib.study.profile import merge
 from lib.training.loop import TrainConfig, seed_everything
 
 TESTED = "test"  # the split of every row: what is measured is outside the training split
 
 
 class OnVoice(Systems):
-    """The study's systems on the voice: `base` has them as they are, a part here is one adapted anew.
+    """The study's systems on the speakers: `base` has them as they are, a part here is one adapted anew.
 
     Raises CorpusError where the recordings are not there.
     """
@@ -51,11 +50,9 @@ class OnVoice(Systems):
         return f"real-{name}-s{seed}"
 
     def part(self, name: str, seed: int) -> Part:
-        """A system adapted to the voice's training prompts from the embedded corpus's backbone."""
-        system, settings = self.system(name), merge(self.settings["adapt"], self.voice.settings["adapt"])
-        rates = settings.pop("learning_rates", {})
-        settings["learning_rate"] = rates.get(system["method"], settings["learning_rate"])
-        config = TrainConfig.from_dict(settings, seed=seed)
+        """A system adapted to the speakers' training sentences from the embedded corpus's backbone."""
+        system, settings = self.system(name), vars(self.train_config(name, seed)) | self.voice.settings["adapt"]
+        config = TrainConfig.from_dict(settings)
         rows = self.features.rows(self.corpus.select(split="train"))
         start = file_hash(self.base.train(BACKBONE, 0))
 
@@ -96,9 +93,11 @@ def folder(study: Systems) -> Path:
 
 
 def chosen_for_players(voice: RealVoice) -> list[Utterance]:
-    """The held-out prompts whose audio is kept: those of the most ordinary length, in the corpus's order."""
-    middle = sorted(voice.held_out(), key=lambda item: abs(item.seconds - 4))[: voice.settings["players"]]
-    return [prompt for prompt in voice.held_out() if prompt in middle]
+    """The voice's held-out prompts whose audio is kept: those of the most ordinary length, in the corpus's order."""
+    known = {item.utterance for item in voice.recordings.utterances}
+    prompts = [item for item in voice.held_out() if item.utterance in known]
+    middle = sorted(prompts, key=lambda item: abs(item.seconds - 4))[: voice.settings["players"]]
+    return [prompt for prompt in prompts if prompt in middle]
 
 
 def _rows(there: OnVoice, name: str, seed: int, waves: list[np.ndarray], anew: bool = False) -> pd.DataFrame:

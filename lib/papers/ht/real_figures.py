@@ -1,4 +1,4 @@
-"""The real voice (HT8): its figure and table, from rows alone, and its players."""
+"""Real voices (HT8): their figure and table, from rows alone, and players."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,14 +19,14 @@ ANEW = "_anew"
 
 
 def named(system: str) -> str:
-    """A system's label, which says when it was adapted to the voice itself."""
+    """A system's label, which says when it was adapted to the real voices themselves."""
     return f"{label(system.removesuffix(ANEW))}, adapted anew" if system.endswith(ANEW) else label(system)
 
 
 def other_corpus(rows: pd.DataFrame, profile: dict) -> Figure:
-    """What every system gains over TTS-0 on the voice's held-out prompts, in COS, MCD and FFE.
+    """What every system gains over TTS-0 on held-out sentences of real voices, in COS, MCD and FFE.
 
-    Raises PlotError where the voice has no rows.
+    Raises PlotError where there are no rows of them.
     """
     table = tested(rows, "cos", role=ROLE)
     systems = [name for name in dict.fromkeys(table["system"]) if name not in ("tts_0", "reference_vocoded")]
@@ -41,14 +41,14 @@ def other_corpus(rows: pd.DataFrame, profile: dict) -> Figure:
         lines = [Dot(c, colour(s), {"fmt": shape}) for c, s, shape in zip(changes, systems, shapes, strict=True)]
         title = f"{UNITS[metric].name} minus TTS-0's"
         intervals(axis, [named(system) for system in systems], lines, title, zero=True)
-    caption = f"Differences from TTS-0 on a voice of another data set: {sample(table)}; {whiskers(profile)}. "
-    caption += "Circles: as adapted on the embedded corpus; squares: adapted to the voice's training prompts. COS is "
+    caption = f"Differences from TTS-0 on real voices: {sample(table)}; {whiskers(profile)}. "
+    caption += "Circles: as adapted on the embedded corpus; squares: adapted to their training sentences. COS is "
     caption += "better to the right of zero, MCD and FFE to the left."
-    return describe(figure, caption, "Gains over TTS-0 on the real voice in COS, MCD and FFE.", count(table))
+    return describe(figure, caption, "Gains over TTS-0 on real voices in COS, MCD and FFE.", count(table))
 
 
 def speech_table(rows: pd.DataFrame, profile: dict) -> pd.DataFrame:
-    """Means of every TTS system on the voice, with the intervals of COS, as text."""
+    """Means of every TTS system on real voices, with the intervals of COS, as text."""
     lines = []
     for system in dict.fromkeys(select(rows, {"role": ROLE})["system"].dropna()):
         mine = select(rows, {"role": ROLE, "system": system})

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.corpora import source
 from lib.corpora.corpus import CorpusError
 from lib.corpora.features import ARRAYS
 from lib.papers.common import real_source, real_voice
 from lib.papers.common.real_voice import RealVoice
+from lib.study import load_profile
 
 
 def test_without_the_recordings_it_is_said_how_to_get_them(voiceless):
@@ -46,6 +48,31 @@ def test_the_installed_package_stands_in_for_a_folder_that_is_not_there(voiceles
     monkeypatch.setattr(real_source, "INSTALLED", tmp_path / "installed")
     assert real_source.source(voiceless) == tmp_path / "installed" and real_source.here(voiceless)
     assert real_voice.fetch(voiceless) == ""
+
+
+def test_prepared_corpora_give_speakers_beside_the_voice(smoke_corpus, monkeypatch, capsys):
+    monkeypatch.setattr(real_voice, "FEWEST", 2)
+    assert real_voice.speakers_of("nowhere-prepared", 2) == [] and "is left out" in capsys.readouterr().out
+    corpus = source.build(load_profile("smoke")["corpus"])
+    folder = str(corpus.root)
+    clips = real_voice.speakers_of(folder, 2)
+    of = {speaker: [clip for clip in clips if clip.speaker == speaker] for speaker in {clip.speaker for clip in clips}}
+    rich = [s for s in corpus.speakers() if len(corpus.select(speaker=s)) >= 2]
+    assert set(of) == {f"{corpus.root.name}_{speaker}" for speaker in rich} and rich
+    assert all(len(mine) == 2 for mine in of.values())
+    splits = {(clip.text, clip.split) for clip in clips}
+    assert len(splits) == len({text for text, _ in splits}) and {split for _, split in splits} == {"train", "test"}
+    profile = load_profile("smoke", {"real": {"corpus": {"name": "stand_in", "beside": {folder: 2}}}})
+    voice = RealVoice(profile, cores=1)
+    voice.aligning.corpus = corpus
+    alone, everybody = voice.recordings, voice.everybody
+    assert set(everybody.speakers()) == set(alone.speakers()) | set(of) and everybody.hash != alone.hash
+    by_text = {item.text: item.split for item in everybody.utterances}
+    assert all(by_text[clip.text] == clip.split for clip in clips)
+    monkeypatch.setitem(profile["real"]["corpus"], "beside", {})
+    again = RealVoice(profile, cores=1)
+    again.aligning.corpus = corpus
+    assert again.everybody.hash == alone.hash
 
 
 def test_pitch_and_energy_are_z_scores_of_the_corpus_the_backbone_was_trained_on(tmp_path):
