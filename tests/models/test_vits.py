@@ -30,12 +30,11 @@ def tiny() -> vits.Vits:
     return vits.Vits(TINY).eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="module")
-def spoken(joe) -> vits.Synthesis:
-    ids, lengths, _ = joe.ids(PHONEMES[:1])
-    torch.manual_seed(0)
-    with torch.no_grad():
-        return joe(ids, lengths)
+def spoken(model: vits.Vits, ids, lengths, durations, noise) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waves `(batch, samples)` and frames `(batch,)` of every step, for noise `(batch, latent, frames)` or longer."""
+    expanded = model.expand(model.encode(ids, lengths), durations)
+    z_p = model.sample_prior(expanded, noise[:, :, : expanded.m.shape[2]])
+    return model.decode(model.to_latent(z_p, expanded.lengths), expanded.lengths), expanded.lengths
 
 
 @pytest.mark.parametrize(("scale", "duration_scale"), [(0.0, 0.0), (0.667, 0.8)])
@@ -55,11 +54,10 @@ def test_output_equals_onnxruntime_for_the_same_noise(joe, scale, duration_scale
         },
     )
     with torch.no_grad():
-        prior = joe.encode(ids, lengths)
-        durations = joe.durations(prior, torch.from_numpy(duration_noise), duration_scale)
-        expanded = joe.expand(prior, durations)
-        z_p = joe.sample_prior(expanded, torch.from_numpy(noise)[:, :, : expanded.m.shape[2]], scale)
-        ours = joe.decode(joe.to_latent(z_p, expanded.lengths))[0].numpy()
+        scaled = torch.from_numpy(duration_noise) * (duration_scale / vits.DURATION_NOISE_SCALE)
+        durations = joe.durations(joe.encode(ids, lengths), scaled)
+        waves, _ = spoken(joe, ids, lengths, durations, torch.from_numpy(noise) * (scale / vits.NOISE_SCALE))
+    ours = waves[0].numpy()
     np.testing.assert_array_equal(durations[0], frames.ravel())
     error = float(np.abs(ours - wave.ravel()).max())
     record_property("largest_error", error)
@@ -76,9 +74,14 @@ def test_ids_are_those_the_corpus_speaks(joe):
     assert owner == [0, 0, 1, 1, 1, 1, 2]
 
 
-def test_waves_end_with_the_frames(joe, spoken):
-    assert spoken.waves.shape == (1, int(spoken.frames[0]) * 256)
-    assert int(spoken.durations.sum()) == int(spoken.frames[0])
+def test_waves_end_with_the_frames(joe):
+    ids, lengths, _ = joe.ids(PHONEMES[:1])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        durations = joe.durations(joe.encode(ids, lengths), torch.randn(1, 2, ids.shape[1]))
+        waves, frames = spoken(joe, ids, lengths, durations, torch.randn(1, 192, 1000))
+    assert waves.shape == (1, int(frames[0]) * 256)
+    assert int(durations.sum()) == int(frames[0])
     assert joe.dims.hop == 256 and joe.dims.rate == 22050
 
 
@@ -88,12 +91,12 @@ def test_an_utterance_does_not_depend_on_its_batch(tiny):
     noise, duration_noise, durations = torch.randn(2, 8, 40), torch.randn(2, 2, 9), torch.randint(1, 5, (2, 9))
     durations[1, 5:] = 7  # after the utterance: not counted
     frames = [int(durations[0].sum()), int(durations[1, :5].sum())]
-    both = tiny(ids, lengths, noise=noise[:, :, : max(frames)], durations=durations)
-    alone = tiny(ids[1:, :5], lengths[1:], noise=noise[1:, :, : frames[1]], durations=durations[1:, :5])
-    assert both.frames.tolist() == frames and frames[1] < frames[0]
+    both, counted = spoken(tiny, ids, lengths, durations, noise)
+    alone, _ = spoken(tiny, ids[1:, :5], lengths[1:], durations[1:, :5], noise[1:])
+    assert counted.tolist() == frames and frames[1] < frames[0]
     samples = frames[1] * 16
-    torch.testing.assert_close(both.waves[1, :samples], alone.waves[0], atol=1e-5, rtol=1e-5)
-    assert both.waves[1, samples:].abs().max() == 0
+    torch.testing.assert_close(both[1, :samples], alone[0], atol=1e-5, rtol=1e-5)
+    assert both[1, samples:].abs().max() == 0
     predicted = [
         tiny.durations(tiny.encode(ids, lengths), duration_noise)[1, :5],
         tiny.durations(tiny.encode(ids[1:, :5], lengths[1:]), duration_noise[1:, :, :5])[0],
@@ -109,7 +112,8 @@ def test_gradients_reach_the_latent_and_the_prior_through_frozen_weights(tiny):
     prior = tiny.encode(ids, lengths)
     m = prior.m.clone().requires_grad_()
     expanded = tiny.expand(vits.Prior(prior.hidden, m, prior.logs, lengths), torch.full((1, 6), 2))
-    tiny.to_latent(tiny.sample_prior(expanded, noise_scale=0.0), expanded.lengths).square().sum().backward()
+    z_p = tiny.sample_prior(expanded, torch.zeros_like(expanded.m))
+    tiny.to_latent(z_p, expanded.lengths).square().sum().backward()
     assert (m.grad.abs().sum(1) > 0).all()
     assert all(p.grad is None for p in tiny.parameters())
 

@@ -137,28 +137,22 @@ class Coupling(nn.Module):
         self.enc = WaveNet(channels, kernel, layers)
         self.post = conv(channels, latent // 2)
 
-    def forward(self, x: Tensor, mask: Tensor, inverse: bool = False) -> Tensor:
+    def inverse(self, x: Tensor, mask: Tensor) -> Tensor:
         first, second = x.chunk(2, 1)
         shift = self.post(self.enc(self.pre(first) * mask, mask)) * mask
-        second = (second - shift if inverse else second + shift) * mask
-        return torch.cat([first, second], 1)
+        return torch.cat([first, (second - shift) * mask], 1)
 
 
 class CouplingFlow(nn.Module):
-    """f of equation 4: forward z -> z_p, inverse z_p -> z; the channels are reversed after every layer."""
+    """The inverse of f of equation 4, z_p -> z; f reverses the channels after every layer."""
 
     def __init__(self, latent: int, channels: int, flows: int, kernel: int, layers: int):
         super().__init__()
         self.layers = nn.ModuleList(Coupling(latent, channels, kernel, layers) for _ in range(flows))
 
-    def forward(self, z: Tensor, mask: Tensor) -> Tensor:
-        for layer in self.layers:
-            z = layer(z, mask).flip(1)
-        return z
-
     def inverse(self, z_p: Tensor, mask: Tensor) -> Tensor:
         for layer in reversed(self.layers):
-            z_p = layer(z_p.flip(1), mask, inverse=True)
+            z_p = layer.inverse(z_p.flip(1), mask)
         return z_p
 
 

@@ -41,18 +41,6 @@ class Prior:
         return frame_mask(self.lengths, self.m.shape[2])
 
 
-@dataclass(frozen=True)
-class Synthesis:
-    """What each step of one synthesis gave; waves `(batch, samples)` are valid for `frames * hop` samples."""
-
-    prior: Prior
-    durations: Tensor
-    frames: Tensor
-    z_p: Tensor
-    z: Tensor
-    waves: Tensor
-
-
 class Vits(nn.Module):
     """A single-speaker VITS for synthesis; `id_map` spells phonemes, `pretrained` names the weights."""
 
@@ -86,17 +74,10 @@ class Vits(nn.Module):
             raise VitsError(f"The symbol ids reach {int(ids.max())}: the voice knows 0 to {self.dims.symbols - 1}.")
         return Prior(*self.text_encoder(ids, frame_mask(lengths, ids.shape[1])), lengths)
 
-    def durations(
-        self,
-        prior: Prior,
-        noise: Tensor | None = None,
-        noise_scale: float = DURATION_NOISE_SCALE,
-        length_scale: float = 1.0,
-    ) -> Tensor:
+    def durations(self, prior: Prior, noise: Tensor) -> Tensor:
         """Frames per symbol `(batch, symbols)`, drawn with standard normal `noise` `(batch, 2, symbols)`."""
-        noise = self._noise(noise, (len(prior.lengths), 2, prior.hidden.shape[2]))
-        log_frames = self.duration_predictor(prior.hidden, prior.mask, noise * noise_scale)
-        return torch.ceil(log_frames.exp() * prior.mask[:, 0] * length_scale).long()
+        log_frames = self.duration_predictor(prior.hidden, prior.mask, noise * DURATION_NOISE_SCALE)
+        return torch.ceil(log_frames.exp() * prior.mask[:, 0]).long()
 
     def expand(self, prior: Prior, durations: Tensor) -> Prior:
         """Repeat the prior of every symbol for its duration in frames; durations `(batch, symbols)`, whole."""
@@ -119,10 +100,9 @@ class Vits(nn.Module):
         )
         return Prior(hidden, m, logs, frames)
 
-    def sample_prior(self, expanded: Prior, noise: Tensor | None = None, noise_scale: float = NOISE_SCALE) -> Tensor:
-        """z_p `(batch, latent, frames)` = m + exp(logs) noise noise_scale; noise of z_p's shape, standard normal."""
-        noise = self._noise(noise, expanded.m.shape)
-        return (expanded.m + noise * expanded.logs.exp() * noise_scale) * expanded.mask
+    def sample_prior(self, expanded: Prior, noise: Tensor) -> Tensor:
+        """z_p `(batch, latent, frames)` = m + exp(logs) noise NOISE_SCALE; noise of z_p's shape, standard normal."""
+        return (expanded.m + noise * expanded.logs.exp() * NOISE_SCALE) * expanded.mask
 
     def to_latent(self, z_p: Tensor, frames: Tensor) -> Tensor:
         """Inverse flow: z_p to z, both `(batch, latent, frames)`."""
@@ -135,34 +115,6 @@ class Vits(nn.Module):
             return self.decoder(z, None)
         z, mask = self._latent(z, frames)
         return self.decoder(z, mask) * mask[:, 0].repeat_interleave(self.dims.hop, 1)
-
-    def forward(
-        self,
-        ids: Tensor,
-        lengths: Tensor,
-        *,
-        noise_scale: float = NOISE_SCALE,
-        duration_noise_scale: float = DURATION_NOISE_SCALE,
-        length_scale: float = 1.0,
-        noise: Tensor | None = None,
-        duration_noise: Tensor | None = None,
-        durations: Tensor | None = None,
-    ) -> Synthesis:
-        """All steps from ids `(batch, symbols)` to waves; what is not given is drawn from torch's generator."""
-        prior = self.encode(ids, lengths)
-        if durations is None:
-            durations = self.durations(prior, duration_noise, duration_noise_scale, length_scale)
-        expanded = self.expand(prior, durations)
-        z_p = self.sample_prior(expanded, noise, noise_scale)
-        z = self.to_latent(z_p, expanded.lengths)
-        return Synthesis(prior, durations, expanded.lengths, z_p, z, self.decode(z, expanded.lengths))
-
-    def _noise(self, noise: Tensor | None, shape) -> Tensor:
-        if noise is None:
-            return torch.randn(shape, device=self.device)
-        if noise.shape != torch.Size(shape):
-            raise VitsError(f"The noise has shape {tuple(noise.shape)}: give standard normal {tuple(shape)}.")
-        return noise
 
     def _latent(self, z: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         check_latent(z, self.dims.latent)
