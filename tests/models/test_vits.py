@@ -201,12 +201,5 @@ def test_input_that_cannot_be_spoken_is_told_in_one_sentence(joe, tiny):
         joe.ids(["||"])
     with pytest.raises(vits.VitsError, match="has no symbol 'ж'"):
         joe.ids(["|ж|"])
-    with pytest.raises(vits.VitsError, match="the voice knows 0 to 19"):
-        tiny.encode(torch.tensor([[20]]), torch.tensor([1]))
-    prior = tiny.encode(torch.tensor([[1, 2]]), torch.tensor([2]))
-    with pytest.raises(vits.VitsError, match="give one number of frames per symbol"):
-        tiny.expand(prior, torch.ones(1, 3))
-    with pytest.raises(vits.VitsError, match="give at least one frame"):
-        tiny.expand(prior, torch.zeros(1, 2))
     with pytest.raises(vits.VitsError, match="too short for a spectrogram"):
         vits.spectrogram(torch.zeros(1, 300))

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.fastspeech2 import expand
 from lib.models.vits.layers import CouplingFlow, Decoder, DurationPredictor, TextEncoder, WaveNet, conv, frame_mask
 from lib.models.vits.weights import VitsDims, VitsError, find, read, spell
 from lib.pretrained import Pretrained
@@ -68,10 +69,6 @@ class Vits(nn.Module):
 
     def encode(self, ids: Tensor, lengths: Tensor) -> Prior:
         """ids `(batch, symbols)` and their lengths `(batch,)` to the prior of every symbol."""
-        if ids.numel() == 0 or int(lengths.min()) < 1:
-            raise VitsError("An utterance has no symbols: give a text with words.")
-        if int(ids.min()) < 0 or int(ids.max()) >= self.dims.symbols:
-            raise VitsError(f"The symbol ids reach {int(ids.max())}: the voice knows 0 to {self.dims.symbols - 1}.")
         return Prior(*self.text_encoder(ids, frame_mask(lengths, ids.shape[1])), lengths)
 
     def durations(self, prior: Prior, noise: Tensor) -> Tensor:
@@ -81,24 +78,9 @@ class Vits(nn.Module):
 
     def expand(self, prior: Prior, durations: Tensor) -> Prior:
         """Repeat the prior of every symbol for its duration in frames; durations `(batch, symbols)`, whole."""
-        if durations.shape != (len(prior.lengths), prior.m.shape[2]):
-            raise VitsError(
-                f"The durations have shape {tuple(durations.shape)}: give one number of frames per symbol, "
-                f"{(len(prior.lengths), prior.m.shape[2])}."
-            )
-        durations = durations.long() * prior.mask[:, 0].long()
-        ends = durations.cumsum(1)
-        frames = ends[:, -1].contiguous()
-        if int(durations.min()) < 0 or int(frames.min()) < 1:
-            raise VitsError("The durations are negative or sum to nothing: give at least one frame in all.")
-        places = torch.arange(int(frames.max()), device=frames.device).expand(len(frames), -1).contiguous()
-        symbol = torch.searchsorted(ends.contiguous(), places, right=True).clamp_max(durations.shape[1] - 1)
-        mask = frame_mask(frames)
-        hidden, m, logs = (
-            x.gather(2, symbol.unsqueeze(1).expand(-1, x.shape[1], -1)) * mask
-            for x in (prior.hidden, prior.m, prior.logs)
-        )
-        return Prior(hidden, m, logs, frames)
+        durations = durations * prior.mask[:, 0].long()
+        parts = (expand(x.mT, durations).mT.contiguous() for x in (prior.hidden, prior.m, prior.logs))
+        return Prior(*parts, durations.sum(1))
 
     def sample_prior(self, expanded: Prior, noise: Tensor) -> Tensor:
         """z_p `(batch, latent, frames)` = m + exp(logs) noise NOISE_SCALE; noise of z_p's shape, standard normal."""
