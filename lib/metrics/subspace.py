@@ -45,7 +45,6 @@ class SubspaceError(ValueError):
     """Matrices that have no principal angles; the sentence names the matrix."""
 
 
-@torch.inference_mode()
 def principal_angles(first: Tensor, second: Tensor, rank: int | None = None) -> tuple[Tensor, Tensor]:
     """Angles (batch, most) in float64 between `first` (batch, n, p) and `second` (batch, n, q), and their number.
 
@@ -53,21 +52,10 @@ def principal_angles(first: Tensor, second: Tensor, rank: int | None = None) -> 
     ones of its row; the rest of the row is 0. The rank is the number of singular values above
     max(n, p) eps times the largest one, as in scipy.linalg.orth. With `rank` the leading left singular vectors,
     `rank` of them at most, stand for each matrix: the principal subspace of that dimension.
-    Raises SubspaceError for other shapes, NaN or infinite entries, a zero matrix or a rank below 1.
+    Raises SubspaceError for a rank below 1.
     """
-    _check_batch(first, "first"), _check_batch(second, "second")
-    if first.shape[:2] != second.shape[:2]:
-        raise SubspaceError(
-            f"The matrices have shapes {tuple(first.shape)} and {tuple(second.shape)}: "
-            "give as many of each, with the same number of rows."
-        )
     if rank is not None and rank < 1:
         raise SubspaceError(f"The rank is {rank}: give at least 1, or None for the whole column space.")
-    return _angles(first, second, rank)
-
-
-def _angles(first: Tensor, second: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
-    """`principal_angles` of matrices that have been looked at."""
     if rank is not None or 2 * first.shape[2] > first.shape[1] or first.shape != second.shape:
         return _from_bases(first.double(), second.double(), rank)
     angles, sure = _from_tangents(first, second)
@@ -118,7 +106,7 @@ def compare(
     def work(part: tuple[tuple[int, int], list[str]]) -> dict[str, np.ndarray]:
         shape, names = part
         weights = ([model[name].detach().reshape(shape) for name in names] for model in (before, after))
-        found = _angles(*(torch.stack(each).to(device) for each in weights), rank)
+        found = principal_angles(*(torch.stack(each).to(device) for each in weights), rank)
         rows = zip(names, *(values.cpu().numpy() for values in found), strict=True)
         return {name: row[:count] for name, row, count in rows}
 
@@ -132,19 +120,6 @@ def compare(
 def _blas_threads() -> ThreadpoolController:
     """SciPy's BLAS and NumPy's, whose own threads would wait for each other where pairs have threads already."""
     return ThreadpoolController()
-
-
-def _check_batch(matrices: Tensor, name: str) -> None:
-    if matrices.ndim != 3 or 0 in matrices.shape[1:] or not torch.is_floating_point(matrices):
-        raise SubspaceError(
-            f"The {name} matrices have shape {tuple(matrices.shape)} and type {matrices.dtype}: "
-            "give floats of shape (batch, rows, columns), a vector as one column."
-        )
-    for place, peak in enumerate(_largest(matrices).tolist()):
-        if not math.isfinite(peak):
-            raise SubspaceError(f"Matrix {place} of the {name} ones holds NaN or infinite entries.")
-        if not peak:
-            raise SubspaceError(f"Matrix {place} of the {name} ones is zero and spans nothing.")
 
 
 def _check_weight(name: str, before: Tensor, after: Tensor) -> None:
