@@ -28,12 +28,6 @@ class LowRank:
     factors: dict[str, tuple[Tensor, Tensor]]
     scale: float = 1.0
 
-    def utterance(self, index: int) -> LowRank:
-        """The update of one utterance, as a batch of 1."""
-        return LowRank(
-            {p: (a[index : index + 1], b[index : index + 1]) for p, (a, b) in self.factors.items()}, self.scale
-        )
-
     def delta(self, path: str) -> Tensor:
         """scale B A of one matrix, (batch, out, in)."""
         down, up = self.factors[path]
@@ -57,20 +51,15 @@ class LowRank:
                 handle.remove()
 
     def export(self, folder: str | Path, base_model: str) -> None:
-        """Write the update of one utterance, or of all, as a checkpoint that `PeftModel.from_pretrained` loads.
+        """Write an update whose batch is 1 as a checkpoint that `PeftModel.from_pretrained` loads.
 
         folder: gets adapter_model.safetensors and adapter_config.json. base_model: the name or path of the network
-        that the update belongs to, as PEFT records it. Raises HyperLoraError for the updates of several utterances.
+        that the update belongs to, as PEFT records it.
         """
         from peft import LoraConfig
         from safetensors.torch import save_file
 
         down, _ = next(iter(self.factors.values()))
-        if len(down) != 1:
-            raise HyperLoraError(
-                f"A PEFT checkpoint holds one adapter, these are the updates of {len(down)} utterances: "
-                "choose one with .utterance(index)."
-            )
         rank = down.shape[1]
         config = LoraConfig(
             r=rank,

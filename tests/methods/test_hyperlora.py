@@ -282,9 +282,8 @@ def test_peft_loads_an_exported_adapter_and_gives_the_same_logits(
         update = disturb(StaticLora(model.network, names, rank=3, alpha=5.0)).update()
     else:
         fixed = "A" if "fixed" in kind else None
-        update = (
-            hyper_lora(model, embeddings, names=names, rank=3, alpha=5.0, fixed=fixed).update(embeddings).utterance(1)
-        )
+        method = hyper_lora(model, embeddings, names=names, rank=3, alpha=5.0, fixed=fixed)
+        update = method.update(embeddings[1:2])
     update.export(tmp_path / "adapter", "openai/whisper-tiny.en")
     assert sorted(p.name for p in (tmp_path / "adapter").iterdir()) == [
         "adapter_config.json",
@@ -306,11 +305,6 @@ def test_an_export_replaces_the_one_before(model, tmp_path):
         StaticLora(model.network, rank=rank).update().export(tmp_path, "openai/whisper-tiny.en")
     assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 1
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_the_updates_of_several_utterances_are_not_one_adapter(model, embeddings, tmp_path):
-    with pytest.raises(HyperLoraError, match=r"updates of 3 utterances: choose one with .utterance\(index\)"):
-        hyper_lora(model, embeddings).update(embeddings).export(tmp_path, "tiny.en")
 
 
 @pytest.mark.parametrize(
