@@ -12,6 +12,7 @@ from synthetic_study import OTHER_PROFILE, PROFILE, write_run
 from lib import study
 from lib.__main__ import main
 from lib.study import StudyError
+from lib.study.profile import merge
 from lib.study.provenance import ROOT, git_state, portable
 
 ROW = {"system": "tts_0", "speaker": "p1", "utterance": "u1", "metric": "cos", "value": 70.0, "unit": "x100"}
@@ -245,7 +246,7 @@ def test_command_line_ends_with_one_sentence(profiles):
 
 def test_runs_depend_on_the_corpus_only_where_their_paper_hears_it():
     profile = study.load_profile("smoke")
-    other = study.merge(profile, {"corpus": {"seed": 7}})
+    other = merge(profile, {"corpus": {"seed": 7}})
     assert study.profile_hash(profile, "LD") == study.profile_hash(other, "LD")
     for paper in ("HT", "HA", "SP"):
         assert study.profile_hash(profile, paper) != study.profile_hash(other, paper), paper

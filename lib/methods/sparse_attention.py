@@ -272,10 +272,6 @@ class PrunedTTS(Pruned):
         parts = ("encoder", "decoder") if settings.encoder else ("decoder",)
         self.prune(settings, {f"{p[0]}{i}": block for p in parts for i, block in enumerate(getattr(backbone, p))})
 
-    @property
-    def phase(self) -> int:
-        return next(iter(self.rules.values())).phase
-
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`StyleSpeech.forward`, and in phase 1 of DP "mask", the mean soft masks `(blocks, batch, heads)`."""
         return self.backbone(batch) | self.collected()

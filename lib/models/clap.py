@@ -184,11 +184,6 @@ class MiniClap(nn.Module):
     def size(self) -> int:
         return self.dims.size
 
-    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """batch: mels `(batch, frames, mels)` and sentences `(batch, inside)` of the same utterances."""
-        scale = self.log_scale.clamp_max(math.log(100.0))
-        return {"total": contrastive_loss(self.audio(batch["mels"]), self.text(batch["sentences"]), scale)}
-
     @torch.no_grad()
     def embed_text(self, prompts: list[str]) -> Tensor:
         """Unit-norm `(batch, size)`. Raises ClapError for an empty prompt and one without an English word."""

@@ -140,10 +140,6 @@ class HiFiGANGenerator(Decoder):
         dilations = ((1, 3, 5),) * 3
         super().__init__(n_mels, channels, (8, 8, 2, 2), (16, 16, 4, 4), (3, 7, 11), dilations, ResBlock, bias=True)
 
-    def forward(self, mel: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Log-mel `(batch, n_mels, frames)` and its mask `(batch, 1, frames)` to `(batch, 256 frames)` samples."""
-        return super().forward(mel, mask)
-
     @torch.no_grad()
     def speak(self, mel: Tensor, frames: Tensor) -> list[np.ndarray]:
         """Log-mel `(batch, frames, n_mels)` and frame counts `(batch,)` to 256 samples a frame for each utterance.

@@ -5,22 +5,16 @@
 from lib.study.profile import (
     OTHER,
     PER_RUN,
-    PROFILES,
     StudyError,
     expected_runs,
     load_profile,
-    merge,
-    paper_settings,
     profile_hash,
     results_root,
     runs_on_the_real_voice,
 )
 from lib.study.rows import (
     COLUMNS,
-    FACTORS,
     TYPES,
-    check_shared,
-    manifest_path,
     read_manifests,
     read_rows,
     status,

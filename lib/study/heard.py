@@ -39,8 +39,7 @@ class Panel:
 
     mel: log-mel `(frames, n_mels)`, `f0` `(frames,)` in Hz with NaN where unvoiced, over the page's width;
     attention: weights `(queries, keys)`, each row summing to at most 1, `step` their distances in the axes' units;
-    weights: any matrix, 0 in the middle, colours up to `limit` or its largest entry;
-    curve: `(points, 2)`, x and y with `names` of the axes.
+    weights: any matrix, 0 in the middle, colours up to `limit` or its largest entry. `names` are those of the axes.
     """
 
     kind: str
@@ -227,10 +226,11 @@ def draw(rows: Sequence[Sequence[Panel]], dims: MelDims, caption: str) -> Figure
                 axis.yaxis.label.set_size(8)
                 if panel.kind == "mel":
                     axis.set_xlim(0, longest)
-    kinds = {"mel": "Log-mel with F0 as a blue line"} | {
-        "attention": "attention, times uniform on a logarithmic scale (white: none)"
+    kinds = {
+        "mel": "Log-mel with F0 as a blue line",
+        "attention": "attention, times uniform on a logarithmic scale (white: none)",
+        "weights": "weights, blue below 0 and red above",
     }
-    kinds |= {"weights": "weights, blue below 0 and red above", "curve": "curves"}
     seen = list(dict.fromkeys(panel.kind for row in rows for panel in row))
     explained = "; ".join(kinds[kind] for kind in seen)
     return drawing.describe(figure, f"{caption} {explained[0].upper()}{explained[1:]}. n = 1.", explained, 1)
@@ -274,16 +274,10 @@ def _weights(axis: Axes, panel: Panel, dims: MelDims) -> None:
     axis.figure.colorbar(image, ax=axis, ticks=[-most, 0, most], format="%.2g").ax.tick_params(labelsize=7)
 
 
-def _curve(axis: Axes, panel: Panel, dims: MelDims) -> None:
-    axis.plot(panel.values[:, 0], panel.values[:, 1], color="#0072B2", lw=1.8)
-    axis.set(xlabel=panel.names[0], ylabel=panel.names[1])
-
-
 PANELS: dict[str, Callable[[Axes, Panel, MelDims], None]] = {
     "mel": _mel,
     "attention": _attention,
     "weights": _weights,
-    "curve": _curve,
 }
 
 

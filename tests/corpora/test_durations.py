@@ -8,12 +8,12 @@ import pytest
 import synthetic_corpus
 import torch
 
-from lib import study
 from lib.corpora import durations as aligned
 from lib.corpora.corpus import Corpus, CorpusError
 from lib.models.mel import MelDims
+from lib.study.profile import merge
 
-TINY = study.merge(
+TINY = merge(
     aligned.SETTINGS, {"dims": {"embedding": 16, "shared": 8}, "train": {"steps": 2, "batch_size": 4, "warmup": 1}}
 )
 

@@ -236,7 +236,7 @@ def test_the_schedule_is_soft_with_the_loss_then_hard_without():
     for step, phase in ((0, 1), (1, 1), (2, 2), (300, 2)):
         model.at_step(step)
         parts = model.loss(model(batch), batch)
-        assert model.phase == phase and ("sparsity" in parts) == (phase == 1)
+        assert model.rules["d0"].phase == phase and ("sparsity" in parts) == (phase == 1)
     tts = fastspeech2.loss(model(batch), batch)
     torch.testing.assert_close(parts["total"], tts["total"])
 
@@ -258,7 +258,7 @@ def test_training_moves_theta_in_phase_1_and_leaves_it_in_phase_2(tmp_path):
 
 def test_without_the_hard_phase_the_mask_stays_soft_to_the_end():
     model = pruned(soft_steps=2, hard_phase=False)
-    assert model.phase == 1
+    assert model.rules["d0"].phase == 1
     model.at_step(100)
     assert "mask" in model(make_batch())
 

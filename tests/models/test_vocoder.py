@@ -77,7 +77,7 @@ def test_hifigan_folds_weight_norm_of_the_authors_file(tmp_path):
     torch.save({"generator": weight_normed(generator.state_dict())}, tmp_path / "g.pt")
     loaded = vocoder.load({"hifigan": tmp_path / "g.pt"})
     mel = torch.randn(1, 7, 80)
-    expected = generator(mel.transpose(1, 2))[0].detach().numpy()
+    expected = generator(mel.transpose(1, 2), None)[0].detach().numpy()
     assert loaded(mel, torch.tensor([7]))[0] == pytest.approx(expected, abs=1e-5)
     assert len(expected) == 7 * 256
 
@@ -98,7 +98,7 @@ def test_the_universal_hifigan_is_the_packages_own(universal):
 
     mel = torch.randn(1, 80, 20, generator=torch.Generator().manual_seed(0)) - 5
     with torch.no_grad():
-        theirs, ours = Synthesiser().vocoder(mel)[:, 0], universal.generator(mel)
+        theirs, ours = Synthesiser().vocoder(mel)[:, 0], universal.generator(mel, None)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_an_utterance_through_hifigan_does_not_depend_on_its_batch(universal):
     moved, counts = vocoder.at_generator_frames(padded, frames)
     with torch.no_grad():
         together = universal.generator(moved.transpose(1, 2), frame_mask(counts))
-        short = universal.generator(moved[1:, : counts[1]].transpose(1, 2))
+        short = universal.generator(moved[1:, : counts[1]].transpose(1, 2), None)
     assert torch.allclose(together[1, : short.shape[1]], short[0], atol=1e-5)
 
 

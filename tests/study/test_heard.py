@@ -40,7 +40,6 @@ def test_a_silent_wave_is_transcribed_as_nothing():
 def test_what_is_heard_shows_players_facts_and_a_picture_with_an_alternative_text():
     panels = [[heard.speech_panel(WAVE, DIMS, "tone")], [Panel("weights", "W", np.eye(3))]]
     panels.append([Panel("attention", "block", np.full((4, 4), 0.25), names=("key", "query"))])
-    panels.append([Panel("curve", "path", np.array([[0.0, 1.0], [1.0, 2.0]]), names=("x", "y"))])
     shown = Heard("TTS <0>", WAVE, "A map.", panels, beside={"recording": WAVE}, facts={"COS": "71.2"})
     assert page(shown).count("<audio") == 2 and "TTS &lt;0&gt;" in page(shown) and "COS 71.2" in page(shown)
     assert 'alt="Log-mel' in page(shown) and "n = 1" in shown.figure.description["caption"]

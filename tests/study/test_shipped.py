@@ -12,7 +12,7 @@ from lib.files import file_hash
 from lib.papers.sp.systems import DENSE
 from lib.study import protocol, shipped
 from lib.study.gates import read_curves
-from lib.study.profile import StudyError, profile_hash
+from lib.study.profile import PROFILES, StudyError, profile_hash
 from lib.training.weights import WeightsError, metadata
 from lib.workflow import runs
 
@@ -276,7 +276,7 @@ def test_a_start_that_there_is_not_is_refused(tmp_path):
 
 
 def test_what_is_in_the_repository_has_its_card_and_is_small():
-    folder = study.PROFILES.parents[1] / "data" / "weights"
+    folder = PROFILES.parents[1] / "data" / "weights"
     files = sorted(folder.glob("*.safetensors"))
     assert all(shipped.read_card(path)["sha256"] for path in files)
     assert {path.stem for path in folder.glob("*.json")} == {path.stem for path in files}

@@ -8,6 +8,8 @@ from synthetic_zero_shot import PROFILE, make_study
 from lib import study
 from lib.papers.sp.study import Study
 from lib.study import variant as variants
+from lib.study.profile import merge
+from lib.study.rows import manifest_path
 from lib.study.variant import variant
 
 
@@ -21,7 +23,7 @@ def kind(tmp_path, monkeypatch):
         corpus, features = made.corpus, made.features
 
     def tiny_profile(name: str, overrides: dict | None = None) -> dict:
-        return study.merge(json.loads(json.dumps(PROFILE)), overrides or {})
+        return merge(json.loads(json.dumps(PROFILE)), overrides or {})
 
     monkeypatch.setattr(variants, "load_profile", tiny_profile)
     return Tiny
@@ -62,7 +64,7 @@ def test_what_is_trained_otherwise_lies_beside_what_the_profile_trained(kind):
 
 def test_a_finished_variant_is_not_run_again(kind):
     start(kind, ratio=0.35)
-    path = study.manifest_path("sp-dp_r45_ratio_0p35-s0", "tiny")
+    path = manifest_path("sp-dp_r45_ratio_0p35-s0", "tiny")
     written = path.stat().st_mtime_ns
     start(kind, ratio=0.35)
     assert path.stat().st_mtime_ns == written

@@ -203,11 +203,6 @@ class Adaptations(nn.Module):
     def of(self, group: str) -> Adaptation | None:
         return self.parts[self.names.index(group)] if group in self.names else None
 
-    @property
-    def adapted(self) -> int:
-        """Weights that take part for one utterance."""
-        return self.parts[0].adapted
-
 
 @dataclass(frozen=True)
 class StatesRead:

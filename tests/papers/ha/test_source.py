@@ -18,6 +18,7 @@ from lib.papers.ha.source import AsrError
 from lib.papers.ha.study import Study
 from lib.study import claims, registry, show
 from lib.study import profile as profiles
+from lib.study.profile import merge
 from lib.study.report import index
 
 PROMPTS = [f"Number {word} is here." for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
@@ -244,6 +245,6 @@ def test_a_profile_of_ones_own_names_the_source(monkeypatch, tmp_path):
 
 
 def test_a_source_that_is_nowhere_is_named(heard):
-    profile = study.merge(heard.profile, {"ha": {"corpus": {"source": "nowhere"}}})
+    profile = merge(heard.profile, {"ha": {"corpus": {"source": "nowhere"}}})
     with pytest.raises(ValueError, match="nowhere: no prepared corpus and no folder of that name"):
         _ = Study(profile, "cpu", 1).corpus

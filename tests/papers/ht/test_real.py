@@ -12,6 +12,7 @@ from lib.papers.ht.study import Study
 from lib.papers.ht.systems import OTHER
 from lib.study import claims
 from lib.study.drawing import PlotError
+from lib.study.profile import merge
 
 RUN = "ht-other_corpus-s0"
 SYSTEMS = {"tts_0": 60.0, "hypertts_evd": 64.0, "hypertts_d": 63.0, "hypertts_evd_anew": 70.0}
@@ -38,7 +39,7 @@ def judged(rows, profile) -> dict:
     """HT8 as these rows alone are judged: in a profile that judges, without the gates of the paper's other runs."""
     content = claims.load_claims()
     del content["papers"]["HT"]["gates"]
-    judging = study.merge(profile, {"statistics": {"judges": True}})
+    judging = merge(profile, {"statistics": {"judges": True}})
     records = claims.judge(content, rows, study.read_manifests(profile), judging)
     return next(each for each in records if each["id"] == "HT8")
 
@@ -72,6 +73,6 @@ def test_the_claim_reads_the_rows_of_the_voice_and_the_figure_shows_them(voicele
 
 
 def test_only_the_seeds_that_the_embedded_corpuss_run_has_are_used(voiceless):
-    settings = study.merge(voiceless, {"ht": {"seeds": [0, 1, 2]}, "real": {"seeds": [0, 2, 4]}})
+    settings = merge(voiceless, {"ht": {"seeds": [0, 1, 2]}, "real": {"seeds": [0, 2, 4]}})
     assert seeds_of(Study(settings), "hypertts_evd") == [0, 2]
     assert seeds_of(Study(settings), "tts_0") == [0]

@@ -18,6 +18,7 @@ from lib.papers.ld.diagnostic_figures import acted as acted_figure
 from lib.papers.ld.diagnostic_figures import posterior
 from lib.papers.ld.study import Study
 from lib.study.drawing import PlotError
+from lib.study.profile import merge
 
 
 def actors(folder: Path) -> Path:
@@ -38,7 +39,7 @@ def actors(folder: Path) -> Path:
 
 def of(profile, source: Path, **more) -> Study:
     """The study whose probes have a corpus of acted speech."""
-    return Study(study.merge(profile, {"ld": {"probes": {"source": str(source), **more}}}))
+    return Study(merge(profile, {"ld": {"probes": {"source": str(source), **more}}}))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib import study
 from lib.corpora.corpus import Corpus
 from lib.models.vits.layers import Decoder
 from lib.papers.ld.data import LatentError
@@ -16,6 +15,7 @@ from lib.papers.ld.decoders import restyled, two_spaces
 from lib.papers.ld.measure import evaluate
 from lib.papers.ld.study import Study
 from lib.papers.ld.systems import DECODERS
+from lib.study.profile import merge
 
 
 def small() -> Decoder:
@@ -124,7 +124,7 @@ def test_speakers_decoders_and_voices_that_there_are_not_are_refused(prepared, p
     empty = Corpus(prepared.voices.corpus.root, "empty", "0", [])
     with pytest.raises(LatentError, match="The corpus empty has no train recordings"):
         replace(prepared.voices, corpus=empty).recordings("train")
-    named = Study(study.merge(profile, {"ld": {"systems": {"two_space": {"prompt": "shouted"}}}}))
+    named = Study(merge(profile, {"ld": {"systems": {"two_space": {"prompt": "shouted"}}}}))
     with pytest.raises(LatentError, match="There is no style"):
         named.run("two_space", 0)
 

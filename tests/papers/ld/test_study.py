@@ -15,6 +15,8 @@ from lib.papers.ld.measure import text_waves
 from lib.papers.ld.study import Study
 from lib.study import variant as variants
 from lib.study.heard import transcript
+from lib.study.profile import merge
+from lib.study.rows import manifest_path
 from lib.study.variant import variant
 
 
@@ -51,7 +53,7 @@ def test_same_seed_gives_the_same_rows_when_trained_again(prepared, profile):
     one, same = runs
     pd.testing.assert_frame_equal(one, same)
     assert set(one["x"].dropna()) == {0.0, 2.0}
-    manifest = json.loads(study.manifest_path("ld-i2sb-s0", profile).read_text())
+    manifest = json.loads(manifest_path("ld-i2sb-s0", profile).read_text())
     assert manifest["corpus"] == "joe, restyled" and manifest["data_hash"] == prepared.corpus.hash
     assert set(manifest["pretrained"]) == {"whisper-tiny.en", "ge2e", "vits", "clap"}
     kept = {file.stem for file in prepared.root.glob("audio/ld-i2sb-s0/*.wav")}
@@ -70,7 +72,7 @@ def test_the_picture_of_a_translation_has_the_words_that_are_heard_above_each_la
 
 
 def test_a_picture_takes_the_first_seed_whose_weights_are_here(prepared, profile):
-    made = Study(study.merge(profile, {"ld": {"seeds": [4, 0]}}))
+    made = Study(merge(profile, {"ld": {"seeds": [4, 0]}}))
     prepared.train("i2sb", 0)
     assert made.seed_here("i2sb") == 0
     made.settings["seeds"] = [7, 8]
@@ -87,7 +89,7 @@ def test_a_run_writes_rows_of_finite_values(prepared, system):
 def changed(prepared, profile, monkeypatch):
     """`variant` of the small study."""
     monkeypatch.setattr(
-        variants, "load_profile", lambda name, more=None: study.merge(json.loads(json.dumps(profile)), more or {})
+        variants, "load_profile", lambda name, more=None: merge(json.loads(json.dumps(profile)), more or {})
     )
     return lambda **changes: variant(Study, "smoke", "cpu", "palette", beside=False, **changes)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lib import study
 from lib.methods.latent_diffusion import DiffusionError
 from lib.models.clap import ClapError
 from lib.papers.ld import measure
@@ -104,7 +103,7 @@ def test_frames_follow_other_durations_symbol_by_symbol():
 
 @pytest.mark.parametrize("kind", ["aligned", "stretched"])
 def test_pairs_that_follow_the_recording_are_as_long_and_show_frames_of_the_sampled_latent(prepared, profile, kind):
-    pairs = Pairs(Study(study.merge(profile, {"ld": {"systems": {"palette": {"pairs": kind}}}})), "palette", 2, 24, 0)
+    pairs = Pairs(Study(merge(profile, {"ld": {"systems": {"palette": {"pairs": kind}}}})), "palette", 2, 24, 0)
     sentence = pairs.sentences[0]
     arrays, (z_text, z_audio) = prepared.corpus.spoken(sentence), pairs.pair(sentence, "neutral", 0)
     assert z_text.shape == z_audio.shape == arrays["z"].shape
@@ -116,7 +115,7 @@ def test_pairs_that_follow_the_recording_are_as_long_and_show_frames_of_the_samp
 
 
 def test_unknown_pairs_systems_and_styles_are_refused(prepared, profile):
-    mixed = Study(study.merge(profile, {"ld": {"systems": {"palette": {"pairs": "mixed"}}}}))
+    mixed = Study(merge(profile, {"ld": {"systems": {"palette": {"pairs": "mixed"}}}}))
     with pytest.raises(LatentError, match="Pairs can be shared, sampled, aligned, stretched, not 'mixed'"):
         Pairs(mixed, "palette", 2, 24, 0)
     with pytest.raises(LatentError, match="there is no system 'none_such'"):

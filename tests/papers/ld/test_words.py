@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from lib import study
 from lib.methods.latent_diffusion import DiffusionError
 from lib.papers.ld import words
 from lib.papers.ld.data import LatentError
+from lib.study.profile import merge
 
 
 @pytest.fixture(autouse=True)
 def small(profile, monkeypatch):
-    monkeypatch.setattr(words, "load_profile", lambda name, own: study.merge(profile, own))
+    monkeypatch.setattr(words, "load_profile", lambda name, own: merge(profile, own))
 
 
 def test_every_choice_is_trained_and_read_at_every_number_of_steps(prepared):
