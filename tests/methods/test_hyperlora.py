@@ -12,8 +12,9 @@ from lib.methods.hyperlora import HyperLora, StaticLora, budget, find
 from lib.methods.low_rank import HyperLoraError, LowRank
 from lib.models.whisper import model as whisper
 from lib.models.whisper import sizes
+from lib.models.whisper.model import Decoder
 from lib.models.whisper.states import EncoderStates, mean_states, prepare
-from lib.models.whisper.training import decoder_logits, loss
+from lib.models.whisper.training import loss
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,8 @@ def test_a_batch_has_the_logits_of_each_utterances_written_out_weights(
     update = method.update(embeddings[:2])
     with method.applied(model.network, embeddings[:2]):
         theirs = model.network(decoder_input_ids=tokens, encoder_outputs=(encoded.states,)).logits
-        ours = decoder_logits(model.network, tokens, encoded)
-    plain = decoder_logits(model.network, tokens, encoded)
+        ours = Decoder(model.network, encoded).read(tokens)
+    plain = Decoder(model.network, encoded).read(tokens)
     for index in range(2):
         with written_out(twin, update, index) as network:
             expected = literal_logits(network, encoded.states[index], tokens[index])
@@ -213,9 +214,9 @@ def methods(model, embeddings):
 def test_an_untrained_method_changes_nothing(model, cache, examples, embeddings, tokens, name):
     method = methods(model, embeddings)[name]
     encoded = cache.read(examples[:2])
-    plain = decoder_logits(model.network, tokens, encoded)
+    plain = Decoder(model.network, encoded).read(tokens)
     with method.applied(model.network, embeddings[:2]):
-        assert torch.equal(decoder_logits(model.network, tokens, encoded), plain)
+        assert torch.equal(Decoder(model.network, encoded).read(tokens), plain)
 
 
 @pytest.mark.parametrize("name", ["static", "linear", "mlp", "fixed", "full", "bias"])

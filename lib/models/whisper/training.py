@@ -1,4 +1,4 @@
-"""Whisper's decoder in parallel over a transcript: logits, and the teacher-forced loss of a batch.
+"""The teacher-forced loss of a batch of transcripts, Whisper's decoder in parallel over each.
 
 The decoder reads a prompt (<|startoftranscript|> <|notimestamps|> in an English-only Whisper) and the transcript. It is
 trained to write the transcript and <|endoftext|>; the prompt, which decoding gives and does not write, is not part of
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lib.models.whisper.model import Decoder, Encoded, Whisper, WhisperError, prompt
+from lib.models.whisper.model import Decoder, Whisper, WhisperError, prompt
 from lib.models.whisper.states import EncoderStates, Example, encode_with_gradients
-
-if TYPE_CHECKING:
-    from transformers import WhisperForConditionalGeneration
 
 IGNORED = -100
 
@@ -29,11 +26,6 @@ class Adapted(Protocol):
     changes_encoder: bool
 
     def applied(self, network: nn.Module, embeddings: Tensor | None = None) -> AbstractContextManager[None]: ...
-
-
-def decoder_logits(network: WhisperForConditionalGeneration, tokens: Tensor, encoded: Encoded) -> Tensor:
-    """Logits (batch, length, vocabulary) of what follows each of `tokens` (batch, length), all in one pass."""
-    return Decoder(network, encoded).read(tokens)
 
 
 def teacher_forcing(model: Whisper, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
@@ -70,5 +62,5 @@ def loss(
     with adaptation.applied(model.network, embeddings) if adaptation else nullcontext():
         live = adaptation is not None and adaptation.changes_encoder
         encoded = encode_with_gradients(model, examples) if live else cache.read(examples)
-        logits = decoder_logits(model.network, inputs, encoded)
+        logits = Decoder(model.network, encoded).read(inputs)
     return {"total": nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)}

@@ -39,7 +39,7 @@ class Best:
             if step % self.every and step != self.config.steps:
                 return False
             self.losses = {at: loss for at, loss in self.losses.items() if at < step}
-            self.losses[step] = self._loss(model, batches)
+            self.losses[step] = batches.mean()
             if self.step == step:
                 state = {"model": saved_state(model), "losses": list(self.losses.items())}
                 save_checkpoint(self.path, self.mark, step, History(), 0.0, state)
@@ -48,6 +48,3 @@ class Best:
             return step - self.step >= PATIENCE * self.every
 
         return check
-
-    def _loss(self, model: Adaptations, batches: Batches) -> float:
-        return batches.mean()

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lib.models.whisper.model import Encoded
-from lib.models.whisper.training import decoder_logits
+from lib.models.whisper.model import Decoder, Encoded
 from lib.study.cost import Stage, kinds
 from lib.training.loop import TrainConfig
 
@@ -71,7 +70,7 @@ def whisper_step(name: str, context: int, encoder: bool):
 
         def loss() -> Tensor:
             heard = network.model.encoder(mel).last_hidden_state if encoder else states
-            logits = decoder_logits(network, tokens, Encoded(heard, torch.zeros(positions, device=device)))
+            logits = Decoder(network, Encoded(heard, torch.zeros(positions, device=device))).read(tokens)
             return nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
 
         return network, loss

@@ -72,8 +72,7 @@ def _by_type(values: dict[str, np.ndarray], variant: str) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame, column: str, metric: str, unit: str, variant: str) -> pd.DataFrame:
-    rows = frame[["target", "layer"]].assign(metric=metric, value=frame[column], unit=unit, variant=variant)
-    return rows
+    return frame[["target", "layer"]].assign(metric=metric, value=frame[column], unit=unit, variant=variant)
 
 
 def probes(study: Recordings) -> pd.DataFrame:

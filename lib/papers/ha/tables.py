@@ -26,16 +26,11 @@ def by_cohort(rows: pd.DataFrame, profile: dict, role: str = "never_seen") -> pd
     return pd.DataFrame(table)
 
 
-def median(table: pd.DataFrame) -> float:
-    """Median over utterances of the rows' values, each utterance averaged over its seeds."""
-    return float(table.groupby(["speaker", "utterance"])["value"].mean().median())
-
-
 def _cell(estimate: Estimate, table: pd.DataFrame) -> str:
     ends = "" if estimate.ci_low is None else f" [{estimate.ci_low:.2f}, {estimate.ci_high:.2f}]"
-    raw = table["uncapped"].mean()
+    raw, median = table["uncapped"].mean(), table.groupby(["speaker", "utterance"])["value"].mean().median()
     uncapped = f", uncapped {raw:.2f}" if f"{raw:.2f}" != f"{table['value'].mean():.2f}" else ""
-    return f"{estimate.value:.2f}{ends}, median {median(table):.2f}{uncapped}"
+    return f"{estimate.value:.2f}{ends}, median {median:.2f}{uncapped}"
 
 
 def weights(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,9 @@ from torch import Tensor
 from lib.methods.hypertts import Adapter, Hypernetwork, apply_adapter
 from lib.methods.low_rank import LowRank
 from lib.models.whisper import sizes as whisper
+from lib.models.whisper.model import Decoder
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, prepare
-from lib.models.whisper.training import decoder_logits, teacher_forcing
+from lib.models.whisper.training import teacher_forcing
 from lib.workflow.benchmarks import Bound, Comparison, Speech
 
 RANK = 4
@@ -125,7 +126,7 @@ def encoder_states_kept(speech: Speech, device: str) -> Comparison:
 
     def epoch(encode) -> list[Tensor]:
         tokens = [teacher_forcing(model, batch)[0] for batch in batches]
-        return [decoder_logits(model.network, t, encode(b)).amax(-1) for t, b in zip(tokens, batches, strict=True)]
+        return [Decoder(model.network, encode(b)).read(t).amax(-1) for t, b in zip(tokens, batches, strict=True)]
 
     @torch.inference_mode()
     def ours() -> list[Tensor]:
@@ -139,7 +140,7 @@ def encoder_states_kept(speech: Speech, device: str) -> Comparison:
 
     @torch.inference_mode()
     def decoder_alone() -> list[Tensor]:
-        return [decoder_logits(model.network, tokens, states) for tokens, states in inputs]
+        return [Decoder(model.network, states).read(tokens) for tokens, states in inputs]
 
     def difference(a: list[Tensor], b: list[Tensor]) -> float:
         return max(_largest(x, y) for x, y in zip(a, b, strict=True))

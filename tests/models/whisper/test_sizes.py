@@ -15,9 +15,9 @@ from lib import pretrained
 from lib.models.whisper import model as whisper
 from lib.models.whisper import sizes as whisper_sizes
 from lib.models.whisper.decoding import beam_search
-from lib.models.whisper.model import Encoded, WhisperError
+from lib.models.whisper.model import Decoder, Encoded, WhisperError
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, prepare
-from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
+from lib.models.whisper.training import loss, teacher_forcing
 from lib.pretrained import PretrainedError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -109,7 +109,7 @@ def test_teacher_forcing_trains_on_the_transcript_after_the_long_prompt(folders,
     states = EncoderStates(model, tmp_path)
     encoded = Encoded(states.read([example]).states, torch.zeros(states.read([example]).states.shape[1]))
     theirs = model.network(decoder_input_ids=inputs, encoder_outputs=(encoded.states,)).logits
-    assert torch.allclose(decoder_logits(model.network, inputs, encoded), theirs, atol=1e-4)
+    assert torch.allclose(Decoder(model.network, encoded).read(inputs), theirs, atol=1e-4)
     assert torch.isfinite(loss(model, [example], states)["total"])
 
 

@@ -10,9 +10,9 @@ from lib.methods.hyperlora import HyperLora, StaticLora
 from lib.models.whisper import model as whisper
 from lib.models.whisper import sizes
 from lib.models.whisper.decoding import beam_search, transcribe
-from lib.models.whisper.model import Encoded, WhisperError
+from lib.models.whisper.model import Decoder, Encoded, WhisperError
 from lib.models.whisper.states import EncoderStates, encode_with_gradients, log_weights, mean_states, prepare, stack
-from lib.models.whisper.training import decoder_logits, loss, teacher_forcing
+from lib.models.whisper.training import loss, teacher_forcing
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_parallel_logits_are_those_of_transformers(model, encoded):
     full = Encoded(encoded.states, torch.zeros_like(encoded.log_weights))
     tokens = torch.tensor([[model.start, model.no_timestamps, 887, 338], [model.start, model.no_timestamps, 5, 6]])
     theirs = model.network(decoder_input_ids=tokens, encoder_outputs=(full.states,)).logits
-    assert torch.allclose(decoder_logits(model.network, tokens, full), theirs, atol=1e-3)
+    assert torch.allclose(Decoder(model.network, full).read(tokens), theirs, atol=1e-3)
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def test_training_and_decoding_see_the_same_logits(model, encoded):
     tokens = torch.tensor([[model.start, model.no_timestamps, 887, 338], [model.start, model.no_timestamps, 5, 6]])
     decoder = whisper.Decoder(model.network, encoded)
     steps = torch.stack([decoder.step(token) for token in tokens.T], dim=1)
-    assert torch.allclose(decoder_logits(model.network, tokens, encoded), steps, atol=1e-3)
+    assert torch.allclose(Decoder(model.network, encoded).read(tokens), steps, atol=1e-3)
 
 
 @torch.no_grad()
@@ -107,9 +107,9 @@ def test_contexts_can_be_mixed_in_a_batch(model, encoded):
     states = torch.cat([encoded.states[1], encoded.states[1][: len(longer) - len(encoded.states[1])]])
     mixed = stack([encoded.states[0], states], [encoded.log_weights, longer])
     tokens = torch.tensor([[model.start, model.no_timestamps, 887]] * 2)
-    together = decoder_logits(model.network, tokens, mixed)
+    together = Decoder(model.network, mixed).read(tokens)
     for row, alone in enumerate([Encoded(encoded.states[:1], encoded.log_weights), Encoded(states[None], longer)]):
-        assert torch.allclose(together[row], decoder_logits(model.network, tokens[:1], alone)[0], atol=1e-3)
+        assert torch.allclose(together[row], Decoder(model.network, alone).read(tokens[:1])[0], atol=1e-3)
 
 
 @torch.no_grad()
@@ -119,7 +119,7 @@ def test_the_loss_is_the_mean_over_transcript_tokens_and_the_end(model, cache, e
     for example in examples[:2]:
         prompt = [model.start, model.no_timestamps]
         sequence = torch.tensor([prompt + list(example.tokens) + [model.end]])
-        scores = decoder_logits(model.network, sequence, cache.read([example]))[0].log_softmax(-1)
+        scores = Decoder(model.network, cache.read([example])).read(sequence)[0].log_softmax(-1)
         written += [-float(scores[i - 1, sequence[0, i]]) for i in range(2, sequence.shape[1])]
     assert float(total) == pytest.approx(np.mean(written), rel=1e-4)
     swapped = [replace(a, tokens=b.tokens) for a, b in zip(examples[:2], examples[1::-1], strict=True)]
@@ -211,7 +211,7 @@ def test_a_beam_search_scores_no_worse_than_greedy_decoding(model, encoded):
         tokens = model.tokenizer.encode(" " + text, add_special_tokens=False).ids + [model.end]
         inputs = torch.tensor([[model.start, model.no_timestamps, *tokens[:-1]]])
         own = Encoded(encoded.states[row : row + 1], encoded.log_weights)
-        scores = decoder_logits(model.network, inputs, own)[0, 1:].log_softmax(-1)
+        scores = Decoder(model.network, own).read(inputs)[0, 1:].log_softmax(-1)
         return float(scores[torch.arange(len(tokens)), torch.tensor(tokens)].mean())
 
     greedy, searched = model.decode(encoded, [60, 60]), beam_search(model, encoded, [60, 60], beams=5)

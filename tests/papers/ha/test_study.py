@@ -16,7 +16,7 @@ from lib.corpora.disorders import corpus as simulated
 from lib.methods import hyperlora
 from lib.methods.low_rank import HyperLoraError
 from lib.models.whisper import sizes as whisper
-from lib.models.whisper.training import decoder_logits
+from lib.models.whisper.model import Decoder
 from lib.papers.ha import measure, systems
 from lib.papers.ha.data import AsrError, check_english
 from lib.papers.ha.study import Study
@@ -251,9 +251,9 @@ def test_the_exported_adapter_gives_the_same_logits_in_peft(asr, tmp_path):
     own = asr.embeddings("whisper")[first][None]
     with torch.no_grad():
         with trained.of("all").applied(asr.model.network, own):
-            ours = decoder_logits(asr.model.network, tokens, encoded)
+            ours = Decoder(asr.model.network, encoded).read(tokens)
         loaded = PeftModel.from_pretrained(copy.deepcopy(asr.model.network), folder)
-        theirs = decoder_logits(loaded.base_model.model, tokens, encoded)
+        theirs = Decoder(loaded.base_model.model, encoded).read(tokens)
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
