@@ -20,6 +20,7 @@ count is over valid queries and keys.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -259,6 +260,22 @@ class Pruned(nn.Module):
             for rule in self.rules.values():
                 rule.observed = None
 
+    @torch.no_grad()
+    def kept(self, batch: dict[str, Tensor], observed: dict | None = None) -> dict[str, np.ndarray]:
+        """Share of each utterance's connections that the hard mask keeps, over all heads, by site: each `(batch,)`.
+
+        observed: what `observe` gave for this batch, where that is known.
+        """
+        shares = {}
+        for site, (_, weights, mask) in (observed or self.observe(batch)).items():
+            lengths = batch["frame_lengths" if site[0] == "d" else "symbol_lengths"]
+            if mask is None:  # top-k and entmax give zeros themselves; dropout and dense attention keep everything
+                sparse = self.settings.method in ("top_k", "entmax")
+                mask = weights > 0 if sparse else torch.ones_like(weights)
+            counts = count_kept(mask.expand_as(weights), length_mask(lengths, weights.shape[-1]))
+            shares[site] = (counts / (weights.shape[1] * lengths.double() ** 2)).cpu().numpy()
+        return shares
+
 
 class PrunedTTS(Pruned):
     """A StyleSpeech whose decoder (and encoder, if set) attends under a variant's rules.
@@ -297,23 +314,3 @@ class PrunedTTS(Pruned):
         if self.theta is None:
             return parts
         return parts | {f"theta_{site}": rule.threshold().detach() for site, rule in self.rules.items()}
-
-    def connections(self, batch: dict[str, Tensor], observed: dict | None = None) -> list[dict]:
-        """Connections of each block and utterance, and how many the hard mask keeps; over all heads.
-
-        observed: what `observe` gave for this batch, where that is known. Returns records with block, utterance (its
-        place in the batch), length, connections (heads * length ** 2), kept, fraction.
-        """
-        records = []
-        for site, (_, weights, mask) in (observed or self.observe(batch)).items():
-            lengths = batch["frame_lengths" if site[0] == "d" else "symbol_lengths"]
-            valid, heads = length_mask(lengths, weights.shape[-1]), weights.shape[1]
-            if mask is None:  # top-k and entmax give zeros themselves; dropout and dense attention keep everything
-                sparse = self.settings.method in ("top_k", "entmax")
-                mask = weights > 0 if sparse else torch.ones_like(weights)
-            counts = count_kept(mask.expand(-1, heads, -1, -1), valid).tolist()
-            for i, (length, kept) in enumerate(zip(lengths.tolist(), counts, strict=True)):
-                total = heads * length**2
-                row = {"block": site, "utterance": i, "length": length, "connections": total, "kept": kept}
-                records.append(row | {"fraction": kept / total})
-        return records

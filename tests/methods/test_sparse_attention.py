@@ -183,7 +183,7 @@ def test_a_row_without_connections_gives_the_output_bias_and_the_residual_passes
     block, x = model.backbone.decoder[0], torch.randn(2, 7, 16)
     torch.testing.assert_close(block.attention(x, VALID), block.attention.out.bias.expand(2, 7, 16))
     batch = make_batch()
-    assert all(record["kept"] == 0 for record in model.connections(batch))
+    assert all((share == 0).all() for share in model.kept(batch).values())
     assert torch.isfinite(model(batch)["mel"]).all()
 
 
@@ -203,8 +203,8 @@ def test_theta_reaches_its_own_block():
     model = pruned(theta_scale=2.0)
     model.theta.data = torch.tensor([0.5, 3.0])
     assert model.thresholds() == {"d0": 1.0, "d1": 6.0}
-    fractions = {record["block"]: record["fraction"] for record in model.connections(make_batch())}
-    assert fractions["d0"] > fractions["d1"]
+    shares = model.kept(make_batch())
+    assert (shares["d0"] > shares["d1"]).all()
 
 
 def theta_gradient(model: PrunedTTS, step: int, losses=None) -> torch.Tensor | None:
@@ -280,7 +280,7 @@ def test_descending_the_sparsity_loss_raises_theta_and_prunes_more():
         (gradient,) = torch.autograd.grad(sparsity_loss(model(batch)["mask"], 0.2), model.theta)
         model.theta.data -= 0.3 * gradient.sign()
     assert all(theta > 0.5 for theta in model.thresholds().values())
-    assert all(record["fraction"] < 1 for record in model.connections(batch))
+    assert all((share < 1).all() for share in model.kept(batch).values())
 
 
 VARIANTS = [
@@ -301,7 +301,7 @@ def test_an_utterance_gives_the_same_output_and_counts_alone_and_in_a_batch(sett
     model, batch = pruned(**settings), make_batch()
     if model.theta is not None:
         model.theta.data += 1.1
-    together, counts = model(batch), model.connections(batch)
+    together, kept = model(batch), model.kept(batch)
     for i in range(2):
         one = alone(batch, i)
         single = model(one)
@@ -310,8 +310,7 @@ def test_an_utterance_gives_the_same_output_and_counts_alone_and_in_a_batch(sett
         )
         if "mask" in single:
             torch.testing.assert_close(together["mask"][:, i : i + 1], single["mask"], rtol=1e-4, atol=1e-5)
-        kept = [r["kept"] for r in counts if r["utterance"] == i]
-        assert [r["kept"] for r in model.connections(one)] == kept
+        assert model.kept(one) == {site: shares[i : i + 1] for site, shares in kept.items()}
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: "-".join(str(v) for v in s.values()))
@@ -346,11 +345,17 @@ def test_observing_returns_rows_that_sum_to_one_and_leaves_the_output_alone():
     torch.testing.assert_close(model(batch)["mel"], before)
 
 
-def test_connection_records_hold_every_frame_pair_of_every_head():
-    model, batch = pruned("dense"), make_batch()
-    for record in model.connections(batch):
-        frames = int(batch["frame_lengths"][record["utterance"]])
-        assert record["connections"] == 2 * frames**2 == record["kept"]
+def test_dense_attention_keeps_every_frame_pair_of_every_head():
+    shares = pruned("dense").kept(make_batch())
+    assert list(shares) == ["d0", "d1"] and all(share.tolist() == [1, 1] for share in shares.values())
+
+
+def test_kept_connections_are_counted_by_the_mask_or_by_weights_above_zero():
+    batch, weights = {"frame_lengths": torch.tensor([2])}, torch.tensor([[[[0.7, 0.3], [0.0, 1.0]]]])
+    mask = torch.tensor([[[[True, False], [False, False]]]])
+    assert pruned("top_k").kept(batch, {"d0": (weights, weights, None)})["d0"].tolist() == [0.75]
+    assert pruned("dense").kept(batch, {"d0": (weights, weights, None)})["d0"].tolist() == [1.0]
+    assert pruned("row_mean").kept(batch, {"d0": (weights, weights, mask)})["d0"].tolist() == [0.25]
 
 
 def test_a_copy_of_a_model_has_thresholds_of_its_own():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lib import audio, text
 from lib.corpora.corpus import Utterance
-from lib.methods.sparse_attention import PrunedTTS, count_kept
+from lib.methods.sparse_attention import PrunedTTS
 from lib.metrics import cos, is_silent
 from lib.models import vocoder
 from lib.papers.sp.speech import reference_mel
@@ -85,7 +85,7 @@ def speak_pruned(
         panels=[*panels, *_attention(study, seen)],
         transcripts=[transcript(wave, utterance.text, device=study.device)],
         beside={"reference": first} | ({} if recorded is None else {"recording": recorded}),
-        facts=_facts(study, model, seen, wave, first),
+        facts=_facts(study, model, model.kept({"frame_lengths": frames}, seen), wave, first),
         mel=study.mel,
     )
 
@@ -99,19 +99,11 @@ def _attention(study: Systems, seen: dict[str, tuple[Tensor, Tensor, Tensor | No
     return [attention_panels(dense, step)] + ([attention_panels(pruned, step)] if changed else [])
 
 
-def _facts(study: Systems, model: PrunedTTS, seen: dict, wave, reference) -> dict[str, str]:
+def _facts(study: Systems, model: PrunedTTS, kept: dict, wave, reference) -> dict[str, str]:
     facts = {"length": f"{len(wave) / audio.RATE:.2f} s"}
     if len(wave) >= cos.SHORTEST and not is_silent(wave):
         facts["COS to the reference"] = f"{cos.score([wave], [reference], device=study.device)['cos'][0]:.1f}"
-    kept = [kept_share(weights, mask) for _, weights, mask in seen.values()]
-    facts["connections kept in each block"] = ", ".join(f"{100 * share:.0f} %" for share in kept)
+    facts["connections kept in each block"] = ", ".join(f"{100 * share[0]:.0f} %" for share in kept.values())
     if thresholds := model.thresholds():
         facts["θ of each block"] = ", ".join(f"{theta:.2f}" for theta in thresholds.values())
     return facts
-
-
-def kept_share(weights: Tensor, mask: Tensor | None) -> float:
-    """Share of the connections of one utterance that are not pruned: weights and mask `(1, heads, length, length)`."""
-    kept = (weights > 0 if mask is None else mask.bool()).expand_as(weights)
-    valid = torch.ones(1, weights.shape[-1], dtype=torch.bool, device=weights.device)
-    return float(count_kept(kept, valid)) / weights.numel()

@@ -184,20 +184,19 @@ def kept_rows(study: Systems, model: PrunedTTS) -> pd.DataFrame:
 def attention_rows(model: PrunedTTS, batch: dict[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
     """kept_fraction, empty_rows and frames of each utterance `(batch,)`, by block and over all blocks ("all")."""
     observed = model.observe(batch)
-    records, found = pd.DataFrame(model.connections(batch, observed)), {}
+    shares, found = model.kept(batch, observed), {}
     for layer, (_, weights, mask) in observed.items():
-        mine = records[records["block"] == layer].sort_values("utterance")
         lengths = batch["frame_lengths" if layer[0] == "d" else "symbol_lengths"]
         valid = length_mask(lengths, weights.shape[-1])
         kept = (weights > 0) if mask is None else (mask.bool() & valid[:, None, None])
         none = ~kept.any(-1) & valid[:, None]
         empty = none.float().sum((1, 2)) / (none.shape[1] * lengths)
         found[layer] = {
-            "kept_fraction": mine["fraction"].to_numpy(),
+            "kept_fraction": shares[layer],
             "empty_rows": empty.cpu().numpy().astype(np.float64),
         }
-    shares = ("kept_fraction", "empty_rows")
-    found["all"] = {name: np.mean([values[name] for values in found.values()], axis=0) for name in shares}
+    names = ("kept_fraction", "empty_rows")
+    found["all"] = {name: np.mean([values[name] for values in found.values()], axis=0) for name in names}
     frames = batch["frame_lengths"].cpu().numpy().astype(np.float64)
     return {layer: values | {"frames": frames} for layer, values in found.items()}
 

@@ -9,17 +9,15 @@ adapters never see a soft mask.
 
 from functools import cached_property
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lib.corpora.corpus import Corpus
 from lib.corpora.features import Features
 from lib.files import file_hash
-from lib.methods.sparse_attention import Pruned, SparseSettings, count_kept, sparsity_loss
+from lib.methods.sparse_attention import Pruned, SparseSettings, sparsity_loss
 from lib.models import fastspeech2
 from lib.models.fastspeech2 import FastSpeech2, FastSpeech2Dims
-from lib.models.fft_block import NO_HOOKS, Hooks, length_mask
+from lib.models.fft_block import NO_HOOKS, Hooks
 from lib.papers.ht import systems as ht
 from lib.papers.ht.systems import Adapted, assemble, in_training
 from lib.study import protocol
@@ -148,13 +146,3 @@ class PrunedFastSpeech2(FastSpeech2, Pruned):
     def forward(self, batch: dict[str, Tensor], hooks: Hooks = NO_HOOKS) -> dict[str, Tensor]:
         """`FastSpeech2.forward`, and while masks are soft "mask", their means `(blocks, batch, heads)`."""
         return super().forward(batch, hooks) | self.collected()
-
-    @torch.no_grad()
-    def kept(self, batch: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """Share of connections that the hard mask keeps in one teacher-forced pass, by block, each `(batch,)`."""
-        lengths, shares = batch["frame_lengths"], {}
-        for site, (_, weights, mask) in self.observe(batch).items():
-            valid = length_mask(lengths, weights.shape[-1])
-            mask = (torch.ones_like(weights) if mask is None else mask).expand_as(weights)
-            shares[site] = (count_kept(mask, valid) / (weights.shape[1] * lengths**2)).cpu().numpy().astype(np.float64)
-        return shares

@@ -68,12 +68,6 @@ def test_r_is_chosen_among_systems_that_differ_in_nothing_else(zero_shot):
     assert lab.ratios(zero_shot) == {0.3: "dp_r30", 0.45: "dp_r45"}
 
 
-def test_kept_connections_are_counted_by_the_mask_or_by_weights_above_zero():
-    weights = torch.tensor([[[[0.7, 0.3], [0.0, 1.0]]]])
-    assert lab.kept_share(weights, None) == 0.75
-    assert lab.kept_share(weights, torch.tensor([[[[True, False], [False, False]]]])) == 0.25
-
-
 def test_no_widgets_without_a_reader(zero_shot):
     assert widget.laboratory(zero_shot).sentence == widgets.NO_READER
 
