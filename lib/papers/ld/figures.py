@@ -165,57 +165,6 @@ def compared(
     return describe(figure, caption, f"Dot plot of {len(systems)} systems on content and style.", count(table))
 
 
-def decoder(rows: pd.DataFrame, profile: dict) -> Figure:
-    """LD2: what the frozen decoder lets through of a restyled recording's z and of a sampled z."""
-    systems = (
-        "reference",
-        "reconstruction",
-        "reconstruction_trainable_decoder",
-        "palette_aligned",
-        "palette_trainable_decoder",
-    )
-    what = "The frozen decoder and one trained on, for the z of restyled recordings and for sampled z."
-    return compared(rows, profile, systems, what)
-
-
-def speakers(rows: pd.DataFrame, profile: dict) -> Figure:
-    """LD2: whether a decoder that is told who speaks lets a restyled recording's style through."""
-    systems = (
-        "reconstruction",
-        "reconstruction_trainable_decoder",
-        "reconstruction_voices_decoder",
-        "reconstruction_speaker_decoder",
-        "reconstruction_other_speaker",
-    )
-    what = (
-        "z of restyled recordings through joe's decoders, and through one of many voices told joe or another speaker."
-    )
-    return compared(rows, profile, systems, what, ("style_kept", "style_moved_intact", "cer", "cos", "cos_other"))
-
-
-def two_space(rows: pd.DataFrame, profile: dict) -> Figure:
-    """Style told to the decoder beside an untouched z, against style moved within z."""
-    systems = ("text", "palette_aligned", "i2sb_aligned", "palette_content_removed", "two_space", "two_space_neutral")
-    return compared(rows, profile, systems, "Style moved within z by a diffusion, and told to the decoder beside z.")
-
-
-def alignment(rows: pd.DataFrame, profile: dict) -> Figure:
-    """LD5 and LD7: both processes, with sampled and with shared durations in training."""
-    what = "Training pairs with sampled durations, as in the paper, and with shared durations (aligned)."
-    return compared(rows, profile, ("text", "palette", "palette_aligned", "i2sb", "i2sb_aligned"), what)
-
-
-def content(rows: pd.DataFrame, profile: dict) -> Figure:
-    """LD9: the diffusion kept out of the directions that tell phones apart, and what restyled recordings have there."""
-    restyled = ("reconstruction", "reconstruction_content_random", "reconstruction_content_kept")
-    what = (
-        "Palette on all of z, and kept out of the directions that tell phones apart; restyled recordings through z, "
-        "with the neutral recording's z in those directions (content kept) or in as many random ones."
-    )
-    systems = (*restyled, "text", "palette_aligned", "palette", "palette_content_removed")
-    return compared(rows, profile, systems, what)
-
-
 def half(rows: pd.DataFrame, profile: dict) -> Figure:
     """Samplers with half of their training and with all of it, where the profile trains them in two halves."""
     pairs = ((entry["half"], name) for name, entry in profile["ld"]["systems"].items() if "half" in entry)
@@ -223,6 +172,36 @@ def half(rows: pd.DataFrame, profile: dict) -> Figure:
     return compared(rows, profile, tuple(name for pair in pairs for name in pair), what)
 
 
+decoder = partial(  # LD2
+    compared,
+    systems=("reference", "reconstruction", "reconstruction_trainable_decoder", "palette_aligned",
+             "palette_trainable_decoder"),
+    what="The frozen decoder and one trained on, for the z of restyled recordings and for sampled z.",
+)  # fmt: skip
+speakers = partial(  # LD2
+    compared,
+    systems=("reconstruction", "reconstruction_trainable_decoder", "reconstruction_voices_decoder",
+             "reconstruction_speaker_decoder", "reconstruction_other_speaker"),
+    what="z of restyled recordings through joe's decoders, and through one of many voices told joe or another speaker.",
+    metrics=("style_kept", "style_moved_intact", "cer", "cos", "cos_other"),
+)  # fmt: skip
+two_space = partial(
+    compared,
+    systems=("text", "palette_aligned", "i2sb_aligned", "palette_content_removed", "two_space", "two_space_neutral"),
+    what="Style moved within z by a diffusion, and told to the decoder beside z.",
+)
+alignment = partial(  # LD5 and LD7
+    compared,
+    systems=("text", "palette", "palette_aligned", "i2sb", "i2sb_aligned"),
+    what="Training pairs with sampled durations, as in the paper, and with shared durations (aligned).",
+)
+content = partial(  # LD9
+    compared,
+    systems=("reconstruction", "reconstruction_content_random", "reconstruction_content_kept", "text",
+             "palette_aligned", "palette", "palette_content_removed"),
+    what="Palette on all of z, and kept out of the directions that tell phones apart; restyled recordings through z, "
+    "with the neutral recording's z in those directions (content kept) or in as many random ones.",
+)  # fmt: skip
 FIGURES = {
     "ld_posterior": Drawing(diagnostics.posterior, "30_latent_diagnostics", "posterior"),
     "ld_variance": Drawing(diagnostics.variance, "30_latent_diagnostics", "LD3"),
