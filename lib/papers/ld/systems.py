@@ -81,9 +81,7 @@ class Systems(Styled):
         """A decoder that was trained on, trained now if it is not there. Raises LatentError for an unknown kind."""
         if kind not in DECODERS:
             raise LatentError(f"A decoder can be {', '.join(DECODERS)}, not {kind!r}.")
-        if (kind, seed) not in self._decoders:
-            self._decoders[kind, seed] = self.restore(DECODERS[kind], seed).requires_grad_(False)
-        return self._decoders[kind, seed]
+        return self.restored(DECODERS[kind], seed).requires_grad_(False)
 
     @cached_property
     def voices(self) -> Voices:
@@ -170,13 +168,12 @@ class Systems(Styled):
         directions = self.settings["content_directions"]
         return {kind: projection_of(z, phones, directions, kind == "random") for kind in ("kept", "random")}
 
-    @cached_property
-    def _diffusions(self) -> dict[tuple[str, int], LatentDiffusion]:
-        return {}
-
-    @cached_property
-    def _decoders(self) -> dict[tuple[str, int], nn.Module]:
-        return {}
+    def restored(self, name: str, seed: int) -> nn.Module:
+        """A trained part, read once and trained now if need be."""
+        known = vars(self).setdefault("_restored", {})
+        if (name, seed) not in known:
+            known[name, seed] = self.restore(name, seed)
+        return known[name, seed]
 
     def trained_as(self, name: str) -> str:
         """The system whose weights a system has: its own, or with `weights_of` another's that is trained alike."""
@@ -185,10 +182,7 @@ class Systems(Styled):
 
     def diffusion(self, name: str, seed: int) -> LatentDiffusion:
         """A system's diffusion, trained now if need be."""
-        key = self.trained_as(name), seed
-        if key not in self._diffusions:
-            self._diffusions[key] = self.restore(*key)
-        return self._diffusions[key]
+        return self.restored(self.trained_as(name), seed)
 
     def kept_content(self, name: str, z_text: Tensor, z: Tensor) -> Tensor:
         """z with the content of z_text, where the system is one that keeps it (`projections`); z itself elsewhere."""
