@@ -61,20 +61,7 @@ class Features:
 
     def batch(self, rows: np.ndarray, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Padded tensors of some utterances, as `FastSpeech2.forward` takes them."""
-        items = [self.item(int(row)) for row in rows]
-        out = {"speaker": torch.from_numpy(np.stack([i["speaker"] for i in items])).float()}
-        for name, dtype in (
-            ("symbols", torch.long),
-            ("durations", torch.long),
-            ("pitch", None),
-            ("energy", None),
-            ("mel", None),
-        ):
-            parts = [torch.from_numpy(np.array(i[name])) for i in items]
-            out[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).to(dtype or torch.float32)
-        out["symbol_lengths"] = torch.tensor([len(i["symbols"]) for i in items])
-        out["frame_lengths"] = torch.tensor([len(i["mel"]) for i in items])
-        return {name: value.to(device, non_blocking=True) for name, value in out.items()}
+        return padded([self.item(int(row)) for row in rows], device)
 
     def batches(self, rows: np.ndarray, device: torch.device | str = "cpu", size: int = 16) -> Iterator[dict]:
         """All of some rows in batches, in their order."""
@@ -88,6 +75,16 @@ class Features:
     def embeddings(self, rows: np.ndarray) -> np.ndarray:
         """GE2E embeddings `(utterances, 256)`."""
         return np.array(self._arrays["speaker"][rows], dtype=np.float32)
+
+
+def padded(items: list[dict[str, np.ndarray]], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Padded tensors, and lengths, of what `Features.item` gives; whole numbers as int64, others as float32."""
+    lengths = {"symbol_lengths": "symbols", "frame_lengths": "mel"}
+    out = {name: torch.tensor([len(item[of]) for item in items]) for name, of in lengths.items()}
+    for name in items[0]:
+        whole = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(np.array(i[name])) for i in items], batch_first=True)
+        out[name] = whole.to(torch.float32 if whole.is_floating_point() else torch.long)
+    return {name: value.to(device, non_blocking=True) for name, value in out.items()}
 
 
 def frames_per_symbol(durations: np.ndarray, frames: int, frames_per_second: float) -> np.ndarray:

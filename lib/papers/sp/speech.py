@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lib import audio, text
 from lib.corpora.corpus import Utterance
-from lib.corpora.features import Features
+from lib.corpora.features import Features, padded
 from lib.corpora.source import open_corpus
 from lib.methods.sparse_attention import PrunedTTS
 from lib.models import vocoder
@@ -116,14 +116,7 @@ def joined(features: Features, groups: list[np.ndarray], device: str) -> dict[st
     """A batch as `Features.batch` makes it, of several utterances spoken one after the other: rows of each group."""
     names = ("symbols", "durations", "pitch", "energy", "mel")
     items = [[features.item(int(row)) for row in group] for group in groups]
-    whole = [{name: np.concatenate([part[name] for part in parts]) for name in names} for parts in items]
-    out = {}
-    for name in names:
-        integer = name in ("symbols", "durations")
-        parts = [torch.from_numpy(item[name]).to(torch.long if integer else torch.float32) for item in whole]
-        out[name], lengths = _padded(parts)
-        out |= {"symbol_lengths": lengths} if name == "symbols" else {"frame_lengths": lengths} if name == "mel" else {}
-    return {name: value.to(device) for name, value in out.items()}
+    return padded([{name: np.concatenate([part[name] for part in parts]) for name in names} for parts in items], device)
 
 
 def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
