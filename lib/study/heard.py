@@ -68,9 +68,13 @@ class Transcript:
     words: tuple[Word, ...]
     wer: float  # ratio
 
+    @property
+    def marked(self) -> str:
+        """HTML of the words, errors marked as `legend` says."""
+        return " ".join(map(_word, self.words))
+
     def _repr_html_(self) -> str:
-        words = " ".join(_word(word) for word in self.words) or "<i>nothing</i>"
-        return f"<p><b>{escape(self.name)}</b> (WER {100 * self.wer:.0f} %): {words}</p>"
+        return f"<p><b>{escape(self.name)}</b> (WER {100 * self.wer:.0f} %): {self.marked or '<i>nothing</i>'}</p>"
 
 
 @dataclass

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lib.files import replace_file
-from lib.papers.ha.transcripts import LEGEND, coloured
+from lib.papers.ha.transcripts import coloured
+from lib.study.heard import legend
 from lib.study.report.page import environment
 from lib.study.statistics import interval, paired_difference
 
@@ -84,7 +85,7 @@ def write(place: Path, scores: pd.DataFrame, facts: dict) -> Path:
                 "worse": int((change > 0).sum()),
                 "same": int((change == 0).sum()),
             },
-            legend=LEGEND,
+            legend=legend(),
         )
     )
     with replace_file(place / "report.html") as temporary:

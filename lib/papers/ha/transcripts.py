@@ -1,4 +1,4 @@
-"""Transcripts before and after adaptation as a notebook shows them: errors coloured, a player beside each."""
+"""Transcripts before and after adaptation as a notebook shows them: errors marked, a player beside each."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ from html import escape
 import pandas as pd
 
 from lib import audio, study
-from lib.metrics import wer
 from lib.papers.ha.style import COHORTS, label
+from lib.study.heard import against, legend
 from lib.study.listen import player
-
-LOOKS = {
-    "substitute": "background:#f6c9b8",
-    "insert": "background:#f9e2a4",
-    "delete": "color:#888;text-decoration:line-through",
-}
-LEGEND = (
-    f'<span style="{LOOKS["substitute"]}">substituted</span> '
-    f'<span style="{LOOKS["insert"]}">inserted</span> <span style="{LOOKS["delete"]}">deleted</span>'
-)
 
 
 @dataclass
@@ -31,7 +21,7 @@ class Transcripts:
     entries: list[dict] = field(repr=False)
 
     def _repr_html_(self) -> str:
-        return f'<p style="margin:.3em 0">{LEGEND}</p>' + "".join(self._entry(entry) for entry in self.entries)
+        return legend() + "".join(self._entry(entry) for entry in self.entries)
 
     def _entry(self, entry: dict) -> str:
         lines = "".join(
@@ -46,18 +36,8 @@ class Transcripts:
 
 def coloured(reference: str, hypothesis: str) -> str:
     """HTML of a transcript, its errors marked by kind, and its WER; both texts as the metric normalises them."""
-    import jiwer
-
-    done = jiwer.process_words(wer.normalise(reference), wer.normalise(hypothesis))
-    expected, heard = done.references[0], done.hypotheses[0]
-    parts = []
-    for chunk in done.alignments[0]:
-        mine = " ".join(heard[chunk.hyp_start_idx : chunk.hyp_end_idx])
-        lost = " ".join(expected[chunk.ref_start_idx : chunk.ref_end_idx])
-        text = escape(lost if chunk.type == "delete" else mine)
-        look = LOOKS.get(chunk.type)
-        parts.append(f'<span style="{look}">{text}</span>' if look else text)
-    return f"{' '.join(parts)} <small>(WER {done.wer:.2f})</small>"
+    found = against(hypothesis, reference, "")
+    return f"{found.marked} <small>(WER {found.wer:.2f})</small>"
 
 
 def kept(profile: dict, systems: tuple[str, ...], shown: str = "", seed: int = 0) -> Transcripts:

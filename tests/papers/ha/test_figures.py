@@ -14,6 +14,7 @@ from lib.papers.ha import tables as asr_tables
 from lib.papers.ha import transcripts as asr_show
 from lib.papers.ha.style import COHORTS, TRAINED, colour, differences
 from lib.study.drawing import PlotError
+from lib.study.heard import MARKS
 
 SHARES = {
     **{"whisper_0": 0.0, "full": 100.0, "lora_w1": 0.03, "lora_w1_b01": 0.1, "cohort_lora": 0.1, "cohort_ft": 80.0},
@@ -148,11 +149,11 @@ def test_the_median_averages_an_utterance_over_its_seeds(profile):
 
 def test_errors_are_marked_by_kind():
     text = asr_show.coloured("the cat sat down here", "the bat sat down here now")
-    assert f'<span style="{asr_show.LOOKS["substitute"]}">bat</span>' in text
-    assert f'<span style="{asr_show.LOOKS["insert"]}">now</span>' in text
+    assert f'<span style="{MARKS["substitute"][0]};padding:0 .2em" title="substituted: “cat” was expected">bat<' in text
+    assert f'<span style="{MARKS["insert"][0]};padding:0 .2em" title="inserted: nothing was expected">now<' in text
     assert "WER 0.40" in text
     lost = asr_show.coloured("the cat sat", "the cat")
-    assert f'<span style="{asr_show.LOOKS["delete"]}">sat</span>' in lost
+    assert f'<span style="{MARKS["delete"][0]};padding:0 .2em" title="left out: “sat” was expected">sat<' in lost
 
 
 def test_transcripts_are_escaped():
