@@ -126,6 +126,15 @@ class Study:
     def features(self) -> Features:
         return features_of(self.corpus, cache_root(), self.mel, self.cores)
 
+    def centroid(self, speaker: str) -> np.ndarray:
+        """GE2E centroid `(256,)` of a speaker's enrolment (training-split) utterances.
+
+        Raises the paper's error for a speaker with no such utterance.
+        """
+        if not (utterances := self.corpus.select(split="train", speaker=speaker)):
+            raise self.error(f"speaker {speaker} has no utterances to enrol with: check the corpus's set-aside list")
+        return self.features.centroid(self.features.rows(utterances))
+
     def system(self, name: str) -> dict:
         """A system's entry in the profile, with its name. Raises the paper's error, naming the systems there are."""
         systems = self.settings["systems"]

@@ -6,7 +6,9 @@ Training does not depend on what is watched.
 
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,6 +50,26 @@ def mean_loss(
         return sum(found) / len(found)
 
     return mean
+
+
+def on_features(study: Any, utterances: list) -> Callable[..., Callable[[], float] | None]:
+    """`lib.study.part.Part.unseen` of a training on a study's features: at most `WATCHED` of some utterances."""
+
+    def unseen(model: nn.Module, loss: Callable[[dict], dict[str, torch.Tensor]]) -> Callable[[], float] | None:
+        rows = study.features.rows(some(utterances))
+        return mean_loss(model, loss, lambda: study.features.batches(rows), study.device) if len(rows) else None
+
+    return unseen
+
+
+@torch.no_grad()
+def mean_losses(study: Any, model: nn.Module, loss: Callable, utterances: list) -> dict[str, float]:
+    """The mean of each loss over batches of all of some utterances, in evaluation mode; thetas are none."""
+    rows = study.features.rows(utterances)
+    model.eval()
+    found = [loss(model(batch), batch) for batch in study.features.batches(rows, study.device)]
+    names = [name for name in found[0] if not name.startswith("theta")] if found else []
+    return {name: float(np.mean([float(each[name]) for each in found])) for name in names}
 
 
 def drawn(batch_at: Callable[[int, str], dict], device: torch.device | str) -> Callable[..., Callable[[], float]]:

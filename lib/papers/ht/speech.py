@@ -7,21 +7,12 @@ from torch import Tensor
 from lib import text
 from lib.corpora.corpus import Utterance
 from lib.models import vocoder
-from lib.papers.ht.systems import Adapted, Systems, TTSError
+from lib.papers.ht.systems import Adapted, Systems
 
 
 def enrolment(study: Systems, speakers: list[str]) -> Tensor:
-    """GE2E centroid of each speaker's enrolment (training-split) utterances, `(speakers, 256)`.
-
-    Raises TTSError for a speaker with no such utterance.
-    """
-    out = []
-    for speaker in speakers:
-        utterances = study.corpus.select(split="train", speaker=speaker)
-        if not utterances:
-            raise TTSError(f"speaker {speaker} has no utterances to enrol with: check the corpus's set-aside list")
-        out.append(study.features.centroid(study.features.rows(utterances)))
-    return torch.from_numpy(np.stack(out))
+    """`Study.centroid` of each speaker, `(speakers, 256)`."""
+    return torch.from_numpy(np.stack([study.centroid(speaker) for speaker in speakers]))
 
 
 def synthesise(study: Systems, model: Adapted, utterances: list[Utterance], batch_size: int = 16) -> list[np.ndarray]:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from lib import text
@@ -83,18 +81,19 @@ class Systems(protocol.Study):
         if not self.has_weights(name):
             raise TTSError(f"{name} has no weights of its own to train")
         system, role = self.system(name), "pretraining" if name == BACKBONE else "adaptation"
+        config, validation = self.train_config(name, seed), self.corpus.select(role=role, split="validation")
         return Part(
-            config := self.train_config(name, seed),
+            config,
             self._depends(name, seed),
             build=lambda: self.build(name),
             start=lambda model: self.start(model, self.training_rows(role), config),
-            unseen=lambda model, losses: self.unseen(model, losses, role),
+            unseen=watch.on_features(self, validation),
             details=lambda model: {
                 "system": system,
                 "seed": seed,
                 "backbone_parameters": count(FastSpeech2(self.dims)),
                 "backbone_changed": int(system["method"] in ("backbone", "finetune") or self._is_changed(model)),
-                "validation": self.validation_loss(model, role),
+                "validation": watch.mean_losses(self, model, fastspeech2.loss, validation),
             },
         )
 
@@ -116,11 +115,6 @@ class Systems(protocol.Study):
             return fastspeech2.loss(parallel.forward(model, batch), batch)
 
         return lambda micro: features.batch(rows[sampler(micro)]), losses
-
-    def unseen(self, model: nn.Module, losses: Callable, role: str) -> Callable[[], float] | None:
-        """The loss on validation sentences of the role's speakers, as a training watches it."""
-        rows = self.features.rows(watch.some(self.corpus.select(role=role, split="validation")))
-        return watch.mean_loss(model, losses, lambda: self.features.batches(rows), self.device) if len(rows) else None
 
     def training_rows(self, role: str) -> np.ndarray:
         return self.features.rows(self.corpus.select(role=role, split="train"))
@@ -147,14 +141,6 @@ class Systems(protocol.Study):
 
     def _is_changed(self, model: Adapted) -> bool:
         return frozen_hash(model.backbone) != frozen_hash(self.backbone())
-
-    @torch.no_grad()
-    def validation_loss(self, model: nn.Module, role: str) -> dict[str, float]:
-        """Mean losses over the role's validation utterances, in evaluation mode."""
-        rows = self.features.rows(self.corpus.select(role=role, split="validation"))
-        model.eval()
-        losses = [fastspeech2.loss(model(batch), batch) for batch in self.features.batches(rows, self.device)]
-        return {name: float(np.mean([float(loss[name]) for loss in losses])) for name in losses[0]} if losses else {}
 
 
 def in_training(model: Adapted, system: dict) -> Adapted:

@@ -59,10 +59,7 @@ def judge(
     else:
         embedded = cos.embed(waves, device)
         values = {"cos": cos.between(embedded, study.features.embeddings(study.features.rows(spoken)))}
-        centroids = {
-            speaker: study.features.centroid(study.features.rows(study.corpus.select(split="train", speaker=speaker)))
-            for speaker in {u.speaker for u in spoken}
-        }
+        centroids = {speaker: study.centroid(speaker) for speaker in {u.speaker for u in spoken}}
         values["cos_centroid"] = cos.between(embedded, np.stack([centroids[u.speaker] for u in spoken]))
     return values | secs.score(waves, references or [study.corpus.wave(u) for u in spoken], device=device)
 
@@ -229,14 +226,9 @@ def mismatch(study: Systems) -> dict[str, tuple[float, str]]:
 
     The distance is 100 - COS between the speakers' GE2E centroids; the farther half of the speakers is "far".
     """
-    features, corpus = study.features, study.corpus
     trained = {u.speaker for u in study.training_utterances()}
-
-    def centroid(speaker: str) -> np.ndarray:
-        return features.centroid(features.rows(corpus.select(split="train", speaker=speaker)))
-
-    known = np.stack([centroid(speaker) for speaker in sorted(trained)])
-    found = {s: float(100 - 100 * (known @ centroid(s)).max()) for s in corpus.speakers("never_seen")}
+    known = np.stack([study.centroid(speaker) for speaker in sorted(trained)])
+    found = {s: float(100 - 100 * (known @ study.centroid(s)).max()) for s in study.corpus.speakers("never_seen")}
     border = float(np.median(list(found.values())))
     return {speaker: (value, "far" if value > border else "near") for speaker, value in found.items()}
 

@@ -8,7 +8,6 @@ With `from_scratch`, as in the paper, there is no common start: every system, or
 random weights for the steps of `train`, which is then the whole training.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
 
@@ -98,6 +97,7 @@ class Systems(protocol.Study):
             )
         own = {} if dense else self.system(name).get("train", {})
         config = TrainConfig.from_dict({**s["dense" if dense else "train"], **own}, seed=seed)
+        validation = self.training_utterances("validation")
 
         def build() -> PrunedTTS:
             model = self.build(name)
@@ -117,19 +117,14 @@ class Systems(protocol.Study):
             build,
             start,
             at_step=lambda model: model.at_step,
-            unseen=self.unseen,
+            unseen=watch.on_features(self, validation),
             saved=lambda model: saved(model, name),
             details=lambda model: {
-                "validation": validation_loss(self, model),
+                "validation": watch.mean_losses(self, model, model.loss, validation),
                 "thresholds": model.thresholds(),
                 "after": None if self.from_scratch(name) else self.run_id(DENSE, seed),
             },
         )
-
-    def unseen(self, model: PrunedTTS, losses: Callable) -> Callable[[], float] | None:
-        """The loss on the training speakers' validation sentences, as a training watches it."""
-        rows = self.features.rows(watch.some(self.training_utterances("validation")))
-        return watch.mean_loss(model, losses, lambda: self.features.batches(rows), self.device) if len(rows) else None
 
     def _depends(self, name: str, seed: int) -> tuple:
         s = self.settings
@@ -179,16 +174,6 @@ class Batches:
             others = np.setdiff1d(np.flatnonzero(self.speakers == self.speakers[item]), [item])
             found.append(random.choice(others) if len(others) else item)
         return np.array(found)
-
-
-@torch.no_grad()
-def validation_loss(study: Systems, model: PrunedTTS) -> dict[str, float]:
-    """Mean losses over the training speakers' validation utterances, in evaluation mode."""
-    rows = study.features.rows(study.training_utterances("validation"))
-    model.eval()
-    losses = [model.loss(model(batch), batch) for batch in study.features.batches(rows, study.device)]
-    names = [name for name in losses[0] if not name.startswith("theta")] if losses else []
-    return {name: float(np.mean([float(loss[name]) for loss in losses])) for name in names}
 
 
 def parameter_counts(study: Systems) -> dict[str, dict[str, int]]:
