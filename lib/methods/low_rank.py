@@ -33,9 +33,14 @@ class LowRank:
         down, up = self.factors[path]
         return self.scale * up @ down
 
+    @property
+    def changes_encoder(self) -> bool:
+        """Whether encoder states depend on the update."""
+        return any(path.startswith("model.encoder.") for path in self.factors)
+
     @contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """Inside the block, the named linear layers of `network` compute W' x + bias.
+    def applied(self, network: nn.Module, embeddings: Tensor | None = None) -> Iterator[None]:
+        """Inside the block, the named linear layers of `network` compute W' x + bias; embeddings are not used.
 
         A layer's input is (rows, length, in) or (rows, in), with rows a multiple of the batch: the rows of an
         utterance (the beams of a search, say) lie one after the other. The network is as before after the block.

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from lib import audio, study
-from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
+from lib.methods.hyperlora import Adaptation
 from lib.methods.low_rank import HyperLoraError, LowRank
 from lib.models import speaker
 from lib.models.whisper import sizes
@@ -29,14 +27,13 @@ from lib.models.whisper.decoding import transcribe as write_down
 from lib.models.whisper.model import Whisper
 from lib.models.whisper.states import EncoderStates, mean_states, prepare
 from lib.papers.ha.data import AsrError
-from lib.papers.ha.systems import EVERYBODY, Systems, size_for
+from lib.papers.ha.systems import EVERYBODY, Adaptations, Systems, adaptation
 from lib.study import shipped
 from lib.study.claims import select
 from lib.study.statistics import Estimate, interval, paired_difference
 from lib.training.weights import load_weights
 
 WEIGHTS = shipped.file_of("ha", "hyper")
-GE2E = 256  # numbers in its embedding
 TRAIN = "python -m lib train ha {} --profile nonnative trains one, or give --weights"
 LICENCES = {  # of what the weights were trained on, as the corpus states it
     "speechocean762": "free, also for commercial use (OpenSLR 101, CC BY 4.0; Zhang et al., Interspeech 2021)"
@@ -54,20 +51,6 @@ class Heard:
     failed: str = ""
 
 
-class Fixed(Adaptation):
-    """One low-rank update for all utterances, as a PEFT checkpoint holds it."""
-
-    def __init__(self, update: LowRank):
-        super().__init__()
-        self.update, self.paths = update, list(update.factors)
-        self.adapted = sum(down.numel() + up.numel() for down, up in update.factors.values())
-
-    @contextmanager
-    def applied(self, network, embeddings: Tensor | None = None) -> Iterator[None]:
-        with self.update.applied(network):
-            yield
-
-
 def transcribe(
     recordings: Sequence[Path], system: str = "hyper", weights: Path | None = None, device: str = "cpu"
 ) -> tuple[list[Heard], dict]:
@@ -83,7 +66,7 @@ def transcribe(
         raise AsrError(
             f"{path.name} adapts another file of Whisper {facts['whisper']['name']} than the one found here."
         )
-    adaptation = load(path, facts, model)
+    adapted = load(path, facts, model)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         cache = EncoderStates(model, folder)
@@ -98,7 +81,7 @@ def transcribe(
                 ge2e = facts["system"].get("conditioning") == "ge2e"
                 own = torch.from_numpy(speaker.embed([example.wave], device)) if ge2e else mean_states(cache, [example])
                 own = own.to(device)
-            before, after = (write_down(model, [example], cache, a, own)[0] for a in (None, adaptation))
+            before, after = (write_down(model, [example], cache, a, own)[0] for a in (None, adapted))
             found.append(Heard(recording, before, after))
     return found, facts
 
@@ -130,22 +113,13 @@ def card(path: Path) -> dict:
     return facts if "system" in facts else facts | _settings(path)
 
 
-def load(path: Path, facts: dict, model: Whisper) -> Adaptation:
+def load(path: Path, facts: dict, model: Whisper) -> Adaptation | LowRank:
     """The adaptation that a file of weights holds, on the model's device, in evaluation mode."""
-    if facts["system"]["method"] == "peft":
-        return Fixed(_factors(path, model))
     entry = facts["system"]
-    if "rank" in entry:
-        size = {name: entry.get(name) for name in ("rank", "layers", "fixed")}
-    else:
-        found = size_for(model.network, entry["targets"], entry["budget"])
-        size = {"rank": found.rank, "layers": found.layers, "fixed": found.fixed}
-    if entry["method"] == "hyper":
-        width = GE2E if entry.get("conditioning") == "ge2e" else model.network.config.d_model
-        made: Adaptation = HyperLora(model.network, width, entry["targets"], hidden=entry.get("hidden"), **size)
-    else:
-        made = StaticLora(model.network, entry["targets"], **size)
-    load_weights(_One(made), path)
+    if entry["method"] == "peft":
+        return _factors(path, model)
+    made = adaptation(model.network, entry)
+    load_weights(Adaptations(entry, {EVERYBODY: made}), path)
     return made.to(model.device).eval()
 
 
@@ -227,14 +201,6 @@ def _settings(path: Path) -> dict:
     whisper = systems.settings["whisper"]
     kept = {"name": name} | {key: entry[key] for key in FACTS if entry.get(key) is not None}
     return {"system": kept, "whisper": {k: v for k, v in whisper.items() if v}, "context": systems.settings["context"]}
-
-
-class _One(torch.nn.Module):
-    """An adaptation under the name that a checkpoint of one group gives it."""
-
-    def __init__(self, adaptation: Adaptation):
-        super().__init__()
-        self.parts = torch.nn.ModuleList([adaptation])
 
 
 def _peft(folder: Path) -> tuple[str, dict]:

@@ -24,6 +24,7 @@ from lib.corpora.corpus import Utterance
 from lib.files import fingerprint
 from lib.methods import hyperlora
 from lib.methods.hyperlora import Adaptation, HyperLora, StaticLora
+from lib.models.speaker import SIZE
 from lib.models.whisper.model import Encoded
 from lib.models.whisper.states import Example
 from lib.models.whisper.training import loss
@@ -155,34 +156,12 @@ class Systems(Recordings):
 
     def build(self, system: dict, groups: dict[str, list[Utterance]]) -> Adaptations:
         """The untrained adaptations of a system, a hypernetwork's standardised on the training embeddings."""
-        parts = {}
-        for group, items in groups.items():
-            adaptation = self._adaptation(system)
-            if isinstance(adaptation, HyperLora):
-                table = self.embeddings(system["conditioning"], system["embedding"])
-                adaptation.standardise(torch.stack([table[item.utterance] for item in items]))
-            parts[group] = adaptation
+        hyper = system["method"] == "hyper"
+        table = self.embeddings(system["conditioning"], system["embedding"]) if hyper else {}
+        parts = {group: adaptation(self.model.network, system) for group in groups}
+        for group, items in groups.items() if hyper else ():
+            parts[group].standardise(torch.stack([table[item.utterance] for item in items]))
         return Adaptations(system, parts).to(self.device)
-
-    def _adaptation(self, system: dict) -> Adaptation:
-        network = self.model.network
-        if system["method"] == "full":
-            return hyperlora.full_fine_tuning(network, system.get("side"))
-        if system["method"] == "bias":
-            return hyperlora.bias_only(network, system.get("side"))
-        targets = system["targets"]
-        if system["method"] == "matrices":
-            return hyperlora.matrix_fine_tuning(network, targets)
-        if "rank" in system:
-            options = {"rank": system["rank"]}
-        else:
-            size = size_for(network, targets, system["budget"])
-            options = {"rank": size.rank, "layers": size.layers, "fixed": size.fixed}
-        if system["method"] == "lora":
-            return StaticLora(network, targets, **options)
-        table = self.embeddings(system["conditioning"])
-        width = len(next(iter(table.values())))
-        return HyperLora(network, width, targets, hidden=system["hidden"], **options)
 
     def conditions(self, system: dict, names: Sequence[str]) -> Tensor | None:
         """The embeddings (utterances, size) that a hypernetwork is given; None for other methods."""
@@ -190,6 +169,23 @@ class Systems(Recordings):
             return None
         table = self.embeddings(system["conditioning"], system["embedding"])
         return torch.stack([table[name] for name in names])
+
+
+def adaptation(network: nn.Module, entry: dict) -> Adaptation:
+    """The untrained adaptation that a system's entry describes."""
+    if entry["method"] == "full":
+        return hyperlora.full_fine_tuning(network, entry.get("side"))
+    if entry["method"] == "bias":
+        return hyperlora.bias_only(network, entry.get("side"))
+    targets = entry["targets"]
+    if entry["method"] == "matrices":
+        return hyperlora.matrix_fine_tuning(network, targets)
+    size = entry if "rank" in entry else vars(size_for(network, targets, entry["budget"]))
+    options = {name: size.get(name) for name in ("rank", "layers", "fixed")}
+    if entry["method"] == "lora":
+        return StaticLora(network, targets, **options)
+    width = SIZE if entry.get("conditioning") == "ge2e" else network.config.d_model
+    return HyperLora(network, width, targets, hidden=entry.get("hidden"), **options)
 
 
 class Adaptations(nn.Module):

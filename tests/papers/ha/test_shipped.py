@@ -108,7 +108,7 @@ def test_a_peft_adapter_writes_what_the_checkpoint_it_was_made_of_writes(model, 
     facts = shipped.card(tmp_path / "adapter")
     loaded = shipped.load(tmp_path / "adapter", facts, model)
     for path, (down, up) in made.update().factors.items():
-        assert torch.equal(loaded.update.factors[path][0], down) and torch.equal(loaded.update.factors[path][1], up)
+        assert torch.equal(loaded.factors[path][0], down) and torch.equal(loaded.factors[path][1], up)
     assert shipped.transcribe([recording], weights=tmp_path / "adapter")[0][0].failed == ""
 
 
