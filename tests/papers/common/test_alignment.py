@@ -1,6 +1,5 @@
 """Training the aligner on the smoke corpus, and the boundary error."""
 
-import numpy as np
 import pytest
 
 from lib.models.aligner import AlignerError
@@ -17,18 +16,10 @@ def test_boundary_error_is_the_median_over_inner_boundaries_in_milliseconds():
     assert boundary_error(found, exact) == pytest.approx(10)
 
 
-@pytest.mark.parametrize(
-    ("durations", "exact", "message"),
-    [
-        ([[0.1]], [], "^There are durations of 1 utterances and exact ones of 0"),
-        ([[0.1, 0.2]], [[0.1]], "^Utterance 0 has 2 durations and 1 exact ones"),
-        ([[0.1]], [[0.1]], "^No utterance has two symbols"),
-        ([[np.nan, 0.1]], [[0.1, 0.1]], "not finite: align"),
-    ],
-)
-def test_durations_that_cannot_be_compared_are_refused_in_a_sentence(durations, exact, message):
-    with pytest.raises(AlignerError, match=message):
-        boundary_error(durations, exact)
+@pytest.mark.parametrize("durations", [[], [[0.1]]])
+def test_durations_without_a_boundary_are_refused_in_a_sentence(durations):
+    with pytest.raises(AlignerError, match="^No utterance has two symbols"):
+        boundary_error(durations, durations)
 
 
 def test_the_aligner_is_trained_once_and_its_boundary_error_told(tmp_path, monkeypatch, smoke_corpus):
