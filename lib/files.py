@@ -9,9 +9,10 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,6 +121,14 @@ def write_json(path: Path | str, value) -> None:
     """Write JSON by rename, keys in order."""
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def load_json(path: Path, damaged: Callable[[str], Exception]) -> Any:
+    """What a JSON file holds. Where it is missing or damaged, raises what `damaged` makes of the kind of error."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(type(error).__name__) from error
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:

@@ -6,9 +6,9 @@ A column belongs to the profile whose corpus is its source. Its claims are the p
 place of the paper's and whatever it says anew; the rules beside it stay as they are.
 """
 
-import json
 from pathlib import Path
 
+from lib.files import load_json
 from lib.study.profile import StudyError
 from lib.study.registry import papers
 
@@ -44,10 +44,8 @@ def beside(content: dict, root: Path) -> dict[str, list[dict]]:
         places = [root / facts["profile"] / "claims.json", root.parent / facts["profile"] / "claims.json"]
         path = next((place for place in places if place.exists() and place.parent != root), None)
         if path is not None:
-            try:
-                found[facts["name"]] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise StudyError(f"{path.name} of {path.parent.name} is damaged: judge its claims again") from error
+            told = f"{path.name} of {path.parent.name} is damaged: judge its claims again"
+            found[facts["name"]] = load_json(path, lambda _, told=told: StudyError(told))
     return found
 
 

@@ -7,7 +7,6 @@ learning curves of the systems that a claim compares: over the last fifth of tra
 gate that cannot be read for lack of rows or curves is shut.
 """
 
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from lib import study
+from lib.files import load_json
 from lib.study.claim_compare import select
+from lib.study.profile import StudyError
 
 PLATEAU = 2.0  # percent
 LAST = 0.2  # of the training
@@ -172,7 +173,4 @@ def _read(paper: str, gate: dict, rows: pd.DataFrame) -> Gate:
 
 
 def _facts(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise study.StudyError(f"{path.name} is damaged ({type(error).__name__}); delete it and run again") from error
+    return load_json(path, lambda kind: StudyError(f"{path.name} is damaged ({kind}); delete it and run again"))

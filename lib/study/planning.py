@@ -1,12 +1,11 @@
 """Which claims a profile's design cannot decide, before anybody trains anything."""
 
 import argparse
-import json
 from pathlib import Path
 
 from lib import study
 from lib.cli import PROFILE, Verb, print_table
-from lib.files import ROOT
+from lib.files import ROOT, load_json
 from lib.study import columns
 from lib.study.claim_compare import names
 from lib.study.claims import load_claims
@@ -22,12 +21,8 @@ def power(profile: dict, path: Path | None = None) -> list[dict]:
     """
     known = (study.results_root(profile) / "claims.json", REFERENCE / "claims.json")
     path = path or next((each for each in known if each.exists()), known[-1])
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise study.StudyError(
-            f"{path.name} cannot be read ({type(error).__name__}): judge the claims first"
-        ) from error
+    damaged = "{} cannot be read ({}): judge the claims first"
+    records = load_json(path, lambda kind: study.StudyError(damaged.format(path.name, kind)))
     return undecided(records, columns.of(load_claims(), profile), profile)
 
 

@@ -11,7 +11,6 @@ wrote), how good they are, what they need, and their SHA-256.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 from lib import text
 from lib.corpora import source
 from lib.corpora.corpus import Corpus
-from lib.files import DATA, file_hash, fingerprint, replace_file, write_json
+from lib.files import DATA, file_hash, fingerprint, load_json, replace_file, write_json
 from lib.study.claim_compare import select
 from lib.study.profile import StudyError
 from lib.study.provenance import git_state
@@ -84,10 +83,8 @@ def read_card(path: Path) -> dict:
     mend = "`git checkout data/weights` restores both" if path.resolve().parent == WEIGHTS else "make both anew"
     if not path.is_file():
         raise WeightsError(f"{path}: there are no weights, only a card: {mend}.")
-    try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise WeightsError(f"{path}: its card {path.stem}.json is missing or damaged: {mend}.") from None
+    told = f"{path}: its card {path.stem}.json is missing or damaged: {mend}."
+    card = load_json(path.with_suffix(".json"), lambda _: WeightsError(told))
     if card.get("sha256") != file_hash(path):
         raise WeightsError(f"{path}: its SHA-256 is not the one on its card, one of them is damaged: {mend}.")
     return card

@@ -5,7 +5,6 @@ study goes on without it. The profile's section `real` says where the recordings
 which prepared corpora's speakers HyperTTS speaks as beside it; one that is not prepared is left out.
 """
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from lib.corpora.recorded import asterisk
 from lib.corpora.recorded import read as recorded
 from lib.corpora.recorded.clip import Clip, normalise
 from lib.corpora.source import given, open_corpus
-from lib.files import ROOT, cache_root, fingerprint
+from lib.files import ROOT, cache_root, fingerprint, load_json
 from lib.papers.common.alignment import ALIGNER, Aligning
 from lib.papers.common.real_source import STAND_IN, here, how_to_get, since, source
 from lib.study import protocol
@@ -75,10 +74,7 @@ class RealVoice(protocol.Study):
         """What `prepare` wrote; it is done now where it has not been."""
         if not self.record.exists():
             self.prepare()
-        try:
-            return json.loads(self.record.read_text())
-        except ValueError:
-            raise CorpusError(f"{self.record.name} is damaged: delete it and run again") from None
+        return load_json(self.record, lambda _: CorpusError(f"{self.record.name} is damaged: delete it and run again"))
 
     def absent(self) -> dict:
         """Why there are no recordings and the line that gets them, for a manifest; nothing where they are there."""

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +10,7 @@ import pandas as pd
 import soundfile
 from PIL import Image
 
+from lib.files import load_json
 from lib.study import StudyError
 from lib.study.again import RUNS
 from lib.study.listen import mp3_data
@@ -290,7 +290,5 @@ def exists(root: Path, relative: str) -> bool:
 
 
 def read_json(path: Path, maker: str) -> list | dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{'/'.join(path.parts[-2:])} is damaged; delete it and run {maker} again") from error
+    told = f"{'/'.join(path.parts[-2:])} is damaged; delete it and run {maker} again"
+    return load_json(path, lambda _: StudyError(told))

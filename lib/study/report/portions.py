@@ -7,13 +7,12 @@ written; clips are in audio/. Weights are not committed, but for those that come
 anything else is trained again when something needs it.
 """
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import study
-from lib.files import file_hash, replace_file
+from lib.files import file_hash, load_json, replace_file
 from lib.study.again import RUNS
 from lib.study.profile import short
 from lib.study.rows import manifest_path
@@ -94,10 +93,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise _damaged(path) from None
+    return load_json(path, lambda _: _damaged(path))
 
 
 def _damaged(path: Path) -> study.StudyError:
