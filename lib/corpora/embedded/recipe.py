@@ -1,7 +1,6 @@
 """What to build: sentences by split, a recipe's speakers and counts, the jobs that follow, a hash of all."""
 
 import hashlib
-import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from lib.corpora.corpus import ROLES, SPLITS, CorpusError
 from lib.corpora.embedded import voices
 from lib.files import DATA
+from lib.pretrained import installed
 
 SENTENCES = DATA / "sentences.txt"
 FORMAT = 3  # raise it when the code makes other audio from the same recipe
@@ -85,18 +85,11 @@ def resolve(recipe: dict) -> dict:
 
 def digest(recipe: dict, versions: dict[str, str], sentences: dict[str, list[str]]) -> str:
     """Twelve hexadecimal digits that change with anything the audio or its gate depends on."""
-    tools = {package: _version(package) for package in TOOLS}
+    tools = {package: installed(package) for package in TOOLS}
     order = list(recipe["speakers"])  # decides whose turn takes which sentences
     parts = [FORMAT, recipe, order, versions, tools, sentences]
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def plan(recipe: dict, sentences: dict[str, list[str]], spares: dict[tuple[str, str], int]) -> list[Job]:
