@@ -13,7 +13,6 @@ import lzma
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 import time
 import urllib.error
@@ -26,6 +25,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+
+from backports import tarfile  # Python's own has no filters before 3.11.4
 
 from lib.corpora.corpus import CorpusError, full_disk
 from lib.files import write_json
