@@ -27,6 +27,7 @@ from lib.study.claim_compare import select
 from lib.study.profile import StudyError
 from lib.study.provenance import git_state
 from lib.study.rows import read_rows
+from lib.training import parallel
 from lib.training.weights import WeightsError, is_kept, keep, load_weights, metadata
 
 Study = Any  # lib.study.protocol.Study, which imports this module
@@ -129,7 +130,8 @@ def adopt(study: Study, part: str, seed: int = 0) -> bool:
         return False
     state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(source).items()}
     keep(path, state, marks[0], {name: card[name] for name in ADOPTED if name in card} | {"from": told(source)})
-    print(f"{path.stem}: {source.name} of data/weights, which this very recipe made.", file=sys.stderr, flush=True)
+    if parallel.first():
+        print(f"{path.stem}: {source.name} of data/weights, which this very recipe made.", file=sys.stderr, flush=True)
     return True
 
 
