@@ -35,7 +35,10 @@ WEIGHTS = DATA / "weights"
 POINTS = 50  # most of a learning curve on a card
 LICENCE = "MIT, as the project; what it was trained on has its own"
 MARK = "shipped"  # the fingerprint in a shipped file: no training's, so that it is never taken for one
-ADOPTED = ("trainable_parameters", "steps", "seconds_trained", "speed", "history", "made")  # of a training, on its card
+OWN = {  # what a card says beside the facts of its training
+    *("what", "commands", "commit", "profile", "recipe", "training", "trained_on", "needs", "quality", "licence"),
+    "weights",
+}
 OF = ("profile", "history", "fingerprint", "sha256", "wall_seconds")  # facts of a training that a card says otherwise
 
 
@@ -129,7 +132,8 @@ def adopt(study: Study, part: str, seed: int = 0) -> bool:
     if card.get("recipe") not in marks or any(is_kept(path, mark) for mark in marks):
         return False
     state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(source).items()}
-    keep(path, state, marks[0], {name: card[name] for name in ADOPTED if name in card} | {"from": told(source)})
+    facts = {name: value for name, value in card.items() if name not in OWN}
+    keep(path, state, marks[0], facts | {"from": told(source)})
     if parallel.first():
         print(f"{path.stem}: {source.name} of data/weights, which this very recipe made.", file=sys.stderr, flush=True)
     return True

@@ -144,10 +144,13 @@ def test_a_part_that_this_recipe_made_is_adopted_as_trained_and_no_other(trained
     assert adopted.startswith(same.mark_of(DENSE, 0)) and same.trained(DENSE, 0)["from"].startswith("shipped")
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
     assert trained.start_of(DENSE, 0) == adopted  # the same training, though its weights were rounded
+    facts = trained.trained(DENSE, 0)
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "others"))
     first = json.loads(card_path().read_text())
     again = shipped.ship(same, DENSE)  # for the quality on its card, which is measured with what was taken over
     assert (again["made"], again["sha256"]) == (first["made"], first["sha256"])
+    assert set(facts) - {"wall_seconds"} <= set(same.trained(DENSE, 0)) and again["validation"] == facts["validation"]
+    same.prepare()  # reads these facts
     change_card(sha256="0")
     with pytest.raises(WeightsError, match="its SHA-256 is not the one on its card"):
         shipped.adopt(same, DENSE)
