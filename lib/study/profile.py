@@ -23,9 +23,11 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
 
     These files hold what all papers share. A paper's own parameters are one section, "ha" for example: what
     papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it. A profile
-    that says `like: demo` is laid over demo, which is laid over base.
+    that says `like: demo` is laid over demo, which is laid over base. `only` in a section names those of its systems
+    that the profile has (null: all).
 
-    Raises StudyError for a profile that does not exist and for an override of a section no profile has.
+    Raises StudyError for a profile that does not exist, an override of a section no profile has, a system of `only` that
+    there is not.
     """
     available = sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "base")
     if name not in available:
@@ -44,7 +46,19 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     unknown = sorted(set(overrides or {}) - set(profile))
     if unknown:
         raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")
-    return merge(profile, overrides or {}) | {"name": name}
+    laid_over = merge(profile, overrides or {})
+    return {key: _chosen(key, section) for key, section in laid_over.items()} | {"name": name}
+
+
+def _chosen(paper: str, section: object) -> object:
+    """A section with the systems that its `only` names, in that order."""
+    if not isinstance(section, dict) or "only" not in section:
+        return section
+    systems, only = section.get("systems") or {}, section["only"]
+    if strange := [name for name in only or [] if name not in systems]:
+        raise StudyError(f"{paper}.only: there is no system {strange[0]}; choose of {', '.join(systems)}")
+    chosen = systems if only is None else {name: systems[name] for name in only}
+    return {key: value for key, value in section.items() if key != "only"} | {"systems": chosen}
 
 
 def paper_settings() -> dict[str, dict]:
