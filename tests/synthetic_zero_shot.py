@@ -24,6 +24,7 @@ PROFILE = {
         "headline": ["dp_r45"],
         "train_roles": ["pretraining", "adaptation"],
         "from_scratch": False,
+        "own_dense": True,
         "seen_systems": ["baseline", "dp_r45"],
         "reference_systems": ["dp_r45"],
         "other_references": None,

@@ -25,7 +25,7 @@ def test_every_training_of_a_profile_is_in_one_stage(name):
     }
     assert sum(s.trainings for s in counted["HA"]) == sum(adapted.values())
     pruned = sum(n for k, n in runs_by_system(profile, "SP").items() if k != "attention_cost")
-    starts = 0 if profile["sp"]["from_scratch"] else len(profile["sp"]["seeds"])
+    starts = 0 if profile["sp"]["from_scratch"] else len(profile["sp"]["seeds"]) if profile["sp"]["own_dense"] else 1
     assert sum(s.trainings for s in counted["SP"]) == pruned + starts
     assert counted["LD"][0].trainings == 1 and {s.config.steps for s in counted["LD"][1:]} == {
         profile["ld"]["diffusion"]["steps"]

@@ -25,7 +25,8 @@ def stages(profile: dict) -> Iterator[Stage]:
         return None if entry["method"] == "cost" else f"{entry['method']} {entry.get('model', '')}".strip()
 
     if not section["from_scratch"] and not study.shipped(DENSE):
-        yield Stage("SP", DENSE, len(section["seeds"]), TrainConfig.from_dict(section["dense"]), build(DENSE))
+        trainings = len({study.dense_seed(seed) for seed in section["seeds"]})
+        yield Stage("SP", DENSE, trainings, TrainConfig.from_dict(section["dense"]), build(DENSE))
     for told, name, runs in kinds(profile, "SP", kind):
         config = TrainConfig.from_dict({**section["train"], **section["systems"][name].get("train", {})})
         yield Stage("SP", told, runs, config, build(name))

@@ -46,7 +46,7 @@ class Study(Systems):
         facts = {"corpus": self.corpus.hash, "features": self.features.root.name, "similarity": SIMILARITY}
         if not self.settings["from_scratch"]:
             kept = ("fingerprint", "trainable_parameters", "steps", "seconds_trained", "validation")
-            for seed in self.settings["seeds"]:
+            for seed in sorted({self.dense_seed(seed) for seed in self.settings["seeds"]}):
                 path, trained = self.train(DENSE, seed), self.trained(DENSE, seed)
                 facts[path.stem] = {name: trained[name] for name in kept}
         return facts

@@ -1,6 +1,7 @@
 """The systems of the zero-shot study: StyleSpeech under one rule of sparse attention each, and how they are trained.
 
-    dense      StyleSpeech trained on the speakers of `train_roles`; every system of its seed goes on from it
+    dense      StyleSpeech trained on the speakers of `train_roles`; every system of its seed goes on from it, or with
+               `own_dense` false every system from that of seed 0
     baseline   the same model for `train.steps` more steps
     the rest   those steps under the system's own masks or regulariser (`lib.methods.sparse_attention`)
 
@@ -65,6 +66,10 @@ class Systems(protocol.Study):
         """Whether a system starts from random weights rather than from its seed's dense model."""
         return name == DENSE or self.system(name).get("from_scratch", self.settings["from_scratch"])
 
+    def dense_seed(self, seed: int) -> int:
+        """The seed of the dense model that a seed's systems go on from."""
+        return seed if self.settings["own_dense"] else 0
+
     def build(self, name: str) -> PrunedTTS:
         """A system with random weights; `dense` is StyleSpeech as published.
 
@@ -102,7 +107,7 @@ class Systems(protocol.Study):
         def build() -> PrunedTTS:
             model = self.build(name)
             if not self.from_scratch(name):
-                load_weights(model.backbone, self.train(DENSE, seed))
+                load_weights(model.backbone, self.train(DENSE, self.dense_seed(seed)))
             return model.train()
 
         def start(model: PrunedTTS):
@@ -122,7 +127,7 @@ class Systems(protocol.Study):
             details=lambda model: {
                 "validation": watch.mean_losses(self, model, model.loss, validation),
                 "thresholds": model.thresholds(),
-                "after": None if self.from_scratch(name) else self.run_id(DENSE, seed),
+                "after": None if self.from_scratch(name) else self.run_id(DENSE, self.dense_seed(seed)),
             },
         )
 
@@ -132,7 +137,7 @@ class Systems(protocol.Study):
         shared += [self.device.split(":")[0], seed]
         if name == DENSE:
             return shared, s["dense"]
-        start = None if self.from_scratch(name) else file_hash(self.train(DENSE, seed))
+        start = None if self.from_scratch(name) else file_hash(self.train(DENSE, self.dense_seed(seed)))
         entry = {key: value for key, value in self.system(name).items() if key != "name"}
         return shared, start, s["train"], self.sparse(name).to_dict(), entry
 

@@ -67,6 +67,17 @@ def test_systems_go_on_from_the_dense_model_of_their_seed(tmp_path, monkeypatch)
     assert not torch.equal(*(model.backbone.encoder[0].attention.query.weight for model in (dense, other)))
 
 
+def test_without_dense_models_of_their_own_all_seeds_go_on_from_that_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
+    still = {"steps": 1, "batch_size": 4, "learning_rate": 0.0}
+    bench = make_study(tmp_path, train=still, own_dense=False, seeds=[0, 1])
+    first, pruned = bench.restore(DENSE, 0), bench.restore("dp_r45", 1)
+    for name, weight in first.backbone.state_dict().items():
+        assert torch.equal(weight, pruned.backbone.state_dict()[name]), name
+    assert bench.trained("dp_r45", 1)["after"] == "sp-dense-s0" and not bench.checkpoint(DENSE, 1).exists()
+    assert "sp-dense-s0" in (shared := bench.shared()) and "sp-dense-s1" not in shared
+
+
 def test_a_system_may_train_from_scratch_beside_others_that_do_not(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RESULTS", str(tmp_path / "results"))
     systems = {
