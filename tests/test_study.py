@@ -52,11 +52,13 @@ def test_a_profile_like_another_lies_over_it(profiles):
 
 def test_only_says_which_of_the_systems_a_profile_has(profiles):
     (profiles / "papers").mkdir()
-    settings = {"base": {"systems": {"a": {}, "b": {}, "c": {}}, "seeds": [0]}, "small": {"only": ["c", "a"]}}
+    base = {"systems": {"a": {}, "b": {}, "c": {}}, "seeds": [0], "headline": ["a", "b"]}
+    settings = {"base": base, "small": {"only": ["c", "a"]}}
     (profiles / "papers" / "ht.yaml").write_text(yaml.safe_dump(settings))
     (profiles / "whole.yaml").write_text("like: small\nht: {only: null}\n")
-    assert study.load_profile("small")["ht"] == {"systems": {"c": {}, "a": {}}, "seeds": [0]}
-    assert study.load_profile("whole")["ht"] == {"systems": {"a": {}, "b": {}, "c": {}}, "seeds": [0]}
+    small = study.load_profile("small")["ht"]
+    assert small == {"systems": {"c": {}, "a": {}}, "seeds": [0], "headline": ["a"]} and [*small["systems"]] == ["c", "a"]
+    assert study.load_profile("whole")["ht"] == base
     assert [*study.load_profile("small", {"ht": {"only": ["b"]}})["ht"]["systems"]] == ["b"]
     with pytest.raises(StudyError, match=r"^ht\.only: there is no system d; choose of a, b, c$"):
         study.load_profile("small", {"ht": {"only": ["d"]}})

@@ -51,14 +51,15 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
 
 
 def _chosen(paper: str, section: object) -> object:
-    """A section with the systems that its `only` names, in that order."""
+    """A section with the systems that its `only` names, in that order; others are no headline of it either."""
     if not isinstance(section, dict) or "only" not in section:
         return section
     systems, only = section.get("systems") or {}, section["only"]
     if strange := [name for name in only or [] if name not in systems]:
         raise StudyError(f"{paper}.only: there is no system {strange[0]}; choose of {', '.join(systems)}")
     chosen = systems if only is None else {name: systems[name] for name in only}
-    return {key: value for key, value in section.items() if key != "only"} | {"systems": chosen}
+    headline = [name for name in section.get("headline") or [] if name in chosen]
+    return {key: value for key, value in section.items() if key != "only"} | {"systems": chosen, "headline": headline}
 
 
 def paper_settings() -> dict[str, dict]:
