@@ -13,9 +13,11 @@ from lib.study.listen import Grid
 def systems(study: Systems, runs: dict[str, int], guidance: float | None = None) -> Grid:
     """The kept test sentences by several systems, a row per sentence and style.
 
-    runs: the seed of each system. guidance: the scale, by default the nominal one; of a system without it, its last.
+    runs: the seed of each system; one that the profile lacks is left out. guidance: the scale, by default the nominal
+    one; of a system without it, its last.
     """
     settings, rows = study.settings["evaluate"], {}
+    runs = {name: seed for name, seed in runs.items() if name in study.settings["systems"]}
     for sentence in study.tested[: settings["players"]]:
         for style in settings["styles"]:
             waves = {}

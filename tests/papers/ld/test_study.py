@@ -58,7 +58,7 @@ def test_same_seed_gives_the_same_rows_when_trained_again(prepared, profile):
     assert set(manifest["pretrained"]) == {"whisper-tiny.en", "ge2e", "vits", "clap"}
     kept = {file.stem for file in prepared.root.glob("audio/ld-i2sb-s0/*.wav")}
     assert kept == set(manifest["texts"]) == {"test_000-high_lively-x2"}
-    picture = players.sentence(prepared, {"i2sb": 0, "posterior": 0})
+    picture = players.sentence(prepared, {"i2sb": 0, "posterior": 0, "one_that_the_profile_lacks": 0})
     assert [axis.get_title(loc="left") for axis in picture.axes if axis.get_title(loc="left")] == ["I2SB"]
 
 
