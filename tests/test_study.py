@@ -60,6 +60,8 @@ def test_only_says_which_of_the_systems_a_profile_has(profiles):
     assert small == {"systems": {"c": {}, "a": {}}, "seeds": [0], "headline": ["a"]} and [*small["systems"]] == ["c", "a"]
     assert study.load_profile("whole")["ht"] == base
     assert [*study.load_profile("small", {"ht": {"only": ["b"]}})["ht"]["systems"]] == ["b"]
+    more = study.load_profile("small", {"ht": {"systems": {"b": {"method": "none"}, "d": {}}}})["ht"]
+    assert more["systems"] == {"c": {}, "a": {}, "b": {"method": "none"}, "d": {}} and more["headline"] == ["a", "b"]
     with pytest.raises(StudyError, match=r"^ht\.only: there is no system d; choose of a, b, c$"):
         study.load_profile("small", {"ht": {"only": ["d"]}})
 

@@ -24,7 +24,7 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     These files hold what all papers share. A paper's own parameters are one section, "ha" for example: what
     papers/ha.yaml holds under `base`, then under the profile's name, then what <name>.yaml itself says of it. A profile
     that says `like: demo` is laid over demo, which is laid over base. `only` in a section names those of its systems
-    that the profile has (null: all).
+    that the profile has (null: all), and what is laid over it may add others.
 
     Raises StudyError for a profile that does not exist, an override of a section no profile has, a system of `only` that
     there is not.
@@ -38,28 +38,32 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
             f"the profile {name} is like {like!r}, which there is not; choose one of {', '.join(available)}"
         )
     stems = [stem for stem in ("base", like, name) if stem and (PROFILES / f"{stem}.yaml").exists()]
-    profile = reduce(merge, (_read_yaml(PROFILES / f"{stem}.yaml") for stem in stems))
+    profile, asked = reduce(merge, (_read_yaml(PROFILES / f"{stem}.yaml") for stem in stems)), overrides or {}
     profile.pop("like", None)
-    for paper, parts in paper_settings().items():
-        laid = [parts.get(stem) or {} for stem in dict.fromkeys(("base", *stems))]
-        profile[paper] = reduce(merge, [*laid, profile.get(paper) or {}])
-    unknown = sorted(set(overrides or {}) - set(profile))
+    papers = paper_settings()
+    unknown = sorted(set(asked) - {*profile, *papers})
     if unknown:
-        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile)}")
-    laid_over = merge(profile, overrides or {})
-    return {key: _chosen(key, section) for key, section in laid_over.items()} | {"name": name}
+        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile | papers)}")
+    for paper, parts in papers.items():
+        laid = [parts.get(stem) for stem in dict.fromkeys(("base", *stems))]
+        profile[paper] = _lay(paper, [each or {} for each in (*laid, profile.get(paper), asked.get(paper))])
+    return merge(profile, {key: value for key, value in asked.items() if key not in papers}) | {"name": name}
 
 
-def _chosen(paper: str, section: object) -> object:
-    """A section with the systems that its `only` names, in that order; others are no headline of it either."""
-    if not isinstance(section, dict) or "only" not in section:
+def _lay(paper: str, layers: list[dict]) -> dict:
+    """A paper's section from layers, each over those before it; of its systems those of the last `only` and later ones."""
+    section, only = {}, None
+    for layer in layers:
+        told = layer.get("systems") or {}
+        only = layer["only"] if "only" in layer else only and [*only, *told]
+        section = merge(section, {key: value for key, value in layer.items() if key != "only"})
+    if only is None:
         return section
-    systems, only = section.get("systems") or {}, section["only"]
-    if strange := [name for name in only or [] if name not in systems]:
+    systems = section.get("systems") or {}
+    if strange := [name for name in only if name not in systems]:
         raise StudyError(f"{paper}.only: there is no system {strange[0]}; choose of {', '.join(systems)}")
-    chosen = systems if only is None else {name: systems[name] for name in only}
-    headline = [name for name in section.get("headline") or [] if name in chosen]
-    return {key: value for key, value in section.items() if key != "only"} | {"systems": chosen, "headline": headline}
+    headline = [name for name in section.get("headline") or [] if name in only]
+    return section | {"systems": {name: systems[name] for name in only}, "headline": headline}
 
 
 def paper_settings() -> dict[str, dict]:

@@ -30,7 +30,7 @@ ha:
   train: {{steps: 1}}
   systems:
     full: {{steps: 1}}
-    hyper_without_stuttering: {{method: hyper, targets: [decoder.W1], rank: 1, without: stuttering}}
+    hyper_without_stuttering: {{}}
 """
 
 
