@@ -26,8 +26,8 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     that says `like: demo` is laid over demo, which is laid over base. `only` in a section names those of its systems
     that the profile has (null: all), and what is laid over it may add others.
 
-    Raises StudyError for a profile that does not exist, an override of a section no profile has, a system of `only` that
-    there is not.
+    Raises StudyError for a profile that does not exist, an override of a section no profile has, and a system of `only`
+    that there is not.
     """
     available = sorted(path.stem for path in PROFILES.glob("*.yaml") if path.stem != "base")
     if name not in available:
@@ -43,7 +43,8 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
     papers = paper_settings()
     unknown = sorted(set(asked) - {*profile, *papers})
     if unknown:
-        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {', '.join(profile | papers)}")
+        there = ", ".join(profile | papers)
+        raise StudyError(f"{', '.join(unknown)}: no such section in profile {name}; it has {there}")
     for paper, parts in papers.items():
         laid = [parts.get(stem) for stem in dict.fromkeys(("base", *stems))]
         profile[paper] = _lay(paper, [each or {} for each in (*laid, profile.get(paper), asked.get(paper))])
@@ -51,11 +52,11 @@ def load_profile(name: str, overrides: dict | None = None) -> dict:
 
 
 def _lay(paper: str, layers: list[dict]) -> dict:
-    """A paper's section from layers, each over those before it; of its systems those of the last `only` and later ones."""
+    """A paper's section of layers, each over those before, with the systems of the last `only` and of later ones."""
     section, only = {}, None
     for layer in layers:
         told = layer.get("systems") or {}
-        only = layer["only"] if "only" in layer else only and [*only, *told]
+        only = layer.get("only", only and [*only, *told])
         section = merge(section, {key: value for key, value in layer.items() if key != "only"})
     if only is None:
         return section
