@@ -17,8 +17,11 @@ DARK_FIRST = "magma"
 
 
 def learning_curve(history: pd.DataFrame, titles: dict[str, str], what: str, validation: dict | None = None) -> Figure:
-    """Training losses by step, a panel for each of `titles`; validation losses after the last step as dashed lines."""
-    names = [name for name in titles if name in history]
+    """Training losses by step, a panel for each of `titles`; validation losses after the last step as dashed lines.
+
+    The card of a shipped part keeps their sum alone, which then has the one panel.
+    """
+    names = [name for name in titles if name in history] or ["total"]
     figure, axes = canvas(len(names), 2.7 * len(names), 2.7, squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot(history["step"], history[name], color="0.8", lw=1)
@@ -26,7 +29,7 @@ def learning_curve(history: pd.DataFrame, titles: dict[str, str], what: str, val
         axis.plot(history["step"], smooth, color=BLUE, lw=1.8, label="training")
         if name in (validation or {}):
             axis.axhline(validation[name], color=RED, ls="--", lw=1.5, label="validation, at the end")
-        axis.set(title=titles[name], xlabel="Step", ylim=(0, None))
+        axis.set(title=titles.get(name, "Sum of the losses"), xlabel="Step", ylim=(0, None))
     if validation:
         axes[0][0].legend(frameon=False, fontsize="small")
     end = ", validation at the end" if validation else ""

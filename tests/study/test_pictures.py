@@ -53,3 +53,9 @@ def test_a_learning_curve_has_a_panel_for_each_loss_and_a_line_for_validation():
     figure = pictures.learning_curve(history, {"mel": "Mel", "absent": "Not there"}, "a run", {"mel": 1.1})
     assert [axis.get_title() for axis in figure.axes] == ["Mel"] and len(figure.axes[0].lines) == 3
     assert figure.description["n"] == 40
+
+
+def test_a_shipped_parts_learning_curve_is_of_the_sum_that_its_card_keeps():
+    history = pd.DataFrame({"step": [10, 20, 30], "total": [3.0, 2.0, 1.5], "validation": [np.nan, 2.2, 1.9]})
+    figure = pictures.learning_curve(history, {"mel": "Mel"}, "a part", {"mel": 1.1, "total": 1.9})
+    assert [axis.get_title() for axis in figure.axes] == ["Sum of the losses"] and len(figure.axes[0].lines) == 3

@@ -21,6 +21,11 @@ def full() -> dict:
     return recipe.resolve(load_profile("full")["corpus"])
 
 
+@pytest.fixture(scope="module")
+def demo() -> dict:
+    return recipe.resolve(load_profile("demo")["corpus"])
+
+
 def people(base: dict) -> set[str]:
     if base["voice"] == "kokoro":
         return set(base["timbre"]) | set(base.get("prosody", ()))
@@ -56,6 +61,16 @@ def test_every_role_has_its_speakers_half_of_them_women(full):
         **{("pretraining", woman): 8 for woman in (True, False)},
         **{(role, woman): 12 for role in ("adaptation", "never_seen") for woman in (True, False)},
     }
+
+
+def test_the_demo_is_a_part_of_full_so_that_what_full_trained_starts_it(demo, full):
+    for kind in ("bases", "speakers"):
+        assert demo[kind] == {name: full[kind][name] for name in demo[kind]}
+    spoken = Counter()
+    for entry in demo["speakers"].values():
+        (person,) = people(demo["bases"][entry["base"]])
+        spoken[entry["role"], is_woman(person)] += 1
+    assert len(spoken) == 6 and all(spoken[role, True] == spoken[role, False] for role, _ in spoken)
 
 
 def test_adaptation_lies_outside_pretraining_in_engine_or_accent(full):
