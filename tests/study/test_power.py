@@ -80,7 +80,7 @@ def test_a_profile_says_how_many_seeds_speakers_and_sentences_a_part_gets():
     part = {"a": "hypertts_d", "b": "adaptertts_d", "where": {"role": "adaptation", "split": "test"}}
     assert planning.profile_sizes(part, "HT", load_profile("full")) == {"seed": 5, "speaker": 24, "sentence": 4}
     part = {"a": "dp_r45", "b": "vp", "where": {"role": "never_seen", "split": "test"}}
-    assert planning.profile_sizes(part, "SP", load_profile("demo")) == {"seed": 1, "speaker": 8, "sentence": 4}
+    assert planning.profile_sizes(part, "SP", load_profile("demo")) == {"seed": 1, "speaker": 8, "sentence": 3}
     part = {"a": "hyper", "b": "whisper_0", "where": {"cohort": "typical"}}
     assert planning.profile_sizes(part, "HA", load_profile("demo"))["speaker"] == 6
 
