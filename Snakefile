@@ -37,6 +37,7 @@ NAME = PROFILE["name"]
 R = os.path.relpath(results_root(PROFILE))
 PYTHON = quote(sys.executable)
 ALL_CORES = workflow.cores or 8
+HALF_OF_THEM = max(1, ALL_CORES // 2)  # for a step beside which others run
 ONE_JOB = 1 if DEVICE == "cpu" else min(4, ALL_CORES)
 GPU = int(DEVICE == "cuda")
 
@@ -150,7 +151,7 @@ rule prepare:
         device=DEVICE,
         found=lambda wildcards: since(PROFILE, Path(f"{R}/prepared/real.json")) if wildcards.paper == "real" else None,
         code=lambda wildcards: CODE[wildcards.paper],
-    threads: ALL_CORES
+    threads: HALF_OF_THEM
     resources: **LARGE
     shell: STEP + " prepare {wildcards.paper}" + AS_ASKED
 

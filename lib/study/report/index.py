@@ -21,7 +21,7 @@ from lib.study import columns, tables
 from lib.study.again import profiles, read_manifests, read_results, read_rows
 from lib.study.claims import VERDICTS, judge, load_claims, scale
 from lib.study.registry import papers
-from lib.study.report import claim_rows, evidence, page
+from lib.study.report import claim_rows, evidence, of_record, page
 from lib.study.report.evidence import (
     AUDIO_BYTES,
     claim_parts,
@@ -73,6 +73,7 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
     measured = set(rows["paper"].dropna())
     budget = AUDIO_BYTES // len(written["papers"])
     players = {name: sentences(root, rows, manifests, name, facts, budget) for name, facts in chosen.items()}
+    known = {} if copied else of_record.committed()
     text = (
         _environment()
         .get_template("report.html.j2")
@@ -82,7 +83,11 @@ def write_report(profile: dict, paper: str | None = None, copied: Path | None = 
                 _paper(name, facts, written, records, rows, manifests, of[name], results if name in kept else None)
                 for name, facts in chosen.items()
             ],
-            claims=[claim_view(record, root, figures, players, written_rows) for record in records],
+            claims=[
+                claim_view(record, root, figures, players, written_rows)
+                | {"of_record": of_record.beside(record, known)}
+                for record in records
+            ],
             columns=_columns(records, beside),
             expected=[claim["id"] for claim in claims],
             figures=figures,

@@ -10,7 +10,7 @@ from synthetic_study import PROFILE, write_run, write_study
 
 from lib import study
 from lib.study import claims
-from lib.study.report import evidence
+from lib.study.report import evidence, of_record
 from lib.study.report import index as report
 from lib.study.report.reference import REFERENCE
 
@@ -246,3 +246,33 @@ def test_a_claims_verdict_on_other_speech_stands_in_a_column_of_its_own(complete
     assert page.count(f'data-label="On {name}"') == len(records)
     assert all(f"HA{number} on {name}: reproduced" in page for number in range(1, 13)) and "On people." in page
     assert not Page(page).open
+
+
+def test_an_estimate_stands_beside_that_of_the_run_of_record(complete, tmp_path, monkeypatch):
+    records = json.loads((complete / "claims.json").read_text())
+    estimated = [each for each in records if each["ci_low"] is not None]
+    first, second, third = (each["id"] for each in estimated[:3])
+    away = {first: 0.0, second: 50.0, third: -50.0}
+    known = [
+        each | {"profile": "full", "verdict": "inconclusive"}
+        | {name: each[name] + away[each["id"]] for name in ("value", "ci_low", "ci_high")}
+        for each in estimated if each["id"] in away
+    ]  # fmt: skip
+    (tmp_path / "claims.json").write_text(json.dumps(known))
+    monkeypatch.setattr(of_record, "REFERENCE", tmp_path)
+    told = report.write_report(PROFILE).read_text(encoding="utf-8")
+    assert "Of 3 claims that the run of record has estimated, too, 1 has its estimate here inside" in told
+    for claim, lies in ((first, "Inside"), (second, "Below"), (third, "Above")):
+        assert f"{lies} the run of record’s: " in told.split(f'id="{claim}"')[1].split("</tbody>")[0]
+    assert of_record.beside(known[0], of_record.committed()) is None  # the run of record itself
+    other = estimated[0] | {"parts": [estimated[0]["parts"][0] | {"name": "another part"}]}
+    assert of_record.beside(other, of_record.committed()) is None
+
+
+def test_without_a_committed_run_nothing_stands_beside_and_a_damaged_one_is_named(complete, tmp_path, monkeypatch):
+    monkeypatch.setattr(of_record, "REFERENCE", tmp_path)
+    assert of_record.committed() == {}
+    assert "run of record" not in report.write_report(PROFILE).read_text(encoding="utf-8").split("</main>")[0]
+    (tmp_path / "claims.json").write_text("[")
+    with pytest.raises(study.StudyError, match="claims.json"):
+        report.write_report(PROFILE)
