@@ -22,12 +22,12 @@ def committed() -> dict[str, dict]:
 
 def beside(record: dict, committed: dict[str, dict]) -> dict | None:
     """The committed record of a claim of another profile, with where (`lies`) the claim's estimate lies: inside, below
-    or above its interval; None where either has no estimate, and for the run of record itself.
+    or above its interval; None where either has no estimate, on other speech, and for the run of record itself.
     """
     known = committed.get(record["id"])
     if known is None or record["profile"] == known["profile"] or None in (record["value"], known["ci_low"]):
         return None
-    if record["parts"][0]["name"] != known["parts"][0]["name"]:
+    if (record["speech"], record["parts"][0]["name"]) != (known["speech"], known["parts"][0]["name"]):
         return None
     below, above = record["value"] < known["ci_low"], record["value"] > known["ci_high"]
     return known | {"lies": "below" if below else "above" if above else "inside"}

@@ -267,6 +267,7 @@ def test_an_estimate_stands_beside_that_of_the_run_of_record(complete, tmp_path,
     assert of_record.beside(known[0], of_record.committed()) is None  # the run of record itself
     other = estimated[0] | {"parts": [estimated[0]["parts"][0] | {"name": "another part"}]}
     assert of_record.beside(other, of_record.committed()) is None
+    assert of_record.beside(estimated[0] | {"speech": "recordings"}, of_record.committed()) is None
 
 
 def test_without_a_committed_run_nothing_stands_beside_and_a_damaged_one_is_named(complete, tmp_path, monkeypatch):
